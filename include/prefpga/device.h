@@ -1,0 +1,107 @@
+/* device.h: open a device (a card, its simulation, or the host itself), move bytes, run kernels.
+ *
+ * A device has one queue per direction of copying and one per kernel; operations of a queue start in the order of
+ * submission, different queues run in parallel. Every operation has a ticket and may name an earlier ticket it waits
+ * for, so a streaming loop needs no thread of its own:
+ *
+ *	pf_copy_in(buf, 0, logits, bytes, &out[i], &in[i]);         waits until slot i is drained
+ *	pf_run(device, PF_KERNEL_logprob, args, 7, &in[i], &run[i]);
+ *	pf_copy_out(rows, 0, host, bytes, &run[i], &out[i]);
+ *
+ * Threads: devices are independent of each other. One device may be used from several threads; a ticket belongs to one.
+ * Ownership: open/close and alloc/free pair up. A submitted buffer, host or device, must not be touched until its ticket
+ * is done. pf_device_close waits for what is in flight, at most the watchdog's limit, then abandons it with an error. */
+#ifndef PREFPGA_DEVICE_H
+#define PREFPGA_DEVICE_H
+#include <stddef.h>
+#include <stdint.h>
+#include "error.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct pf_device;
+struct pf_buf;
+
+typedef void (*pf_log_fn)(void *context, int level, const char *text);   /* level 0 error, 1 warning, 2 note */
+
+struct pf_device_options {
+	uint64_t    memory_bytes;      /* device memory to use; 0: the card's */
+	uint32_t    watchdog_ms;       /* limit of one run; 0: max(10 s, 8 x median of earlier runs of that kernel) */
+	uint32_t    threads;           /* host threads of backend `cpu`; 0: all processors */
+	const char *image;             /* image file for xrt and opencl; NULL: found beside the library */
+	pf_log_fn   log;               /* may be NULL */
+	void       *log_context;
+};
+
+/* What an opened device is. Strings live as long as the device */
+struct pf_device_facts {
+	const char *backend;           /* "cpu", "sim", "xrt", ... */
+	const char *name;              /* what a person calls it: "simulated u55c", ... */
+	const char *variant;           /* instruction set or image the kernels come from */
+	uint64_t    memory_bytes;
+	uint32_t    numerics;          /* version of the numerics; equal versions and exact = equal bits */
+	int         exact;             /* 1: bits of the numerics version; 0: within the stated bound of it */
+	int         host_visible;      /* 1: pf_buf_map works */
+};
+
+/* Opens `spec`: cpu | sim[:card[*cus]] | xrt[:index|BDF] | opencl[:...] | auto (the first of xrt, cpu that works).
+ * options may be NULL. Unknown names list what exists; absent backends say what is missing and what to install */
+PF_API int pf_device_open(const char *spec, const struct pf_device_options *options, struct pf_device **device,
+                          struct pf_error *error);
+/* NULL is allowed. Frees every buffer still allocated. Returns 0 or PF_E_TIMEOUT when runs had to be abandoned */
+PF_API int pf_device_close(struct pf_device *device);
+PF_API const struct pf_device_facts *pf_device_facts(const struct pf_device *device);
+/* Compute units of a kernel, 0 if the image lacks it. kernel: enum pf_kernel as int, see pf_kernel_find */
+PF_API uint32_t pf_device_cus(const struct pf_device *device, int kernel);
+/* Number of a kernel by name ("logprob"), or -1 */
+PF_API int pf_kernel_find(const char *name);
+/* Name of backend number i, NULL past the last */
+PF_API const char *pf_backend_name(unsigned i);
+
+/* Allocates `bytes` (> 0) where argument `arg` of `kernel` can reach them; every argument of the same bank class can too.
+ * The contents are undefined until written: reading them first is an error on `sim` and a fault on a card */
+PF_API int pf_buf_alloc(struct pf_device *device, int kernel, unsigned arg, uint64_t bytes, struct pf_buf **buf,
+                        struct pf_error *error);
+PF_API void pf_buf_free(struct pf_buf *buf);                    /* NULL is allowed; no operation may be pending */
+PF_API uint64_t pf_buf_bytes(const struct pf_buf *buf);
+/* The buffer's memory in this process, or NULL where the device has its own memory (facts.host_visible == 0) */
+PF_API void *pf_buf_map(struct pf_buf *buf);
+
+/* An operation in the caller's memory. Zero-initialise; status is PF_PENDING until done, then 0 or an error */
+#define PF_PENDING 1
+struct pf_ticket {
+	int               status;
+	uint64_t          queued_ns, started_ns, done_ns;  /* CLOCK_MONOTONIC */
+	uint64_t          beats;       /* 512-bit beats of device memory the operation reads and writes, by contract */
+	struct pf_device *device;      /* set by the submission */
+};
+
+/* One kernel argument: a buffer with an offset (a multiple of 4096), or a scalar */
+struct pf_arg {
+	struct pf_buf *buf;
+	uint64_t       offset;
+	union { uint32_t u32; float f32; } val;
+};
+
+/* Copies bytes between host and device. `after` (may be NULL) must have been submitted before or never; it is waited
+ * for, and its failure fails this operation with PF_E_DEPENDENCY. Ranges are checked before anything is queued */
+PF_API int pf_copy_in(struct pf_buf *buf, uint64_t offset, const void *from, uint64_t bytes,
+                      const struct pf_ticket *after, struct pf_ticket *ticket);
+PF_API int pf_copy_out(struct pf_buf *buf, uint64_t offset, void *to, uint64_t bytes,
+                       const struct pf_ticket *after, struct pf_ticket *ticket);
+/* Runs a kernel on the next free compute unit. Arguments are in the order of kernels.def; their sizes, alignment, bank
+ * and limits are checked before anything is queued */
+PF_API int pf_run(struct pf_device *device, int kernel, const struct pf_arg *args, unsigned count,
+                  const struct pf_ticket *after, struct pf_ticket *ticket);
+/* Waits until the ticket is done; returns its status. The error text of a failed operation goes to *error.
+ * A ticket that was never submitted (all zero) is done */
+PF_API int pf_wait(struct pf_ticket *ticket, struct pf_error *error);
+
+/* Counted since open: operations, bytes over the host link, beats of device memory */
+struct pf_device_counts { uint64_t runs, copies, bytes_in, bytes_out, beats; };
+PF_API void pf_device_counts(const struct pf_device *device, struct pf_device_counts *counts);
+#ifdef __cplusplus
+}
+#endif
+#endif

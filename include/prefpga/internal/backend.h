@@ -1,0 +1,73 @@
+/* backend.h: what a backend must do. Thin on purpose: driver/device.c does the checking, queueing, waiting, watching and
+ * counting once for all of them, so every function here may block and none needs a lock of its own beyond what it says.
+ *
+ * To add a backend: one .c with a `const struct pf_backend pf_backend_<name>`, one line in the top CMakeLists.txt. */
+#ifndef PF_INTERNAL_BACKEND_H
+#define PF_INTERNAL_BACKEND_H
+#include "../device.h"
+#include "kernels.h"
+
+struct pf_memory;                              /* opaque: one allocation, defined by each backend */
+
+struct pf_backend_open {
+	const char                     *where; /* what follows the colon of the spec, "" if nothing */
+	const struct pf_device_options *options;       /* never NULL */
+};
+
+/* A launch, checked. address[i]: the allocation behind argument i (NULL for scalars), bytes[i] what the table says the
+ * kernel touches from offset[i] on */
+struct pf_launch {
+	enum pf_kernel    kernel;
+	unsigned          count;
+	struct pf_memory *memory[PF_ARGS_MAX];
+	uint64_t          offset[PF_ARGS_MAX], bytes[PF_ARGS_MAX];
+	uint32_t          value[PF_ARGS_MAX];  /* scalars: the bits of u32 or f32 */
+};
+
+enum pf_direction { PF_TO_DEVICE, PF_FROM_DEVICE };
+
+struct pf_backend {
+	const char *name;
+	/* Opens and loads. Fills facts (strings must outlive the card) and cus[PF_KERNEL_COUNT] */
+	int  (*open)(const struct pf_backend_open *open, void **card, struct pf_device_facts *facts, uint32_t *cus,
+	             struct pf_error *error);
+	void (*close)(void *card);
+	/* Allocation, under the device's lock */
+	int  (*alloc)(void *card, enum pf_kernel kernel, unsigned arg, uint64_t bytes, struct pf_memory **memory,
+	              struct pf_error *error);
+	void (*free)(void *card, struct pf_memory *memory);
+	void *(*map)(void *card, struct pf_memory *memory);    /* NULL function: never host visible */
+	/* One call per direction at a time */
+	int  (*copy)(void *card, enum pf_direction direction, struct pf_memory *memory, uint64_t offset, void *host,
+	             uint64_t bytes, struct pf_error *error);
+	/* One call per (kernel, cu) at a time; returns when the kernel is done */
+	int  (*run)(void *card, unsigned cu, const struct pf_launch *launch, struct pf_error *error);
+	/* From the watchdog: make a hanging run return. NULL: cannot */
+	int  (*abort)(void *card, enum pf_kernel kernel, unsigned cu);
+};
+
+/* Opens a backend object directly, without the name table: tests wrap backends to inject faults and latches */
+int pf_device_open_backend(const struct pf_backend *backend, const char *where, const struct pf_device_options *options,
+                           struct pf_device **device, struct pf_error *error);
+
+/* The table at run time (driver/kernels.c). Port arrays are expanded: one entry per argument of the C function */
+enum pf_arg_dir { PF_DIR_IN, PF_DIR_OUT, PF_DIR_INOUT, PF_DIR_VAL };
+enum pf_bank { PF_BANK_STREAM, PF_BANK_WEIGHT, PF_BANK_SMALL };
+struct pf_arg_row {
+	const char     *name, *ctype, *bundle, *count;     /* count: the table's text */
+	enum pf_arg_dir dir;
+	enum pf_bank    bank;
+	uint32_t        size;                              /* bytes of one element */
+	int             is_float;                          /* scalars: float register */
+};
+struct pf_kernel_row {
+	const char              *name, *file, *brief;
+	int                      built;                    /* 0: reserved */
+	unsigned                 count;
+	const struct pf_arg_row *arg;
+	uint64_t                 hash;                     /* over name and every argument: the ABI of this kernel */
+	/* elements of argument i for these scalars */
+	uint64_t               (*elements)(unsigned arg, const uint32_t *value);
+};
+extern const struct pf_kernel_row pf_kernel_rows[PF_KERNEL_COUNT];
+#endif
