@@ -1,0 +1,41 @@
+/* head.h: the language-model head over a device: hidden states and a weight matrix in, log-probs and gradients out.
+ *
+ * The host multiplies hidden[T,D] by weight[V,D] block by block, the device turns each block of logits into row
+ * statistics and per-sequence sums (phase 1) and, once the preference loss has said dL/dlogp per sequence, into
+ * logit gradients in place (phase 3), which the host multiplies back. Blocks overlap: while the device works on one,
+ * the host multiplies the next. Blocks stay on the device between the phases when they fit its memory; otherwise
+ * phase 3 forms them again, bit for bit.
+ *
+ * One thread per head. The caller owns every array; arrays given to pf_head_forward must stay until the next forward. */
+#ifndef PF_TRAIN_HEAD_H
+#define PF_TRAIN_HEAD_H
+#include "prefpga/device.h"
+#include "prefpga/internal/abi.h"
+
+struct pf_head;
+
+/* What pf_head_forward works on */
+struct pf_head_input {
+	const float          *hidden;  /* [T, D] final hidden states of the scored tokens */
+	const float          *weight;  /* [V, D] */
+	const int32_t        *target;  /* [T] token ids */
+	const struct pf_span *span;    /* [B] tokens of each sequence, ascending, covering [0, T) without gaps */
+	uint32_t              tokens, seqs;
+	uint32_t              flags;   /* PF_WANT_STATS: entropy, mean logit, log sum p^2 in the sums */
+};
+
+/* Buffers on `device` for rows of `vocab` logits of hidden size `dim`; at most memory_bytes of it (0: half of the
+ * device's). Fails with PF_E_MEMORY when not even three blocks of 16 rows fit */
+int pf_head_open(struct pf_device *device, uint32_t vocab, uint32_t dim, uint64_t memory_bytes, struct pf_head **head,
+                 struct pf_error *error);
+void pf_head_close(struct pf_head *head);                       /* NULL is allowed */
+
+/* Phase 1. sum[B]; row[T] may be NULL. tokens may be 0 */
+int pf_head_forward(struct pf_head *head, const struct pf_head_input *input, struct pf_seq *sum, struct pf_row *row,
+                    struct pf_error *error);
+/* Phase 3 for the last forward. grad[B] = dL/d(sum of logp); dhidden[T,D] is overwritten; dweight[V,D] is added to and
+ * may be NULL (frozen head). Sequences with grad 0 cost no multiplication on their own, but blocks do */
+int pf_head_backward(struct pf_head *head, const double *grad, float *dhidden, float *dweight, struct pf_error *error);
+/* Rows of a block, for messages and tests */
+uint32_t pf_head_block_rows(const struct pf_head *head);
+#endif
