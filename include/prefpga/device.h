@@ -4,13 +4,19 @@
  * submission, different queues run in parallel. Every operation has a ticket and may name an earlier ticket it waits
  * for, so a streaming loop needs no thread of its own:
  *
- *	pf_copy_in(buf, 0, logits, bytes, &out[i], &in[i]);         waits until slot i is drained
- *	pf_run(device, PF_KERNEL_logprob, args, 7, &in[i], &run[i]);
+ *	pf_wait(&out[i], &error);                                   slot i is drained, its tickets may be used again
+ *	pf_copy_in(targets, 0, y, bytes, NULL, &in[i]);
+ *	pf_copy_in(logits, 0, z, bytes, &in[i], &in2[i]);           chained, so that a failure of either reaches the run
+ *	pf_run(device, PF_KERNEL_logprob, args, 7, &in2[i], &run[i]);
  *	pf_copy_out(rows, 0, host, bytes, &run[i], &out[i]);
+ *
+ * Copies of one direction finish in order. Runs of one kernel do so only on a device with one compute unit of it.
  *
  * Threads: devices are independent of each other. One device may be used from several threads; a ticket belongs to one.
  * Ownership: open/close and alloc/free pair up. A submitted buffer, host or device, must not be touched until its ticket
- * is done. pf_device_close waits for what is in flight, at most the watchdog's limit, then abandons it with an error. */
+ * is done. pf_device_close waits for what is in flight, at most the watchdog's limit, then abandons it with an error.
+ * After a run that passed the watchdog's limit, and after the loss of the card, the device has failed: what is queued
+ * and what is submitted from then on fails with PF_E_DEVICE, and only closing is left. */
 #ifndef PREFPGA_DEVICE_H
 #define PREFPGA_DEVICE_H
 #include <stddef.h>
@@ -27,7 +33,8 @@ typedef void (*pf_log_fn)(void *context, int level, const char *text);   /* leve
 
 struct pf_device_options {
 	uint64_t    memory_bytes;      /* device memory to use; 0: the card's */
-	uint32_t    watchdog_ms;       /* limit of one run; 0: max(10 s, 8 x median of earlier runs of that kernel) */
+	uint32_t    watchdog_ms;       /* limit of one run; 0: max(10 s, 8 x what its beats took in the median of earlier
+	                                * runs of that kernel); for its first run 10 s and 1 us a beat */
 	uint32_t    threads;           /* host threads of backend `cpu`; 0: all processors */
 	const char *image;             /* image file for xrt and opencl; NULL: found beside the library */
 	pf_log_fn   log;               /* may be NULL */
@@ -45,11 +52,13 @@ struct pf_device_facts {
 	int         host_visible;      /* 1: pf_buf_map works */
 };
 
-/* Opens `spec`: cpu | sim[:card[*cus]] | xrt[:index|BDF] | opencl[:...] | auto (the first of xrt, cpu that works).
+/* Opens `spec`: cpu | sim[:card[*cus][@level]] | xrt[:index|BDF] | opencl[:...] | auto (the first of xrt, cpu that works).
  * options may be NULL. Unknown names list what exists; absent backends say what is missing and what to install */
 PF_API int pf_device_open(const char *spec, const struct pf_device_options *options, struct pf_device **device,
                           struct pf_error *error);
-/* NULL is allowed. Frees every buffer still allocated. Returns 0 or PF_E_TIMEOUT when runs had to be abandoned */
+/* NULL is allowed. What has not started fails with PF_E_CLOSED, what has is waited for: every ticket is done afterwards,
+ * and pf_wait must not be called on it any more. Frees every buffer still allocated. Returns 0, or PF_E_TIMEOUT when
+ * operations had to be abandoned (host memory of an abandoned copy must then stay) */
 PF_API int pf_device_close(struct pf_device *device);
 PF_API const struct pf_device_facts *pf_device_facts(const struct pf_device *device);
 /* Compute units of a kernel, 0 if the image lacks it. kernel: enum pf_kernel as int, see pf_kernel_find */
@@ -63,17 +72,18 @@ PF_API const char *pf_backend_name(unsigned i);
  * The contents are undefined until written: reading them first is an error on `sim` and a fault on a card */
 PF_API int pf_buf_alloc(struct pf_device *device, int kernel, unsigned arg, uint64_t bytes, struct pf_buf **buf,
                         struct pf_error *error);
-PF_API void pf_buf_free(struct pf_buf *buf);                    /* NULL is allowed; no operation may be pending */
+PF_API void pf_buf_free(struct pf_buf *buf);    /* NULL is allowed; memory of pending operations goes when they are done */
 PF_API uint64_t pf_buf_bytes(const struct pf_buf *buf);
 /* The buffer's memory in this process, or NULL where the device has its own memory (facts.host_visible == 0) */
 PF_API void *pf_buf_map(struct pf_buf *buf);
 
-/* An operation in the caller's memory. Zero-initialise; status is PF_PENDING until done, then 0 or an error */
+/* An operation in the caller's memory. Zero-initialise; status is PF_PENDING until done, then 0 or an error. A ticket
+ * that is done may be used again, a pending one is refused with PF_E_ARGUMENT. Read the fields after pf_wait */
 #define PF_PENDING 1
 struct pf_ticket {
 	int               status;
 	uint64_t          queued_ns, started_ns, done_ns;  /* CLOCK_MONOTONIC */
-	uint64_t          beats;       /* 512-bit beats of device memory the operation reads and writes, by contract */
+	uint64_t          beats;       /* 512-bit beats of device memory the operation read and wrote, by contract */
 	struct pf_device *device;      /* set by the submission */
 };
 
@@ -84,21 +94,24 @@ struct pf_arg {
 	union { uint32_t u32; float f32; } val;
 };
 
-/* Copies bytes between host and device. `after` (may be NULL) must have been submitted before or never; it is waited
- * for, and its failure fails this operation with PF_E_DEPENDENCY. Ranges are checked before anything is queued */
+/* Copies bytes between host and device. `after` (may be NULL) must have been submitted to the same device before, or
+ * never; it is waited for, and its failure fails this operation with PF_E_DEPENDENCY. Ranges are checked before anything
+ * is queued. Returns 0 or why the operation was refused; the ticket of a refused one is done, with that status */
 PF_API int pf_copy_in(struct pf_buf *buf, uint64_t offset, const void *from, uint64_t bytes,
                       const struct pf_ticket *after, struct pf_ticket *ticket);
 PF_API int pf_copy_out(struct pf_buf *buf, uint64_t offset, void *to, uint64_t bytes,
                        const struct pf_ticket *after, struct pf_ticket *ticket);
 /* Runs a kernel on the next free compute unit. Arguments are in the order of kernels.def; their sizes, alignment, bank
- * and limits are checked before anything is queued */
+ * class and limits are checked before anything is queued. A written buffer region may overlap another argument's only
+ * where one input and one output of the same type are the same region (in place). `after` and the result as above */
 PF_API int pf_run(struct pf_device *device, int kernel, const struct pf_arg *args, unsigned count,
                   const struct pf_ticket *after, struct pf_ticket *ticket);
-/* Waits until the ticket is done; returns its status. The error text of a failed operation goes to *error.
+/* Waits until the ticket is done; returns its status. The error text of a failed or refused operation goes to *error
+ * (may be NULL); of the latest 32 failures of a device the full text is kept, of older ones the general text.
  * A ticket that was never submitted (all zero) is done */
 PF_API int pf_wait(struct pf_ticket *ticket, struct pf_error *error);
 
-/* Counted since open: operations, bytes over the host link, beats of device memory */
+/* Counted since open over operations that succeeded: how many, bytes over the host link, beats of device memory */
 struct pf_device_counts { uint64_t runs, copies, bytes_in, bytes_out, beats; };
 PF_API void pf_device_counts(const struct pf_device *device, struct pf_device_counts *counts);
 #ifdef __cplusplus

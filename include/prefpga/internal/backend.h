@@ -14,8 +14,8 @@ struct pf_backend_open {
 	const struct pf_device_options *options;       /* never NULL */
 };
 
-/* A launch, checked. address[i]: the allocation behind argument i (NULL for scalars), bytes[i] what the table says the
- * kernel touches from offset[i] on */
+/* A launch, checked. memory[i]: the allocation behind argument i (NULL for scalars), bytes[i] what the table says the
+ * kernel touches from offset[i] on. Regions of inputs and outputs are disjoint, or the same region for both (in place) */
 struct pf_launch {
 	enum pf_kernel    kernel;
 	unsigned          count;
@@ -28,33 +28,42 @@ enum pf_direction { PF_TO_DEVICE, PF_FROM_DEVICE };
 
 struct pf_backend {
 	const char *name;
-	/* Opens and loads. Fills facts (strings must outlive the card) and cus[PF_KERNEL_COUNT] */
+	/* Opens and loads. Fills facts (strings must outlive the card) and cus[PF_KERNEL_COUNT]; both come zeroed */
 	int  (*open)(const struct pf_backend_open *open, void **card, struct pf_device_facts *facts, uint32_t *cus,
 	             struct pf_error *error);
 	void (*close)(void *card);
-	/* Allocation, under the device's lock */
+	/* Allocation, one call at a time per device. Copies and runs of other allocations may be going on */
 	int  (*alloc)(void *card, enum pf_kernel kernel, unsigned arg, uint64_t bytes, struct pf_memory **memory,
 	              struct pf_error *error);
 	void (*free)(void *card, struct pf_memory *memory);
 	void *(*map)(void *card, struct pf_memory *memory);    /* NULL function: never host visible */
-	/* One call per direction at a time */
+	/* One call per direction at a time; never 0 bytes. PF_E_DEVICE from copy or run says that the card is lost: the
+	 * core refuses everything from then on */
 	int  (*copy)(void *card, enum pf_direction direction, struct pf_memory *memory, uint64_t offset, void *host,
 	             uint64_t bytes, struct pf_error *error);
 	/* One call per (kernel, cu) at a time; returns when the kernel is done */
 	int  (*run)(void *card, unsigned cu, const struct pf_launch *launch, struct pf_error *error);
-	/* From the watchdog: make a hanging run return. NULL: cannot */
+	/* From the watchdog, while run is in progress: make it return soon. NULL or an error: cannot; the run is then
+	 * abandoned, its ticket fails, and its memory is kept until it returns, if ever */
 	int  (*abort)(void *card, enum pf_kernel kernel, unsigned cu);
 };
+
+/* The longest the core waits after a successful abort */
+#define PF_ABORT_GRACE_NS 2000000000u
 
 /* Opens a backend object directly, without the name table: tests wrap backends to inject faults and latches */
 int pf_device_open_backend(const struct pf_backend *backend, const char *where, const struct pf_device_options *options,
                            struct pf_device **device, struct pf_error *error);
 
+/* For tests: reads the time from `now` (ns) from here on, and looks at the deadlines again when told that it has moved */
+void pf_device_clock(struct pf_device *device, uint64_t (*now)(void *context), void *context);
+void pf_device_tick(struct pf_device *device);
+
 /* The table at run time (driver/kernels.c). Port arrays are expanded: one entry per argument of the C function */
 enum pf_arg_dir { PF_DIR_IN, PF_DIR_OUT, PF_DIR_INOUT, PF_DIR_VAL };
 enum pf_bank { PF_BANK_STREAM, PF_BANK_WEIGHT, PF_BANK_SMALL };
 struct pf_arg_row {
-	const char     *name, *ctype, *bundle, *count;     /* count: the table's text */
+	const char     *name, *ctype, *bundle, *count;     /* count: the table's text. Tensors on several ports: name0, ... */
 	enum pf_arg_dir dir;
 	enum pf_bank    bank;
 	uint32_t        size;                              /* bytes of one element */
@@ -64,10 +73,13 @@ struct pf_kernel_row {
 	const char              *name, *file, *brief;
 	int                      built;                    /* 0: reserved */
 	unsigned                 count;
+	unsigned                 lanes;                    /* of a beat of logits: 16 (fp32), 32 (bf16), 0 (none) */
 	const struct pf_arg_row *arg;
-	uint64_t                 hash;                     /* over name and every argument: the ABI of this kernel */
+	const char              *signature;                /* name and every argument as text: what the hash covers */
 	/* elements of argument i for these scalars */
 	uint64_t               (*elements)(unsigned arg, const uint32_t *value);
 };
 extern const struct pf_kernel_row pf_kernel_rows[PF_KERNEL_COUNT];
+/* The ABI of a kernel as one number: its signature without spaces, and the size of every argument (FNV-1a, 64 bits) */
+uint64_t pf_kernel_hash(enum pf_kernel kernel);
 #endif

@@ -1,0 +1,353 @@
+/* Submission, the workers, completion, waiting. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "core.h"
+
+/* ---- texts of failed tickets, kept in the device until the ring comes round ---- */
+static void pf_failure_keep(struct pf_device *d, const struct pf_ticket *ticket, const struct pf_error *error)
+{
+	struct pf_failure *kept = &d->kept[d->keep_next++ % PF_FAILURES_KEPT];
+	kept->ticket = ticket;
+	kept->error = *error;
+}
+
+static struct pf_failure *pf_failure_of(struct pf_device *d, const struct pf_ticket *ticket)
+{
+	for (unsigned i = 0; i < PF_FAILURES_KEPT; i++)
+		if (d->kept[i].ticket == ticket)
+			return &d->kept[i];
+	return NULL;
+}
+
+static const char *pf_failure_text(struct pf_device *d, const struct pf_ticket *ticket)
+{
+	const struct pf_failure *kept = pf_failure_of(d, ticket);
+	return kept ? kept->error.text : pf_error_text(ticket->status);
+}
+
+/* ---- the list of unfinished work ---- */
+static void pf_work_link(struct pf_device *d, struct pf_work *work)
+{
+	work->older = d->newest;
+	if (d->newest)
+		d->newest->newer = work;
+	else
+		d->oldest = work;
+	d->newest = work;
+}
+
+static void pf_work_unlink(struct pf_device *d, struct pf_work *work)
+{
+	*(work->older ? &work->older->newer : &d->oldest) = work->newer;
+	*(work->newer ? &work->newer->older : &d->newest) = work->older;
+}
+
+static struct pf_work *pf_work_of(struct pf_device *d, const struct pf_ticket *ticket)
+{
+	struct pf_work *work = d->newest;
+	while (work && work->ticket != ticket)
+		work = work->older;
+	return work;
+}
+
+static void pf_work_free(struct pf_work *work)
+{
+	for (unsigned i = 0; i < PF_ARGS_MAX; i++)
+		pf_buf_release(work->buf[i]);
+	free(work);
+}
+
+/* ---- completion ---- */
+static void pf_work_count(struct pf_device *d, const struct pf_work *work)
+{
+	d->counts.beats += work->beats;
+	if (work->queue < PF_KERNEL_COUNT) {
+		d->counts.runs++;
+		return;
+	}
+	d->counts.copies++;
+	*(work->queue == PF_QUEUE_IN ? &d->counts.bytes_in : &d->counts.bytes_out) += work->launch.bytes[0];
+}
+
+/* Text of work that is not started; a chain of such work hands on its first cause */
+static void pf_work_lost(struct pf_work *work, int cause, const char *text)
+{
+	work->cause = cause;
+	pf_fail(&work->error, PF_E_DEPENDENCY, "%s%s",
+	        cause == PF_E_DEPENDENCY ? "" : "not started, because an operation it waits for failed: ", text);
+}
+
+static void pf_dependents_go(struct pf_device *d, struct pf_work *work, int code)
+{
+	for (struct pf_work *next = work->dependents; next; next = next->sibling) {
+		next->blocked = 0;
+		if (code)
+			pf_work_lost(next, code, work->error.text);
+		pthread_cond_broadcast(&d->queue[next->queue].ready);
+	}
+}
+
+void pf_work_done(struct pf_work *work, int code)
+{
+	struct pf_device *d = work->device;
+	struct pf_ticket *ticket = work->ticket;
+	ticket->done_ns = pf_device_now(d);
+	ticket->beats = code ? 0 : work->beats;
+	ticket->status = code;
+	if (code)
+		pf_failure_keep(d, ticket, &work->error);
+	else
+		pf_work_count(d, work);
+	pf_dependents_go(d, work, code);
+	pf_work_unlink(d, work);
+	pthread_cond_broadcast(&d->done);
+}
+
+void pf_cancel_queued(struct pf_device *d, int code, const char *why)
+{
+	for (unsigned q = 0; q < PF_QUEUE_COUNT; q++)
+		d->queue[q].head = d->queue[q].tail = NULL;
+	for (struct pf_work *work = d->oldest, *newer; work; work = newer) {
+		newer = work->newer;
+		if (work->running)
+			continue;
+		pf_work_done(work, pf_fail(&work->error, code, "%s: %s", d->facts.name, why));
+		pf_work_free(work);
+	}
+}
+
+/* ---- workers ---- */
+static struct pf_work *pf_queue_take(struct pf_device *d, struct pf_queue *queue)
+{
+	for (;;) {
+		struct pf_work *work = queue->head;
+		if (work && !work->blocked) {
+			queue->head = work->next;
+			if (!queue->head)
+				queue->tail = NULL;
+			return work;
+		}
+		if (!work && d->closing)
+			return NULL;
+		pthread_cond_wait(&queue->ready, &d->lock);
+	}
+}
+
+static int pf_backend_call(const struct pf_worker *me, const struct pf_work *work, struct pf_error *error)
+{
+	const struct pf_device *d = me->device;
+	const struct pf_launch *l = &work->launch;
+	int code = 0;
+	if (me->queue < PF_KERNEL_COUNT)
+		code = d->backend->run(d->card, me->cu, l, error);
+	else if (l->bytes[0])
+		code = d->backend->copy(d->card, me->queue == PF_QUEUE_IN ? PF_TO_DEVICE : PF_FROM_DEVICE,
+		                        l->memory[0], l->offset[0], work->host, l->bytes[0], error);
+	if (code && !error->text[0])
+		pf_fail(error, code, "%s", pf_error_text(code));
+	return code;
+}
+
+/* Runs `work` with the lock released meanwhile; the status for its ticket. The backend writes its error to this stack,
+ * because work that the watchdog abandons gets its text from there */
+static int pf_work_run(struct pf_worker *me, struct pf_work *work)
+{
+	struct pf_device *d = me->device;
+	struct pf_error error = { 0 };
+	work->running = 1;
+	work->ticket->started_ns = pf_device_now(d);
+	me->work = work;
+	pf_watch_start(work);
+	pthread_mutex_unlock(&d->lock);
+	int code = pf_backend_call(me, work, &error);
+	pthread_mutex_lock(&d->lock);
+	me->work = NULL;
+	if (work->expired)
+		return PF_E_TIMEOUT;
+	if (code)
+		return pf_fail(&work->error, code < 0 ? code : PF_E_DEVICE, "%s: %s", d->facts.name, error.text);
+	if (work->queue < PF_KERNEL_COUNT)
+		pf_watch_rate(&d->queue[work->queue], pf_device_now(d) - work->ticket->started_ns, work->beats);
+	return 0;
+}
+
+static void pf_worker_work(struct pf_worker *me, struct pf_work *work)
+{
+	struct pf_device *d = me->device;
+	int code = work->cause ? PF_E_DEPENDENCY : pf_work_run(me, work);
+	if (work->abandoned)
+		d->stuck--;
+	else
+		pf_work_done(work, code);
+	if (code == PF_E_DEVICE && !d->failed) {
+		pf_device_fail(d, work->error.text);
+		pthread_mutex_unlock(&d->lock);
+		pf_device_log(d, 0, work->error.text);
+		pthread_mutex_lock(&d->lock);
+	}
+	pf_work_free(work);
+}
+
+void *pf_worker_main(void *worker)
+{
+	struct pf_worker *me = worker;
+	struct pf_device *d = me->device;
+	struct pf_work *work;
+	pthread_mutex_lock(&d->lock);
+	while ((work = pf_queue_take(d, &d->queue[me->queue])))
+		pf_worker_work(me, work);
+	int last = --d->alive == 0 && d->orphaned;
+	pthread_cond_broadcast(&d->done);
+	pthread_mutex_unlock(&d->lock);
+	if (last)
+		pf_device_destroy(d);
+	return NULL;
+}
+
+/* ---- submission ---- */
+static int pf_refuse(struct pf_device *d, struct pf_ticket *ticket, const struct pf_error *error)
+{
+	uint64_t now = pf_device_now(d);
+	*ticket = (struct pf_ticket){ .status = error->code, .queued_ns = now, .done_ns = now, .device = d };
+	pf_failure_keep(d, ticket, error);
+	return error->code;
+}
+
+static int pf_depend(struct pf_device *d, struct pf_work *work, const struct pf_ticket *after)
+{
+	if (!after || after->status == 0)
+		return 0;
+	if (after->device && after->device != d)
+		return pf_fail(&work->error, PF_E_ARGUMENT, "%s: the operation to wait for belongs to another device",
+		               d->facts.name);
+	if (after->status != PF_PENDING) {
+		pf_work_lost(work, after->status, pf_failure_text(d, after));
+		return 0;
+	}
+	struct pf_work *first = pf_work_of(d, after);
+	if (!first)
+		return pf_fail(&work->error, PF_E_ARGUMENT, "%s: the operation to wait for was never submitted",
+		               d->facts.name);
+	work->blocked = 1;
+	work->sibling = first->dependents;
+	first->dependents = work;
+	return 0;
+}
+
+static int pf_accept(struct pf_device *d, struct pf_work *work, const struct pf_ticket *after)
+{
+	if (d->closing)
+		return pf_fail(&work->error, PF_E_CLOSED, "%s: %s", d->facts.name, pf_error_text(PF_E_CLOSED));
+	if (d->failed)
+		return pf_fail(&work->error, PF_E_DEVICE, "%s: refused, the device has failed: %s", d->facts.name,
+		               d->failure.text);
+	return pf_depend(d, work, after);
+}
+
+static void pf_enqueue(struct pf_device *d, struct pf_work *work)
+{
+	struct pf_queue *queue = &d->queue[work->queue];
+	struct pf_failure *kept = pf_failure_of(d, work->ticket);
+	if (kept)
+		kept->ticket = NULL;
+	for (unsigned i = 0; i < PF_ARGS_MAX; i++)
+		if (work->buf[i])
+			work->buf[i]->pending++;
+	*work->ticket = (struct pf_ticket){ .status = PF_PENDING, .queued_ns = pf_device_now(d), .device = d };
+	work->serial = ++d->serial;
+	pf_work_link(d, work);
+	*(queue->tail ? &queue->tail->next : &queue->head) = work;
+	queue->tail = work;
+	pthread_cond_broadcast(&queue->ready);
+}
+
+/* Queues checked work, or refuses it with `code` and work->error, or -ENOMEM if there is no work at all */
+static int pf_submit(struct pf_device *d, struct pf_work *work, int code, const struct pf_ticket *after,
+                     struct pf_ticket *ticket)
+{
+	struct pf_error memory = { -ENOMEM, "no host memory for the operation" };
+	pthread_mutex_lock(&d->lock);
+	if (ticket->status == PF_PENDING)
+		code = PF_E_ARGUMENT;
+	else if (!work)
+		code = pf_refuse(d, ticket, &memory);
+	else {
+		work->ticket = ticket;
+		code = code ? code : pf_accept(d, work, after);
+		if (code)
+			pf_refuse(d, ticket, &work->error);
+		else
+			pf_enqueue(d, work);
+	}
+	pthread_mutex_unlock(&d->lock);
+	if (code)
+		free(work);
+	return code;
+}
+
+static struct pf_work *pf_work_new(struct pf_device *d, unsigned queue)
+{
+	struct pf_work *work = calloc(1, sizeof *work);
+	if (work) {
+		work->device = d;
+		work->queue = queue;
+	}
+	return work;
+}
+
+/* No device to keep a text in */
+static int pf_refuse_plain(struct pf_ticket *ticket)
+{
+	if (ticket)
+		*ticket = (struct pf_ticket){ .status = PF_E_ARGUMENT };
+	return PF_E_ARGUMENT;
+}
+
+int pf_run(struct pf_device *device, int kernel, const struct pf_arg *args, unsigned count,
+           const struct pf_ticket *after, struct pf_ticket *ticket)
+{
+	if (!device || !ticket)
+		return pf_refuse_plain(ticket);
+	struct pf_work *work = pf_work_new(device, 0);
+	int code = work ? pf_check_run(work, kernel, args, count) : -ENOMEM;
+	return pf_submit(device, work, code, after, ticket);
+}
+
+static int pf_copy(struct pf_buf *buf, unsigned queue, uint64_t offset, const void *host, uint64_t bytes,
+                   const struct pf_ticket *after, struct pf_ticket *ticket)
+{
+	if (!buf || !ticket)
+		return pf_refuse_plain(ticket);
+	struct pf_work *work = pf_work_new(buf->device, queue);
+	int code = work ? pf_check_copy(work, buf, offset, host, bytes) : -ENOMEM;
+	return pf_submit(buf->device, work, code, after, ticket);
+}
+
+int pf_copy_in(struct pf_buf *buf, uint64_t offset, const void *from, uint64_t bytes, const struct pf_ticket *after,
+               struct pf_ticket *ticket)
+{
+	return pf_copy(buf, PF_QUEUE_IN, offset, from, bytes, after, ticket);
+}
+
+int pf_copy_out(struct pf_buf *buf, uint64_t offset, void *to, uint64_t bytes, const struct pf_ticket *after,
+                struct pf_ticket *ticket)
+{
+	return pf_copy(buf, PF_QUEUE_OUT, offset, to, bytes, after, ticket);
+}
+
+/* ---- waiting ---- */
+int pf_wait(struct pf_ticket *ticket, struct pf_error *error)
+{
+	struct pf_device *d = ticket->device;
+	if (!d)
+		return ticket->status ? pf_fail(error, ticket->status, "%s", pf_error_text(ticket->status)) : 0;
+	pthread_mutex_lock(&d->lock);
+	while (ticket->status == PF_PENDING)
+		pthread_cond_wait(&d->done, &d->lock);
+	int code = ticket->status;
+	if (code)
+		pf_fail(error, code, "%s", pf_failure_text(d, ticket));
+	pthread_mutex_unlock(&d->lock);
+	return code;
+}
