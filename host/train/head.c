@@ -7,8 +7,10 @@
 
 enum { STAGES = 3, LANES = 16, ROWS_LEAST = 16, BLOCK_BYTES = 16 << 20 };
 
-/* One block of logits on the device, with everything phase 1 and phase 3 need beside it */
+/* One block of logits on a device, with everything phase 1 and phase 3 need beside it */
 struct slot {
+	struct pf_device *device;
+	int mapped;                    /* the device's memory is the host's: no staging */
 	struct pf_buf *z, *target, *span, *row, *seq, *item, *coef;
 	struct pf_span *host_span;     /* [seqs of the block], begin and end relative to the block */
 	struct pf_seq *host_seq;
@@ -28,11 +30,9 @@ struct block {
 };
 
 struct pf_head {
-	struct pf_device *device;
 	uint32_t vocab, dim, stride, rows, slots, slots_open;
-	struct slot *slot;
+	struct slot *slot;             /* of device i % devices */
 	struct stage stage[STAGES];
-	int mapped;                    /* the device's memory is the host's: no staging */
 	struct pf_head_input input;    /* of the last forward */
 	struct block *block;
 	uint32_t blocks, blocks_room;
@@ -66,7 +66,7 @@ static int slot_open(struct pf_head *h, struct slot *s, struct pf_error *error)
 		{ &s->item, PF_KERNEL_coef, PF_ARG_coef_item, rows * sizeof(struct pf_item_out) },
 	};
 	for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
-		int code = pf_buf_alloc(h->device, want[i].kernel, (unsigned)want[i].arg, want[i].bytes, want[i].buf,
+		int code = pf_buf_alloc(s->device, want[i].kernel, (unsigned)want[i].arg, want[i].bytes, want[i].buf,
 		                        error);
 		if (code)
 			return code;
@@ -82,18 +82,54 @@ static uint64_t slot_bytes(const struct pf_head *h)
 }
 
 /* Rows of a block: about BLOCK_BYTES of logits, fewer if three blocks would not fit the memory given */
-static void choose_shape(struct pf_head *h, uint64_t memory_bytes)
+static void choose_shape(struct pf_head *h, uint64_t memory_bytes, unsigned devices)
 {
 	uint64_t rows = BLOCK_BYTES / row_bytes(h);
 	h->rows = (uint32_t)(rows < ROWS_LEAST ? ROWS_LEAST : rows > 8192 ? 8192 : rows);
 	while (h->rows > ROWS_LEAST && slot_bytes(h) * STAGES > memory_bytes)
 		h->rows /= 2;
 	uint64_t slots = memory_bytes / slot_bytes(h);
-	h->slots = (uint32_t)(slots > 4096 ? 4096 : slots);
+	h->slots = (uint32_t)(slots > 4096 ? 4096 : slots) * devices;
 }
 
-int pf_head_open(struct pf_device *device, uint32_t vocab, uint32_t dim, uint64_t memory_bytes, struct pf_head **head,
-                 struct pf_error *error)
+static int open_stages(struct pf_head *h, struct pf_error *error)
+{
+	int mapped = 1;
+	for (uint32_t i = 0; i < h->slots; i++)
+		mapped &= h->slot[i].mapped;
+	for (int i = 0; !mapped && i < STAGES; i++) {
+		h->stage[i].z = calloc(h->rows, row_bytes(h));
+		if (!h->stage[i].z)
+			return pf_fail(error, -ENOMEM, "no memory for staging blocks of %u rows", h->rows);
+	}
+	return 0;
+}
+
+static int open_slots(struct pf_head *h, struct pf_device *const *device, unsigned devices, uint64_t memory_bytes,
+                      struct pf_error *error)
+{
+	uint64_t memory = memory_bytes ? memory_bytes : UINT64_MAX;
+	for (unsigned i = 0; i < devices; i++) {
+		uint64_t half = pf_device_facts(device[i])->memory_bytes / 2;
+		memory = half < memory && !memory_bytes ? half : memory;
+	}
+	choose_shape(h, memory, devices);
+	if (h->slots < STAGES * devices)
+		return pf_fail(error, PF_E_MEMORY, "%llu bytes of device memory do not hold three blocks of %u rows of %u "
+		               "logits (%llu each); give --card-memory more", (unsigned long long)memory, h->rows,
+		               h->vocab, (unsigned long long)slot_bytes(h));
+	h->slot = calloc(h->slots, sizeof *h->slot);
+	if (!h->slot)
+		return pf_fail(error, -ENOMEM, "no memory for %u blocks", h->slots);
+	for (uint32_t i = 0; i < h->slots; i++) {
+		h->slot[i].device = device[i % devices];
+		h->slot[i].mapped = pf_device_facts(h->slot[i].device)->host_visible;
+	}
+	return open_stages(h, error);
+}
+
+int pf_head_open(struct pf_device *const *device, unsigned devices, uint32_t vocab, uint32_t dim, uint64_t memory_bytes,
+                 struct pf_head **head, struct pf_error *error)
 {
 	*head = NULL;
 	if (vocab == 0 || vocab > PF_VOCAB_MAX || dim == 0)
@@ -101,27 +137,10 @@ int pf_head_open(struct pf_device *device, uint32_t vocab, uint32_t dim, uint64_
 	struct pf_head *h = calloc(1, sizeof *h);
 	if (!h)
 		return pf_fail(error, -ENOMEM, "no memory for the head");
-	const struct pf_device_facts *facts = pf_device_facts(device);
-	uint64_t memory = memory_bytes ? memory_bytes : facts->memory_bytes / 2;
-	h->device = device;
 	h->vocab = vocab;
 	h->dim = dim;
 	h->stride = (vocab + LANES - 1) / LANES;
-	h->mapped = facts->host_visible;
-	choose_shape(h, memory);
-	h->slot = calloc(h->slots ? h->slots : 1, sizeof *h->slot);
-	int code = 0;
-	if (!h->slot)
-		code = pf_fail(error, -ENOMEM, "no memory for the head");
-	else if (h->slots < STAGES)
-		code = pf_fail(error, PF_E_MEMORY, "%llu bytes of device memory do not hold three blocks of %u rows of %u "
-		               "logits (%llu each); give --card-memory more", (unsigned long long)memory, h->rows, vocab,
-		               (unsigned long long)slot_bytes(h));
-	for (int i = 0; !code && !h->mapped && i < STAGES; i++) {
-		h->stage[i].z = calloc(h->rows, row_bytes(h));
-		if (!h->stage[i].z)
-			code = pf_fail(error, -ENOMEM, "no memory for staging blocks of %u rows", h->rows);
-	}
+	int code = open_slots(h, device, devices, memory_bytes, error);
 	if (code) {
 		pf_head_close(h);
 		return code;
@@ -218,7 +237,7 @@ static int stage_of(struct pf_head *h, struct slot *s, uint32_t b, struct stage 
                     struct pf_error *error)
 {
 	*stage = &h->stage[b % STAGES];
-	*z = h->mapped ? pf_buf_map(s->z) : (*stage)->z;
+	*z = s->mapped ? pf_buf_map(s->z) : (*stage)->z;
 	if (!(*stage)->busy)
 		return 0;
 	struct pf_ticket *busy = (*stage)->busy;
@@ -252,14 +271,14 @@ static int send_block(struct pf_head *h, struct slot *s, uint32_t b, struct pf_e
 	code = copy_small(s->target, in->target + k->begin, rows * sizeof(int32_t), &s->in[0]);
 	if (!code)
 		code = copy_small(s->span, s->host_span, (k->seq_end - k->seq_begin) * sizeof(struct pf_span), &s->in[1]);
-	if (!code && !h->mapped) {
+	if (!code && !s->mapped) {
 		code = pf_copy_in(s->z, 0, z, rows * row_bytes(h), NULL, &s->in[2]);
 		stage->busy = &s->in[2];
 	}
 	const struct pf_arg arg[] = { { .buf = s->z }, { .buf = s->target }, { .buf = s->row },
 		{ .val.u32 = rows }, { .val.u32 = h->vocab }, { .val.u32 = h->stride }, { .val.u32 = in->flags } };
 	if (!code)   /* copies in are done in order, so the last one stands for all */
-		code = pf_run(h->device, PF_KERNEL_logprob, arg, 7, h->mapped ? &s->in[1] : &s->in[2], &s->run[0]);
+		code = pf_run(s->device, PF_KERNEL_logprob, arg, 7, s->mapped ? &s->in[1] : &s->in[2], &s->run[0]);
 	return code ? pf_fail(error, code, "block %u of %u could not be submitted: %s", b, h->blocks,
 	                      pf_error_text(code)) : 0;
 }
@@ -271,7 +290,7 @@ static int ask_sums(struct pf_head *h, struct slot *s, uint32_t b, struct pf_row
 	const uint32_t rows = k->end - k->begin, seqs = k->seq_end - k->seq_begin;
 	const struct pf_arg arg[] = { { .buf = s->row }, { .buf = s->span }, { .buf = s->seq },
 		{ .val.u32 = rows }, { .val.u32 = seqs } };
-	int code = pf_run(h->device, PF_KERNEL_seq_sum, arg, 5, &s->run[0], &s->run[1]);
+	int code = pf_run(s->device, PF_KERNEL_seq_sum, arg, 5, &s->run[0], &s->run[1]);
 	if (!code)
 		code = pf_copy_out(s->seq, 0, s->host_seq, seqs * sizeof(struct pf_seq), &s->run[1], &s->out[0]);
 	if (!code && row)
@@ -373,10 +392,10 @@ static int ask_gradient(struct pf_head *h, uint32_t b, const double *grad, struc
 		{ .val.u32 = rows }, { .val.u32 = seqs }, { .val.f32 = 1.0f } };
 	const struct pf_arg dz[] = { { .buf = s->z }, { .buf = s->target }, { .buf = s->coef }, { .buf = s->row },
 		{ .buf = s->z }, { .val.u32 = rows }, { .val.u32 = h->vocab }, { .val.u32 = h->stride } };
-	code = pf_run(h->device, PF_KERNEL_coef, coef, 6, again ? &s->run[0] : &s->item_in, &s->run[1]);
+	code = pf_run(s->device, PF_KERNEL_coef, coef, 6, again ? &s->run[0] : &s->item_in, &s->run[1]);
 	if (!code)
-		code = pf_run(h->device, PF_KERNEL_logit_grad, dz, 8, &s->run[1], &s->grad);
-	if (!code && !h->mapped) {
+		code = pf_run(s->device, PF_KERNEL_logit_grad, dz, 8, &s->run[1], &s->grad);
+	if (!code && !s->mapped) {
 		code = pf_copy_out(s->z, 0, z, rows * row_bytes(h), &s->grad, &s->out[0]);
 		stage->busy = &s->out[0];
 	}
@@ -393,7 +412,7 @@ static int use_gradient(struct pf_head *h, uint32_t b, float *dhidden, float *dw
 	int code = settle(s, error);
 	if (code)
 		return code;
-	const float *dz = h->mapped ? pf_buf_map(s->z) : h->stage[b % STAGES].z;
+	const float *dz = s->mapped ? pf_buf_map(s->z) : h->stage[b % STAGES].z;
 	h->stage[b % STAGES].busy = NULL;
 	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, dim, vocab, 1.0f, dz, stride, in->weight, dim, 0.0f,
 	            dhidden + (size_t)k->begin * h->dim, dim);

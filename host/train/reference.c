@@ -1,0 +1,128 @@
+#include "reference.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "../corpus/hash.h"
+
+enum { HEADER_BYTES = 512 };           /* the JSON, padded with blanks as the form allows */
+
+struct entry {
+	int64_t sum;
+	uint64_t check;
+};
+
+struct pf_reference {
+	int fd;
+	char *path;
+	uint64_t key, records;
+	unsigned sides;
+};
+
+static uint64_t check_word(const struct pf_reference *r, uint64_t place, int64_t sum)
+{
+	return pf_hash_word(pf_hash_word(pf_hash_word(PF_HASH_START, r->key), place), (uint64_t)sum);
+}
+
+static off_t place_offset(uint64_t place)
+{
+	return (off_t)(sizeof(uint64_t) + HEADER_BYTES + place * sizeof(struct entry));
+}
+
+static void make_header(const struct pf_reference *r, unsigned char header[sizeof(uint64_t) + HEADER_BYTES])
+{
+	const unsigned long long records = r->records, bytes = records * r->sides * sizeof(struct entry);
+	char text[HEADER_BYTES + 1];
+	int n = snprintf(text, sizeof text, "{\"logp_q32\":{\"dtype\":\"I64\",\"shape\":[%llu,%u,2],"
+	                 "\"data_offsets\":[0,%llu]},\"__metadata__\":{\"writer\":\"prefpga\",\"key\":\"%016llx\"}}",
+	                 records, r->sides, bytes, (unsigned long long)r->key);
+	memset(text + n, ' ', sizeof text - (size_t)n);
+	memset(header, 0, sizeof(uint64_t));
+	header[0] = HEADER_BYTES & 255;
+	header[1] = HEADER_BYTES >> 8;
+	memcpy(header + sizeof(uint64_t), text, HEADER_BYTES);
+}
+
+static int begin_file(struct pf_reference *r, struct pf_error *error)
+{
+	unsigned char want[sizeof(uint64_t) + HEADER_BYTES], have[sizeof want];
+	const off_t size = place_offset(r->records * r->sides);
+	struct stat st;
+	make_header(r, want);
+	if (fstat(r->fd, &st) == 0 && st.st_size == size && pread(r->fd, have, sizeof have, 0) == (ssize_t)sizeof have &&
+	    memcmp(want, have, sizeof want) == 0)
+		return 0;
+	if (ftruncate(r->fd, 0) != 0 || pwrite(r->fd, want, sizeof want, 0) != (ssize_t)sizeof want ||
+	    ftruncate(r->fd, size) != 0)
+		return pf_fail(error, -errno, "%s: cannot be written: %s", r->path, strerror(errno));
+	return 0;
+}
+
+static int open_file(struct pf_reference *r, const char *folder, struct pf_error *error)
+{
+	const size_t room = strlen(folder) + 64;
+	if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+		return pf_fail(error, -errno, "%s: cannot be made: %s; choose another --cache", folder, strerror(errno));
+	r->path = malloc(room);
+	if (!r->path)
+		return pf_fail(error, -ENOMEM, "no memory for a path");
+	snprintf(r->path, room, "%s/reference-%016llx.safetensors", folder, (unsigned long long)r->key);
+	r->fd = open(r->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	if (r->fd < 0)
+		return pf_fail(error, -errno, "%s: cannot be opened: %s", r->path, strerror(errno));
+	if (flock(r->fd, LOCK_EX | LOCK_NB) != 0)
+		return pf_fail(error, -errno, "%s: another run is using it; wait for it or give --cache its own folder",
+		               r->path);
+	return begin_file(r, error);
+}
+
+int pf_reference_open(const char *folder, uint64_t key, uint64_t records, unsigned sides, struct pf_reference **reference,
+                      struct pf_error *error)
+{
+	struct pf_reference *r = calloc(1, sizeof *r);
+	*reference = NULL;
+	if (!r)
+		return pf_fail(error, -ENOMEM, "no memory for the reference cache");
+	*r = (struct pf_reference){ .fd = -1, .key = key, .records = records, .sides = sides };
+	int code = open_file(r, folder, error);
+	if (code) {
+		pf_reference_close(r);
+		return code;
+	}
+	*reference = r;
+	return 0;
+}
+
+void pf_reference_close(struct pf_reference *r)
+{
+	if (!r)
+		return;
+	if (r->fd >= 0)
+		close(r->fd);
+	free(r->path);
+	free(r);
+}
+
+int pf_reference_get(const struct pf_reference *r, uint64_t record, unsigned side, int64_t *sum, struct pf_error *error)
+{
+	const uint64_t place = record * r->sides + side;
+	struct entry e;
+	if (pread(r->fd, &e, sizeof e, place_offset(place)) != (ssize_t)sizeof e)
+		return pf_fail(error, errno ? -errno : PF_E_FORMAT, "%s: entry %llu cannot be read", r->path,
+		               (unsigned long long)place);
+	*sum = e.sum;
+	return e.check == check_word(r, place, e.sum);
+}
+
+int pf_reference_put(struct pf_reference *r, uint64_t record, unsigned side, int64_t sum, struct pf_error *error)
+{
+	const uint64_t place = record * r->sides + side;
+	const struct entry e = { sum, check_word(r, place, sum) };
+	if (pwrite(r->fd, &e, sizeof e, place_offset(place)) != (ssize_t)sizeof e)
+		return pf_fail(error, -errno, "%s: cannot be written: %s", r->path, strerror(errno));
+	return 0;
+}
