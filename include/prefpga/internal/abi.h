@@ -73,7 +73,7 @@ struct pf_seq {                        /* sums over the span; integers, so parti
 	int64_t  log_weight;           /* Q31.32 of logp - log_sum_p2 (WPO) */
 	int64_t  mean_logit;           /* Q31.32 */
 	uint32_t n;                    /* scored tokens (ignored ones do not count) */
-	uint32_t hits;                 /* argmax == target */
+	uint32_t hits;                 /* rows whose target has the largest logit (ties count) */
 	uint32_t status;               /* OR of the rows' status without PF_ROW_IGNORED */
 	uint32_t reserved[3];
 };
@@ -105,7 +105,8 @@ struct pf_item_out {
 enum pf_item_status {
 	PF_ITEM_BAD_ROW   = 1,         /* a member's row statistics are not finite */
 	PF_ITEM_NO_TOKENS = 2,         /* a member has n = 0 */
-	PF_ITEM_NOT_FINITE = 4,        /* the program gave a loss or gradient that is not finite */
+	PF_ITEM_NOT_FINITE = 4,        /* the program gave a member a loss or gradient that is not finite */
+	PF_ITEM_BAD_PROGRAM = 8,       /* program or group table malformed: nothing was computed, for any item */
 };
 
 /* ---- programs: what a loss is (docs: losses.def) ----
