@@ -23,43 +23,74 @@ struct pf_loss_param {
 
 struct pf_loss_row {
 	const char   *name;            /* as in TRL where TRL has it */
-	const char   *oracle;          /* answers to "oracle:<this>" too */
+	const char   *aliases;         /* other names it answers to, blank separated: "dpo oracle:dpo_sigmoid" */
 	const char   *title, *source;  /* for people; paper */
 	enum pf_loss_form form;
 	int           needs_reference; /* 1: log-probs of a reference policy are part of the loss */
 	int           per_item;        /* 1: every item has its own loss; 0: one per group */
+	const char   *inputs;          /* key:field[/member] of test cases beyond the form's own keys */
 	unsigned      params;
 	const struct pf_loss_param *param;
-	const char   *value, *grad;    /* programs, in the mnemonics of PF_OPS */
+	const char   *value, *grad;    /* programs; losses.def has the language */
 };
 /* Row i, NULL past the last */
 PF_API const struct pf_loss_row *pf_loss_row(unsigned i);
 /* The row that answers to `name` ("sigmoid", "dpo", "oracle:dpo_sigmoid"), or NULL */
 PF_API const struct pf_loss_row *pf_loss_find(const char *name);
+/* Name of a form for people: "pair", ... */
+PF_API const char *pf_loss_form_name(enum pf_loss_form form);
 
-/* A configured loss: up to four weighted components */
+/* A configured loss: up to four weighted components. Plain likelihood mixes with every form, pairs mix with triples,
+ * otherwise all components have one form */
+enum { PF_LOSS_COMPONENTS = 4, PF_LOSS_PARAMS = 8 };
+struct pf_loss_component { const struct pf_loss_row *row; double weight; double param[PF_LOSS_PARAMS]; };
 struct pf_loss {
 	unsigned components;
-	struct { const struct pf_loss_row *row; double weight; double param[8]; } component[4];
+	struct pf_loss_component component[PF_LOSS_COMPONENTS];
 };
-/* Parses "NAME[:key=value,...][+NAME...]". Errors name the nearest known key, and the range of a value outside it */
+/* Parses "NAME[:key=value,...][+NAME...]"; key `weight` (default 1) is the component's. Errors name the nearest known
+ * name or key, and the range of a value outside it */
 PF_API int pf_loss_parse(const char *text, struct pf_loss *loss, struct pf_error *error);
+/* Sets one parameter (TRL's name, the test vectors' name, or "weight") of one component */
 PF_API int pf_loss_set(struct pf_loss *loss, unsigned component, const char *key, double value, struct pf_error *error);
+/* The form of the items that the loss as a whole wants */
+PF_API enum pf_loss_form pf_loss_form(const struct pf_loss *loss);
+/* 1: every item has its own loss; 0: one loss per group */
+PF_API int pf_loss_per_item(const struct pf_loss *loss);
+/* 1: some component looks at the reference */
+PF_API int pf_loss_needs_reference(const struct pf_loss *loss);
+/* Items that a group can have: loops over the positions of a list are unrolled and must fit kernel pref's program */
+PF_API uint32_t pf_loss_group_max(const struct pf_loss *loss);
 
-/* One scored sequence as the loss sees it. Sums are nats as Q31.32 integers */
-struct pf_loss_item { int64_t policy, reference; uint32_t n; int kind; float score, margin, weight, advantage; uint32_t status; };
+/* One scored sequence as the loss sees it. Sums are nats as Q31.32 integers. A pair is one chosen and one rejected
+ * item, a triple one item more (extra); binary samples are chosen (desirable) or rejected; likelihood counts chosen
+ * items; a ranking's items come best first. weight is 1 unless the loss says what it means */
+struct pf_loss_item {
+	int64_t  policy, reference;
+	uint32_t n;                    /* scored tokens */
+	int      kind;                 /* PF_KIND_... */
+	float    score, margin, weight, advantage;
+	uint32_t status;               /* of the sequence's rows; bad ones make the group invalid */
+};
 enum { PF_KIND_CHOSEN = 1, PF_KIND_REJECTED = 2, PF_KIND_EXTRA = 4 };
-/* Scalars of the whole optimizer step, known before the first gradient */
-struct pf_loss_batch { double divisor, z0, delta, tokens; };
+/* Scalars of the whole optimizer step, known before the first gradient. Those that no component uses may be 0 */
+struct pf_loss_batch {
+	double divisor;                /* pairs, samples or lists of the step, > 0 */
+	double z0;                     /* KTO: max(0, mean log-ratio of mismatched completions) */
+	double delta;                  /* BCO: running mean of the rewards */
+	double tokens;                 /* scored tokens of the chosen items of the step (likelihood), > 0 */
+};
 struct pf_loss_result { double loss, grad; uint32_t status, group; };
 
 /* Evaluates items[count] in groups[group_count + 1] (first item of each group, then count) on kernel pref of the device.
- * result[i].loss: of the group or item before the division; result[i].grad: dL/dlogp, divisor applied. Any count:
- * launches are split between groups. Returns 0, or an error with text */
+ * result[i].loss: of the group or item before the division, NaN where status is set; result[i].grad: dL/dlogp, divisor
+ * and weights applied, 0 where status is set. Any count: launches are split between groups. Returns 0, or an error that
+ * names the item or group: wrong members, a log-ratio outside Q31.32, a group too large, a missing batch scalar */
 PF_API int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss, const struct pf_loss_batch *batch,
                             const struct pf_loss_item *items, size_t count, const uint32_t *groups, size_t group_count,
                             struct pf_loss_result *result, struct pf_error *error);
-/* The total: sum over groups (or items) of finite losses / divisor, and how many were invalid */
+/* The total: sum over groups (or items) of finite losses, in order, / divisor; *invalid (may be NULL): how many were not
+ * finite */
 PF_API double pf_loss_total(const struct pf_loss *loss, const struct pf_loss_batch *batch,
                             const struct pf_loss_result *result, size_t count, size_t *invalid);
 #ifdef __cplusplus
