@@ -92,8 +92,8 @@ static long double binary(uint32_t op, long double a, long double b)
 	case PF_OP_SUB: return a - b;
 	case PF_OP_MUL: return a * b;
 	case PF_OP_DIV: return a / b;
-	case PF_OP_MIN: return a < b ? a : b;
-	case PF_OP_MAX: return a > b ? a : b;
+	case PF_OP_MIN: return isnan(a) || isnan(b) ? NAN : a < b ? a : b;
+	case PF_OP_MAX: return isnan(a) || isnan(b) ? NAN : a > b ? a : b;
 	case PF_OP_LT:  return a < b;
 	case PF_OP_LE:  return a <= b;
 	case PF_OP_EQ:  return a == b;
@@ -114,14 +114,14 @@ static long double group_max(const long double *a, uint32_t n)
 {
 	long double max = a[0];
 	for (uint32_t i = 1; i < n; i++)
-		max = a[i] > max ? a[i] : max;
+		max = binary(PF_OP_MAX, max, a[i]);
 	return max;
 }
 
 static long double group_lse(const long double *a, uint32_t n)
 {
 	long double max = group_max(a, n), sum = 0;
-	if (isinf(max))
+	if (!isfinite(max))
 		return max;
 	for (uint32_t i = 0; i < n; i++)
 		sum += expl(a[i] - max);
@@ -141,7 +141,7 @@ static long double group_rank(const long double *a, uint32_t n, uint32_t own)
 	uint32_t rank = 0;
 	for (uint32_t i = 0; i < n; i++)
 		rank += a[i] > a[own] || (a[i] == a[own] && i < own);
-	return rank;
+	return isnan(group_max(a, n)) ? NAN : rank;
 }
 
 static void reduce(uint32_t op, long double *a, uint32_t n, long double *result)

@@ -146,7 +146,7 @@ void ref_logit_grad(const double *z, uint32_t vocab, int32_t target, double c, l
 {
 	struct ref_row row;
 	ref_logprob(z, vocab, target, &row);
-	int none = row.status & (PF_ROW_IGNORED | PF_ROW_RANGE | PF_ROW_EMPTY | PF_ROW_TARGET);
+	int none = row.status != 0;
 	for (uint32_t v = 0; v < vocab; v++) {
 		long double p = none || dead(z[v]) ? 0 : expl((long double)z[v] - row.max - row.log_sum);
 		dz[v] = none ? 0 : c * (v == (uint32_t)target ? -row.rest : p);
@@ -160,22 +160,23 @@ static void seq_add(struct ref_seq *out, const struct pf_row *row, int tail)
 		return;
 	out->n++;
 	out->status |= row->status;
-	if (row->logp_q32 != PF_Q32_NONE) {
-		out->logp += row->logp_q32;
-		out->logp_tail += tail ? row->logp_q32 : 0;
-		if (isfinite(row->log_sum_p2))
-			out->log_weight += ldexpl(row->logp_q32, -32) - row->log_sum_p2;
-	}
-	if (isfinite(row->entropy))
-		out->entropy += row->entropy;
-	if (isfinite(row->mean))
-		out->mean_logit += row->mean;
+	if (row->status & PF_ROW_BAD)
+		return;
+	out->logp += row->logp_q32;
+	out->logp_tail += tail ? row->logp_q32 : 0;
+	out->log_weight += ldexpl(row->logp_q32, -32) - row->log_sum_p2;
+	out->entropy += row->entropy;
+	out->mean_logit += isfinite(row->mean) ? row->mean : 0;
 	out->hits += row->target == row->max;
 }
 
-void ref_seq_sum(const struct pf_row *row, const struct pf_span *span, struct ref_seq *out)
+void ref_seq_sum(const struct pf_row *row, uint32_t rows, const struct pf_span *span, struct ref_seq *out)
 {
 	memset(out, 0, sizeof *out);
+	if (span->begin > span->split || span->split > span->end || span->end > rows) {
+		out->status = PF_ROW_RANGE;
+		return;
+	}
 	for (uint32_t t = span->begin; t < span->end; t++)
 		seq_add(out, &row[t], t >= span->split);
 }

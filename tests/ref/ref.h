@@ -28,8 +28,7 @@ struct ref_row {
 /* One row of logits z[vocab] */
 void ref_logprob(const double *z, uint32_t vocab, int32_t target, struct ref_row *out);
 
-/* ---- logit_grad: dz[vocab] = c (softmax(z) - onehot(target)) from the logits themselves; 0 for rows whose status is
- * ignored, empty, out of range or has no target ---- */
+/* ---- logit_grad: dz[vocab] = c (softmax(z) - onehot(target)) from the logits themselves; 0 for rows of any status */
 void ref_logit_grad(const double *z, uint32_t vocab, int32_t target, double c, long double *dz);
 
 /* ---- seq_sum ---- */
@@ -38,8 +37,8 @@ struct ref_seq {
 	long double entropy, log_weight, mean_logit;       /* nats; a kernel may differ by n * 2^-32 */
 	uint32_t    n, hits, status;
 };
-/* Rows without a finite number in a field leave that field's sum alone; status tells */
-void ref_seq_sum(const struct pf_row *row, const struct pf_span *span, struct ref_seq *out);
+/* Bad rows add their n and status only; a span outside the rows has status PF_ROW_RANGE and nothing else */
+void ref_seq_sum(const struct pf_row *row, uint32_t rows, const struct pf_span *span, struct ref_seq *out);
 
 /* ---- pref ---- */
 struct ref_item_out {

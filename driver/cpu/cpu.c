@@ -1,0 +1,275 @@
+/* Backend `cpu`: every kernel on the host, as fast as its instruction set and threads allow. Spec: cpu[:level] */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#include "cpu.h"
+#include "prefpga/internal/backend.h"
+
+enum {
+	HUGE_PAGE = 2 << 20,
+	CHUNK_BYTES = 256 << 10,       /* of logits, per turn of a thread */
+	STREAM_BYTES = 4 << 20,        /* outputs beyond it go past the caches */
+};
+
+struct pf_memory { void *base; uint64_t bytes; };
+
+struct card {
+	const struct pf_cpu_level *level;
+	int                        threads;
+	uint64_t                   limit, used;
+	char                       name[64];
+};
+
+/* ---- levels ---- */
+#if defined(__x86_64__)
+static int present_avx512(void)
+{
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+static int present_avx2(void)
+{
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#endif
+
+static int present_baseline(void)
+{
+	return 1;
+}
+
+static const struct pf_cpu_level levels[] = {
+#define PF_CPU_LEVEL_ROW(level) { #level, present_##level, pf_cpu_logprob_##level, pf_cpu_logit_grad_##level },
+	PF_CPU_LEVELS(PF_CPU_LEVEL_ROW)
+#undef PF_CPU_LEVEL_ROW
+};
+enum { LEVELS = sizeof levels / sizeof levels[0] };
+
+static const struct pf_cpu_level *best_level(void)
+{
+	const struct pf_cpu_level *level = levels;
+	while (!level->present())
+		level++;                                       /* baseline, the last one, always is */
+	return level;
+}
+
+static int find_level(const char *name, const struct pf_cpu_level **level, struct pf_error *error)
+{
+	char known[64] = "";
+	*level = best_level();
+	for (unsigned i = 0; i < LEVELS && *name; i++) {
+		strcat(strcat(known, " "), levels[i].name);
+		if (strcmp(name, levels[i].name) != 0)
+			continue;
+		*level = &levels[i];
+		return levels[i].present() ? 0 : pf_fail(error, PF_E_ABSENT, "cpu:%s: this processor lacks these "
+		       "instructions; plain cpu takes the best it has", name);
+	}
+	return *name ? pf_fail(error, PF_E_UNKNOWN, "cpu:%s: unknown instruction set; there are%s", name, known) : 0;
+}
+
+/* ---- open, close ---- */
+static int thread_count(uint32_t wanted)
+{
+#if defined(_OPENMP)
+	return wanted ? (int)wanted : omp_get_num_procs();
+#else
+	(void)wanted;
+	return 1;
+#endif
+}
+
+static uint64_t host_memory(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
+}
+
+static int cpu_open(const struct pf_backend_open *open, void **card_out, struct pf_device_facts *facts, uint32_t *cus,
+                    struct pf_error *error)
+{
+	const struct pf_cpu_level *level;
+	int status = find_level(open->where, &level, error);
+	if (status)
+		return status;
+	struct card *card = calloc(1, sizeof *card);
+	if (!card)
+		return pf_fail(error, -ENOMEM, "cpu: out of memory");
+	card->level = level;
+	card->threads = thread_count(open->options->threads);
+	card->limit = open->options->memory_bytes ? open->options->memory_bytes : host_memory();
+	snprintf(card->name, sizeof card->name, "host processor, %d thread%s", card->threads,
+	         card->threads == 1 ? "" : "s");
+	*facts = (struct pf_device_facts){ .backend = "cpu", .name = card->name, .variant = level->name,
+	                                   .memory_bytes = card->limit, .numerics = PF_NUMERICS, .host_visible = 1 };
+	for (int k = 0; k < PF_KERNEL_COUNT; k++)
+		cus[k] = pf_kernel_rows[k].built ? 1 : 0;
+	*card_out = card;
+	return 0;
+}
+
+static void cpu_close(void *card)
+{
+	free(card);
+}
+
+/* ---- memory ---- */
+static int cpu_alloc(void *opaque, enum pf_kernel kernel, unsigned arg, uint64_t bytes, struct pf_memory **out,
+                     struct pf_error *error)
+{
+	struct card *card = opaque;
+	struct pf_memory *memory = NULL;
+	const size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : PF_PAGE_BYTES;
+	(void)kernel;
+	(void)arg;
+	if (bytes > card->limit - card->used)
+		return pf_fail(error, PF_E_MEMORY, "cpu: %llu bytes wanted, %llu of %llu free; allow more device memory or "
+		               "use smaller chunks", (unsigned long long)bytes,
+		               (unsigned long long)(card->limit - card->used), (unsigned long long)card->limit);
+	memory = calloc(1, sizeof *memory);
+	if (!memory || posix_memalign(&memory->base, align, bytes)) {
+		free(memory);
+		return pf_fail(error, PF_E_MEMORY, "cpu: the system has no %llu bytes left", (unsigned long long)bytes);
+	}
+	if (align == HUGE_PAGE)
+		madvise(memory->base, bytes, MADV_HUGEPAGE);   /* fewer page walks; refused is no matter */
+	memory->bytes = bytes;
+	card->used += bytes;
+	*out = memory;
+	return 0;
+}
+
+static void cpu_free(void *opaque, struct pf_memory *memory)
+{
+	struct card *card = opaque;
+	card->used -= memory->bytes;
+	free(memory->base);
+	free(memory);
+}
+
+static void *cpu_map(void *card, struct pf_memory *memory)
+{
+	(void)card;
+	return memory->base;
+}
+
+static int cpu_copy(void *card, enum pf_direction direction, struct pf_memory *memory, uint64_t offset, void *host,
+                    uint64_t bytes, struct pf_error *error)
+{
+	char *device = (char *)memory->base + offset;
+	(void)card;
+	(void)error;
+	if (direction == PF_TO_DEVICE)
+		memcpy(device, host, bytes);
+	else
+		memcpy(host, device, bytes);
+	return 0;
+}
+
+/* ---- kernels ---- */
+static void *address(const struct pf_launch *launch, unsigned arg)
+{
+	return launch->memory[arg] ? (char *)launch->memory[arg]->base + launch->offset[arg] : NULL;
+}
+
+static uint32_t rows_per_turn(size_t stride)
+{
+	return stride < CHUNK_BYTES ? (uint32_t)(CHUNK_BYTES / stride) : 1;
+}
+
+#define ARG(kernel, name) address(launch, PF_ARG_##kernel##_##name)
+#define VALUE(kernel, name) launch->value[PF_ARG_##kernel##_##name]
+
+static void run_logprob(const struct card *card, const struct pf_launch *launch, int bf16)
+{
+	const struct pf_cpu_logprob job = {
+		.z = ARG(logprob, z), .target = ARG(logprob, target), .out = ARG(logprob, out),
+		.stride = (size_t)VALUE(logprob, stride) * PF_BEAT_BYTES, .vocab = VALUE(logprob, vocab),
+		.flags = VALUE(logprob, flags), .bf16 = bf16,
+	};
+	const uint32_t rows = VALUE(logprob, rows), turn = rows_per_turn(job.stride);
+#pragma omp parallel for schedule(dynamic) num_threads(card->threads)
+	for (uint32_t begin = 0; begin < rows; begin += turn)
+		card->level->logprob(&job, begin, rows - begin < turn ? rows : begin + turn);
+}
+
+static void run_logit_grad(const struct card *card, const struct pf_launch *launch, int bf16)
+{
+	struct pf_cpu_logit_grad job = {
+		.z = ARG(logit_grad, z), .target = ARG(logit_grad, target), .coef = ARG(logit_grad, coef),
+		.row = ARG(logit_grad, row), .dz = ARG(logit_grad, dz),
+		.stride = (size_t)VALUE(logit_grad, stride) * PF_BEAT_BYTES, .vocab = VALUE(logit_grad, vocab), .bf16 = bf16,
+	};
+	const uint32_t rows = VALUE(logit_grad, rows), turn = rows_per_turn(job.stride);
+	job.stream = job.dz != job.z && rows * job.stride > STREAM_BYTES;
+#pragma omp parallel for schedule(dynamic) num_threads(card->threads)
+	for (uint32_t begin = 0; begin < rows; begin += turn)
+		card->level->logit_grad(&job, begin, rows - begin < turn ? rows : begin + turn);
+}
+
+static void run_seq_sum(const struct card *card, const struct pf_launch *launch)
+{
+	const struct pf_row *row = ARG(seq_sum, row);
+	const struct pf_span *span = ARG(seq_sum, span);
+	struct pf_seq *out = ARG(seq_sum, out);
+	const uint32_t rows = VALUE(seq_sum, rows), seqs = VALUE(seq_sum, seqs);
+	(void)card;
+#pragma omp parallel for schedule(dynamic, 16) num_threads(card->threads)
+	for (uint32_t b = 0; b < seqs; b++)
+		pf_cpu_seq_sum(row, rows, &span[b], &out[b]);
+}
+
+static int run_pref(const struct pf_launch *launch, struct pf_error *error)
+{
+	const struct pf_cpu_pref job = {
+		.par = ARG(pref, par), .prog = ARG(pref, prog), .item = ARG(pref, item), .group = ARG(pref, group),
+		.out = ARG(pref, out), .words = VALUE(pref, words), .items = VALUE(pref, items), .groups = VALUE(pref, groups),
+	};
+	const char *text = NULL;
+	int status = pf_cpu_pref(&job, &text);
+	return status ? pf_fail(error, status, "pref: %s", text ? text : pf_error_text(status)) : 0;
+}
+
+static void run_coef(const struct pf_launch *launch)
+{
+	union { uint32_t bits; float value; } tail = { VALUE(coef, tail) };
+	pf_cpu_coef(ARG(coef, item), ARG(coef, span), ARG(coef, out), VALUE(coef, rows), VALUE(coef, seqs), tail.value);
+}
+
+static int cpu_run(void *opaque, unsigned cu, const struct pf_launch *launch, struct pf_error *error)
+{
+	const struct card *card = opaque;
+	(void)cu;
+	switch (launch->kernel) {
+	case PF_KERNEL_logprob:
+	case PF_KERNEL_logprob_bf16:
+		run_logprob(card, launch, launch->kernel == PF_KERNEL_logprob_bf16);
+		return 0;
+	case PF_KERNEL_logit_grad:
+	case PF_KERNEL_logit_grad_bf16:
+		run_logit_grad(card, launch, launch->kernel == PF_KERNEL_logit_grad_bf16);
+		return 0;
+	case PF_KERNEL_seq_sum:
+		run_seq_sum(card, launch);
+		return 0;
+	case PF_KERNEL_pref:
+		return run_pref(launch, error);
+	case PF_KERNEL_coef:
+		run_coef(launch);
+		return 0;
+	default:
+		return pf_fail(error, PF_E_UNSUPPORTED, "cpu: kernel %s is not built", pf_kernel_rows[launch->kernel].name);
+	}
+}
+
+const struct pf_backend pf_backend_cpu = {
+	.name = "cpu", .open = cpu_open, .close = cpu_close, .alloc = cpu_alloc, .free = cpu_free, .map = cpu_map,
+	.copy = cpu_copy, .run = cpu_run,
+};
