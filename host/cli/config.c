@@ -119,14 +119,18 @@ static int read_line(struct pf_options *options, char *line, char *seen, struct 
 int pf_options_config(struct pf_options *options, const char *path, char *text, size_t length, struct pf_error *error)
 {
 	char seen[PF_OPTION_COUNT] = { 0 }, *end = text + length, *line = text;
+	int status;
 
 	for (unsigned number = 1; line < end; number++) {
 		char *next = memchr(line, '\n', (size_t)(end - line));
 
 		next = next ? next : end;
 		*next = 0;
-		if (read_line(options, line, seen, error))
-			return pf_fail_in(error, "%s:%u", path, number);
+		status = read_line(options, line, seen, error);
+		if (status) {
+			pf_fail_in(error, "%s:%u", path, number);
+			return status;
+		}
 		line = next + 1;
 	}
 	return 0;

@@ -1,0 +1,63 @@
+/* forms.h: one line of JSON to one record: which fields make what, and what can be wrong with it.
+ *
+ *	pairs     prompt, chosen, rejected [margin, weight, score_chosen, score_rejected]
+ *	          chosen, rejected: the prompt is their common beginning up to the last role marker in it ("\n\nAssistant:")
+ *	binary    prompt, completion, label (true: desirable) [weight]
+ *	sft       prompt, completion [weight]; or text alone
+ *	rankings  prompt, completions (best first) [scores: higher is better, in any order; ties allowed]
+ *
+ * Further fields are ignored. Thread-safe. */
+#ifndef PF_CORPUS_FORMS_H
+#define PF_CORPUS_FORMS_H
+#include <stddef.h>
+#include "prefpga/error.h"
+
+enum pf_record_form { PF_RECORD_AUTO, PF_RECORD_PAIRS, PF_RECORD_BINARY, PF_RECORD_SFT, PF_RECORD_RANKINGS };
+
+/* Why a record is no use. F(name, always dropped, text of the count). Those not always dropped are errors unless the
+ * user wants bad rows dropped */
+#define PF_FAULTS(F) \
+	F(JSON,      0, "not valid JSON") \
+	F(FIELD,     0, "a field missing or of the wrong type") \
+	F(EMPTY,     0, "an empty completion") \
+	F(IDENTICAL, 0, "chosen equal to rejected") \
+	F(BOUNDARY,  1, "no role marker in the common beginning of chosen and rejected") \
+	F(TRUNCATED, 1, "nothing left of a completion after truncation") \
+	F(UNWANTED,  1, "undesirable samples, which sft has no use for")
+enum pf_fault {
+	PF_FAULT_NONE,
+#define PF_FAULT_ENUM(name, dropped, text) PF_FAULT_##name,
+	PF_FAULTS(PF_FAULT_ENUM)
+#undef PF_FAULT_ENUM
+	PF_FAULT_COUNT
+};
+int         pf_fault_dropped(enum pf_fault fault);      /* 1: such a record is only ever counted */
+const char *pf_fault_text(enum pf_fault fault);
+
+struct pf_text { const char *text; size_t length; };    /* UTF-8, not 0-terminated; points into the record */
+
+#define PF_COMPLETIONS_MAX 64u
+struct pf_record {
+	enum pf_record_form   form;
+	struct pf_text prompt;
+	unsigned       completions;                     /* pairs: chosen, rejected; rankings: as in the file; else 1 */
+	struct pf_text completion[PF_COMPLETIONS_MAX];
+	float          score[PF_COMPLETIONS_MAX];       /* rankings without scores: count, count - 1, ..., 1; else 0 */
+	float          margin, weight;                  /* 0 and 1 when the fields are missing */
+	int            desirable;                       /* binary: the label; otherwise 1 */
+	void          *json;                            /* owns the texts */
+};
+
+/* Parses text[length]. form AUTO: found from the fields. marker: NULL for the usual ones. Returns 0, or an error whose
+ * text lacks only file and line; *fault says of what class (NONE: out of memory). Free the record after success */
+int  pf_record_read(const char *text, size_t length, enum pf_record_form form, const char *marker, struct pf_record *record,
+                    enum pf_fault *fault, struct pf_error *error);
+void pf_record_free(struct pf_record *record);
+
+/* Bytes of the prompt in two conversations: up to and with the last role marker that lies wholly within their common
+ * beginning; 0 if there is none */
+size_t pf_prompt_length(struct pf_text chosen, struct pf_text rejected, const char *marker);
+/* "pairs" and so on; "auto" */
+const char *pf_record_form_name(enum pf_record_form form);
+int pf_record_form_find(const char *name);                     /* -1: unknown */
+#endif

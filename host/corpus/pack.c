@@ -1,0 +1,229 @@
+#include "pack.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "prefpga/internal/abi.h"
+
+void pf_pack_free(struct pf_pack *pack)
+{
+	pf_tokens_free(&pack->ids);
+	pf_tokens_free(&pack->targets);
+	free(pack->offsets);
+	free(pack->first);
+	free(pack->scored);
+	free(pack->member);
+	free(pack->groups);
+	memset(pack, 0, sizeof *pack);
+}
+
+void pf_pack_clear(struct pf_pack *pack)
+{
+	pack->ids.count = pack->targets.count = 0;
+	pack->sequences = pack->group_count = 0;
+}
+
+static int resize(void *pointer, size_t count, size_t size)
+{
+	void **array = pointer, *bigger = realloc(*array, count * size);
+
+	if (!bigger)
+		return -ENOMEM;
+	*array = bigger;
+	return 0;
+}
+
+/* Room for one more sequence and the offset behind it */
+static int grow_sequences(struct pf_pack *pack)
+{
+	size_t room = pack->room ? pack->room * 2 : 16;
+
+	if (pack->sequences < pack->room)
+		return 0;
+	if (resize(&pack->offsets, room + 1, sizeof *pack->offsets) || resize(&pack->first, room, sizeof *pack->first) ||
+	    resize(&pack->scored, room, sizeof *pack->scored) || resize(&pack->member, room, sizeof *pack->member))
+		return -ENOMEM;
+	pack->room = room;
+	return 0;
+}
+
+/* bos prompt completion eos at the end of ids; *prompt is the place of the first completion token in it */
+static int append_ids(struct pf_tokens *ids, const struct pf_tokenizer *tokenizer, struct pf_text prompt,
+                      struct pf_text completion, size_t *boundary)
+{
+	size_t start = ids->count;
+
+	if (pf_tokens_push(ids, tokenizer->bos) || pf_tokenizer_encode(tokenizer, prompt.text, prompt.length, ids))
+		return -ENOMEM;
+	*boundary = ids->count - start;
+	if (pf_tokenizer_encode(tokenizer, completion.text, completion.length, ids))
+		return -ENOMEM;
+	return pf_tokens_push(ids, tokenizer->eos);
+}
+
+/* Cuts the sequence that starts at `start`; returns how many tokens went */
+static size_t cut_ids(struct pf_tokens *ids, size_t start, struct pf_cut cut, size_t *boundary)
+{
+	size_t length = ids->count - start, excess = length > cut.max_length ? length - cut.max_length : 0;
+
+	if (cut.mode == PF_KEEP_END) {
+		memmove(ids->id + start, ids->id + start + excess, (length - excess) * sizeof *ids->id);
+		*boundary = *boundary > excess ? *boundary - excess : 0;
+	}
+	ids->count -= excess;
+	if (*boundary > length - excess)
+		*boundary = length - excess;
+	return excess;
+}
+
+static int append_targets(struct pf_pack *pack, size_t start, size_t first, size_t count)
+{
+	size_t length = pack->ids.count - start;
+	int32_t *target;
+
+	if (pf_tokens_reserve(&pack->targets, length))
+		return -ENOMEM;
+	target = pack->targets.id + start;
+	for (size_t i = 0; i < length; i++)
+		target[i] = i >= first && i < first + count ? pack->ids.id[start + i + 1] : PF_IGNORE;
+	pack->targets.count += length;
+	return 0;
+}
+
+static void note_sequence(struct pf_pack *pack, size_t start, size_t first, size_t count)
+{
+	size_t i = pack->sequences++;
+
+	pack->offsets[i] = (uint32_t)start;
+	pack->offsets[i + 1] = (uint32_t)pack->ids.count;
+	pack->first[i] = (uint32_t)(start + first);
+	pack->scored[i] = (uint32_t)count;
+}
+
+int pf_pack_sequence(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, struct pf_text prompt,
+                     struct pf_text completion, struct pf_cut cut, const struct pf_member *member)
+{
+	size_t start = pack->ids.count, boundary = 0, excess, opening, count;
+	int status = grow_sequences(pack);
+
+	if (!status)
+		status = append_ids(&pack->ids, tokenizer, prompt, completion, &boundary);
+	if (status) {
+		pack->ids.count = start;
+		return status;
+	}
+	excess = cut_ids(&pack->ids, start, cut, &boundary);
+	opening = boundary ? boundary : 1;
+	count = pack->ids.count - start > opening ? pack->ids.count - start - opening : 0;
+	if (pack->ids.count > INT32_MAX)
+		status = PF_E_RANGE;
+	if (!status)
+		status = append_targets(pack, start, opening - 1, count);
+	if (status) {
+		pack->ids.count = start;
+		return status;
+	}
+	note_sequence(pack, start, opening - 1, count);
+	pack->member[pack->sequences - 1] = *member;
+	pack->member[pack->sequences - 1].truncated = (uint32_t)excess;
+	pack->member[pack->sequences - 1].prompt = (uint32_t)boundary;
+	return 0;
+}
+
+int pf_pack_group(struct pf_pack *pack)
+{
+	if (pack->group_count + 1 >= pack->group_room) {
+		size_t room = pack->group_room ? pack->group_room * 2 : 16;
+
+		if (resize(&pack->groups, room, sizeof *pack->groups))
+			return -ENOMEM;
+		pack->group_room = room;
+	}
+	if (!pack->group_count)
+		pack->groups[0] = 0;
+	pack->groups[++pack->group_count] = (uint32_t)pack->sequences;
+	return 0;
+}
+
+/* ---- records ---- */
+
+static unsigned best_of(const struct pf_record *record)
+{
+	unsigned best = 0;
+
+	for (unsigned i = 1; i < record->completions; i++)
+		if (record->score[i] > record->score[best])
+			best = i;
+	return best;
+}
+
+static uint32_t kind_of(const struct pf_record *record, unsigned i)
+{
+	int chosen = record->desirable;
+
+	if (record->form == PF_RECORD_PAIRS)
+		chosen = i == 0;
+	else if (record->form == PF_RECORD_RANKINGS)
+		chosen = i == best_of(record);
+	return chosen ? PF_ITEM_CHOSEN : PF_ITEM_REJECTED;
+}
+
+int pf_pack_record(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, const struct pf_record *record,
+                   unsigned from, unsigned to, struct pf_cut cut, uint64_t sample)
+{
+	for (unsigned i = from; i < to; i++) {
+		struct pf_member member = { .sample = sample, .member = i, .kind = kind_of(record, i),
+		                            .score = record->score[i], .margin = record->margin,
+		                            .weight = record->weight };
+		int status = pf_pack_sequence(pack, tokenizer, record->prompt, record->completion[i], cut, &member);
+
+		if (status)
+			return status;
+	}
+	return pf_pack_group(pack);
+}
+
+/* ---- chunks ---- */
+
+uint64_t pf_pack_scored(const struct pf_pack *pack, size_t from, size_t to)
+{
+	uint64_t scored = 0;
+
+	for (size_t i = from; i < to; i++)
+		scored += pack->scored[i];
+	return scored;
+}
+
+static void add_group(const struct pf_pack *pack, struct pf_chunk *chunk)
+{
+	size_t group = chunk->group + chunk->groups++, end = pack->groups[group + 1];
+
+	chunk->scored += pf_pack_scored(pack, pack->groups[group], end);
+	chunk->sequences = end - chunk->sequence;
+	chunk->tokens = pack->offsets[end] - chunk->token;
+}
+
+static int is_over(const struct pf_chunk *chunk, const struct pf_chunk_limit *limit)
+{
+	return (limit->groups && chunk->groups > limit->groups) || (limit->tokens && chunk->tokens > limit->tokens) ||
+	       (limit->scored && chunk->scored > limit->scored);
+}
+
+int pf_pack_chunk(const struct pf_pack *pack, size_t from, size_t to, const struct pf_chunk_limit *limit,
+                  struct pf_chunk *chunk)
+{
+	*chunk = (struct pf_chunk){ .group = from };
+	if (from >= to)
+		return 0;
+	chunk->sequence = pack->groups[from];
+	chunk->token = pack->offsets[chunk->sequence];
+	add_group(pack, chunk);
+	while (chunk->group + chunk->groups < to) {
+		struct pf_chunk larger = *chunk;
+
+		add_group(pack, &larger);
+		if (is_over(&larger, limit))
+			break;
+		*chunk = larger;
+	}
+	return 1;
+}
