@@ -1,0 +1,10 @@
+/* image.h: the inside of prefpga/image.h. */
+#ifndef PF_DRIVER_IMAGE_H
+#define PF_DRIVER_IMAGE_H
+#include <stddef.h>
+#include "prefpga/image.h"
+
+/* Reads an image from memory; the bytes are not kept. Errors name `path` */
+int pf_image_parse(const void *data, size_t bytes, const char *path, struct pf_image **image,
+                   struct pf_error *error);
+#endif

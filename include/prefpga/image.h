@@ -1,0 +1,47 @@
+/* image.h: what an FPGA image contains, and whether it serves this program.
+ *
+ * An image (xclbin) carries prefpga's manifest: the numerics version and, for each kernel, one hash
+ * over its argument list. An image serves a run if every kernel that the run uses matches; others
+ * may differ. Thread-safe: an opened image is constant. */
+#ifndef PREFPGA_IMAGE_H
+#define PREFPGA_IMAGE_H
+#include <stdint.h>
+#include "error.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct pf_image;
+
+struct pf_image_facts {
+	const char *path;
+	const char *platform;          /* the shell it was built for */
+	const char *version;           /* of prefpga, when it was built */
+	char        uuid[37];
+	int         emulated;          /* 1: for XRT's software emulation */
+	uint32_t    numerics;
+	uint64_t    memory_bytes;      /* of all banks in use */
+};
+struct pf_image_kernel {
+	const char *name;
+	int         kernel;            /* number in this program, -1: unknown to it */
+	uint64_t    hash, wanted;      /* in the image; in this program (0: unknown) */
+	uint32_t    cus;
+	int         matches;
+};
+
+/* Reads and checks a file. Strings live as long as the image */
+PF_API int pf_image_open(const char *path, struct pf_image **image, struct pf_error *error);
+PF_API void pf_image_close(struct pf_image *image);            /* NULL is allowed */
+PF_API const struct pf_image_facts *pf_image_facts(const struct pf_image *image);
+/* Kernel i of the image, NULL past the last */
+PF_API const struct pf_image_kernel *pf_image_kernel(const struct pf_image *image, unsigned i);
+/* 0 if the image has kernel number `kernel` (see pf_kernel_find) as this program knows it; else
+ * PF_E_IMAGE, and the text shows both hashes */
+PF_API int pf_image_check(const struct pf_image *image, int kernel, struct pf_error *error);
+/* Name of compute unit `cu` (from 0) of a kernel, "pf_k_logprob:pf_k_logprob_1", or NULL */
+PF_API const char *pf_image_cu(const struct pf_image *image, int kernel, uint32_t cu);
+#ifdef __cplusplus
+}
+#endif
+#endif
