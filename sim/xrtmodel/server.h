@@ -1,0 +1,25 @@
+/* server.h: answers XRT's requests: the device process without its socket.
+ *
+ * One thread. What cannot be answered truthfully is fatal: XRT's shim neither checks most replies
+ * nor survives a device process that exits in the middle of a call, but it does notice one that
+ * dies from a signal. */
+#ifndef PF_XRTMODEL_SERVER_H
+#define PF_XRTMODEL_SERVER_H
+#include "cu.h"
+#include "wire.h"
+
+struct pf_model_server {
+	struct pf_model_memory *memory;
+	struct pf_model_cus    *cus;           /* NULL until an image is loaded */
+	pf_model_fatal          fatal;
+	int                     over;          /* the host has closed the device: exit after the reply */
+};
+
+/* Return 0 or an error; nothing to close after an error */
+int  pf_model_server_open(struct pf_model_server *server, pf_model_fatal fatal);
+void pf_model_server_close(struct pf_model_server *server);
+/* Answers one request with a complete reply (head and body) */
+int  pf_model_answer(struct pf_model_server *server, uint32_t api,
+                     const struct pf_wire_message *message, struct pf_wire_reply *reply,
+                     struct pf_error *error);
+#endif
