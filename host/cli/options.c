@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "config.h"
 #include "prefpga/internal/nearest.h"
 
@@ -141,7 +142,7 @@ static int set_size(struct pf_options *options, int option, const char *text, ui
 	if (unit) {
 		value *= (double)(1ull << 10 * (unit - units + 1));
 		end++;
-		end += strncmp(end, "iB", 2) == 0 ? 2 : *end == 'B';
+		end += strncasecmp(end, "iB", 2) == 0 ? 2 : (*end & ~0x20) == 'B';
 	}
 	if (end == text || *end || value != value)
 		return fail_value(options, option, text, "a size such as 512M or 8G", error);
@@ -286,7 +287,7 @@ static int add_argument(struct pf_options *options, const char *text, struct pf_
 static int read_flags(struct pf_options *options, int argc, char *const *argv, struct pf_error *error)
 {
 	int used, option, status, plain = 0;
-	const char *value;
+	const char *value = NULL;
 
 	for (int i = 0; i < argc; i += used) {
 		used = 1;

@@ -1,0 +1,122 @@
+/* cli.c: the program as a user meets it: exit codes, help of every verb, manual page. argv[1] is the program. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include "tests/cmocka.h"
+#include "host/cli/verbs.def"
+
+static const char *program;
+static char output[1 << 20];
+
+/* Runs "<program> <arguments>"; returns its exit code and keeps what it printed */
+static int run(const char *arguments)
+{
+	char command[1024];
+	FILE *pipe;
+	size_t length;
+	int status;
+
+	snprintf(command, sizeof command, "%s %s", program, arguments);
+	pipe = popen(command, "r");
+	assert_non_null(pipe);
+	length = fread(output, 1, sizeof output - 1, pipe);
+	output[length] = 0;
+	status = pclose(pipe);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void version_names_program_and_numerics(void **state)
+{
+	(void)state;
+	assert_int_equal(run("--version"), 0);
+	assert_true(strncmp(output, "prefpga ", 8) == 0 && strstr(output, "numerics version "));
+}
+
+static void mistakes_exit_with_2(void **state)
+{
+	(void)state;
+	assert_int_equal(run("2>&1"), 2);
+	assert_int_equal(run("hlep 2>&1"), 2);
+	assert_non_null(strstr(output, "did you mean help?"));
+	assert_int_equal(run("help --mann 2>&1"), 2);
+	assert_non_null(strstr(output, "did you mean --man?"));
+	assert_int_equal(run("version extra 2>&1"), 2);
+	assert_int_equal(run("help nosuchverb 2>&1"), 2);
+}
+
+static void a_full_disk_is_a_failure(void **state)
+{
+	(void)state;
+	if (run("help > /dev/full 2> /dev/null") == 0)
+		fail();
+}
+
+static void every_verb_has_help(void **state)
+{
+	static const char *const names[] = {
+#define VERB_NAME(name, ...) #name,
+		PF_VERBS(VERB_NAME)
+	};
+	char arguments[128], synopsis[128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		snprintf(arguments, sizeof arguments, "%s --help", names[i]);
+		snprintf(synopsis, sizeof synopsis, "prefpga %s", names[i]);
+		assert_int_equal(run(arguments), 0);
+		assert_true(strncmp(output, synopsis, strlen(synopsis)) == 0);
+		assert_non_null(strstr(output, "--help"));
+	}
+}
+
+static void help_fits_a_terminal(void **state)
+{
+	static const char *const names[] = {
+		PF_VERBS(VERB_NAME)
+	};
+	char arguments[128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		snprintf(arguments, sizeof arguments, "help %s", names[i]);
+		assert_int_equal(run(arguments), 0);
+		for (char *line = strtok(output, "\n"); line; line = strtok(NULL, "\n"))
+			if (strlen(line) > 100)
+				fail_msg("%s: %s", names[i], line);
+	}
+}
+
+static void manual_page_has_every_verb(void **state)
+{
+	static const char *const names[] = {
+		PF_VERBS(VERB_NAME)
+	};
+	char heading[128];
+
+	(void)state;
+	assert_int_equal(run("help --man"), 0);
+	assert_true(strncmp(output, ".TH PREFPGA 1", 13) == 0);
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		snprintf(heading, sizeof heading, ".B prefpga %s", names[i]);
+		assert_non_null(strstr(output, heading));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(version_names_program_and_numerics),
+		cmocka_unit_test(mistakes_exit_with_2),
+		cmocka_unit_test(a_full_disk_is_a_failure),
+		cmocka_unit_test(every_verb_has_help),
+		cmocka_unit_test(help_fits_a_terminal),
+		cmocka_unit_test(manual_page_has_every_verb),
+	};
+
+	if (argc != 2)
+		return 1;
+	program = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
