@@ -1,7 +1,7 @@
 #include "permute.h"
 #include "hash.h"
 
-#define ROUNDS 6
+#define ROUNDS 12                      /* fewer leave orders of a handful of records uneven: see tests/corpus_pack.c */
 
 struct pf_permutation pf_permutation_make(uint64_t count, uint64_t seed, uint64_t epoch)
 {
@@ -19,7 +19,7 @@ static uint64_t scramble(const struct pf_permutation *permutation, uint64_t valu
 	uint64_t left = value >> permutation->half, right = value & mask;
 
 	for (unsigned round = 0; round < ROUNDS; round++) {
-		uint64_t next = left ^ (pf_hash_word(permutation->key + round, right) & mask);
+		uint64_t next = left ^ (pf_hash_word(pf_hash_word(permutation->key, round), right) & mask);
 
 		left = right;
 		right = next;
