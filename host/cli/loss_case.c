@@ -31,7 +31,7 @@ static const char *const form_keys[] = {
 /* Keys that test vectors carry for losses outside the table */
 static const char other_keys[] = "old ref A lo hi dual wmax w temp phi beta2 target P lr pd v vold ret tw tl";
 
-/* The next word of *at up to a blank; `end` is set behind it */
+/* Length of the next word, which *at is moved to */
 static size_t word_length(const char **at)
 {
 	return strcspn(*at += strspn(*at, " "), " ");
@@ -81,6 +81,16 @@ static int add_keys(struct pf_cases *cases, const char *text, struct pf_error *e
 	return 0;
 }
 
+/* The form's keys before those of the rows: the order of results */
+static void form_first(struct pf_cases *cases, unsigned own)
+{
+	struct pf_case_key rows[PF_CASE_KEYS];
+
+	memcpy(rows, cases->key, own * sizeof *rows);
+	memmove(cases->key, cases->key + own, (cases->keys - own) * sizeof *rows);
+	memcpy(cases->key + cases->keys - own, rows, own * sizeof *rows);
+}
+
 /* A key is required when some program looks at it and silence would be a guess: weights are 1 and margins 0 */
 static void mark_required(struct pf_cases *cases, const struct pf_program *program)
 {
@@ -101,6 +111,7 @@ int pf_cases_init(struct pf_cases *cases, const struct pf_loss *loss, struct pf_
 {
 	struct pf_program program;
 	enum pf_loss_form form = pf_loss_form(loss);
+	unsigned own;
 	int status = pf_program_build(&program, loss, 1, error);
 
 	memset(cases, 0, sizeof *cases);
@@ -108,11 +119,14 @@ int pf_cases_init(struct pf_cases *cases, const struct pf_loss *loss, struct pf_
 	cases->group_max = pf_loss_group_max(loss);
 	for (unsigned i = 0; i < loss->components && !status; i++)
 		status = add_keys(cases, loss->component[i].row->inputs, error);
+	own = cases->keys;
 	if (!status)
 		status = add_keys(cases, form_keys[form], error);
-	if (!status)
-		mark_required(cases, &program);
-	return status;
+	if (status)
+		return status;
+	form_first(cases, own);
+	mark_required(cases, &program);
+	return 0;
 }
 
 void pf_cases_free(struct pf_cases *cases)

@@ -1,0 +1,524 @@
+#!/usr/bin/env python3
+"""Test vectors of every preference loss, from the formulas in the papers and nothing else.
+
+    generate.py > losses.json      (needs python3-mpmath; about a minute)
+
+Each case has inputs that kernel pref's tables hold exactly (log-probs as multiples of 2^-32, parameters as doubles,
+scores, margins and weights as singles), the loss and its derivatives by the policy's log-probs to 25 digits, and for
+each of these `cond`, the sum over inputs of |input * derivative by that input|: what one unit of rounding in the inputs
+amounts to. Derivatives are made by automatic differentiation of the value formulas below in 600-digit arithmetic; at
+a kink they are those of the flat side. Exponents are clamped at 80, as the losses define.
+
+To add a loss: its formula in LOSSES, with the cases to run it on."""
+import json
+import random
+import struct
+import sys
+import zlib
+from decimal import Decimal, getcontext
+
+import mpmath as mp
+
+mp.mp.dps = 600                                     # saturated softmax: 1 - (1 - e^-1000) must keep 25 digits
+getcontext().prec = 700
+M = mp.mpf
+
+
+# ---- numbers with derivatives ----
+class Num:
+    """A value and its derivatives by the differentiable inputs (a dict by number)"""
+    def __init__(self, v, d=None):
+        self.v, self.d = M(v), d or {}
+
+    def chain(self, value, slope):
+        return Num(value, {k: slope * x for k, x in self.d.items()} if slope else {})
+
+    def __add__(self, o):
+        o = lift(o)
+        return Num(self.v + o.v, {k: self.d.get(k, 0) + o.d.get(k, 0) for k in self.d.keys() | o.d.keys()})
+
+    def __mul__(self, o):
+        o = lift(o)
+        return Num(self.v * o.v, {k: self.d.get(k, 0) * o.v + o.d.get(k, 0) * self.v for k in self.d.keys() | o.d.keys()})
+
+    def __neg__(self):
+        return self.chain(-self.v, -1)
+
+    def __sub__(self, o):
+        return self + -lift(o)
+
+    def __rsub__(self, o):
+        return lift(o) + -self
+
+    def __truediv__(self, o):
+        o = lift(o)
+        return self * o.chain(1 / o.v, -1 / o.v ** 2)
+
+    def __rtruediv__(self, o):
+        return lift(o) / self
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def lift(x):
+    return x if isinstance(x, Num) else Num(x)
+
+
+def exp(a):
+    e = mp.exp(a.v)
+    return a.chain(e, e)
+
+
+def clamp_exp(a):
+    return exp(a) if a.v <= 80 else Num(mp.exp(80))
+
+
+def log(a):
+    return a.chain(mp.log(a.v), 1 / a.v)
+
+
+def expm1(a):
+    return a.chain(mp.expm1(a.v), mp.exp(a.v))
+
+
+def sig_v(x):
+    return 1 / (1 + mp.exp(-x))
+
+
+def sig(a):
+    return a.chain(sig_v(a.v), sig_v(a.v) * sig_v(-a.v))
+
+
+def sp(a):
+    return a.chain(a.v + mp.log1p(mp.exp(-a.v)) if a.v > 0 else mp.log1p(mp.exp(a.v)), sig_v(a.v))
+
+
+def relu(a):
+    return a if a.v > 0 else Num(0)
+
+
+def sq(a):
+    return a * a
+
+
+def total(xs):
+    s = Num(0)
+    for x in xs:
+        s = s + x
+    return s
+
+
+def mean(xs):
+    return total(xs) / len(xs)
+
+
+def lse(xs):
+    m = max(x.v for x in xs)
+    return log(total(exp(x - m) for x in xs)) + m
+
+
+def log1mexp(a):
+    return a.chain(mp.log(-mp.expm1(a.v)), -mp.exp(a.v) / -mp.expm1(a.v))
+
+
+def const(x):
+    """The value without its derivatives"""
+    return Num(lift(x).v)
+
+
+# ---- pairs ----
+def u(p):
+    return p.lw - p.rw
+
+
+def v(p):
+    return p.ll - p.rl
+
+
+def rho(p):
+    return u(p) - v(p)
+
+
+def x(p):
+    return p.beta * rho(p)
+
+
+def rho_mean(p):
+    return u(p) / p.nw - v(p) / p.nl
+
+
+def nll(p):
+    return -p.lw / p.nw
+
+
+def smooth(z, e):
+    return (1 - e) * sp(-z) + e * sp(z)
+
+
+def discopop(p):
+    z, t = x(p), p.tau
+    log_weighted = -z - sp(-z / t)                  # log of sigmoid(z / tau) e^-z
+    return sig(-z / t) * sp(-z) + clamp_exp(log_weighted)
+
+
+def exo(p):
+    q, e = sig(x(p)), p.eps
+    return q * (-sp(-x(p)) - mp.log(1 - e.v)) + sig(-x(p)) * (-sp(x(p)) - mp.log(e.v))
+
+
+def divergence(score):
+    return lambda p: sp(-(p.beta * (score(u(p), p) - score(v(p), p))))
+
+
+def alphapo_reward(s, p):
+    a = p.alpha
+    if a.v == 0:
+        return s
+    return (1 - clamp_exp(-(a * s))) / a
+
+
+def odds(a):
+    a = a if a.v <= M(-1e-6) else Num(M(-1e-6))
+    return a - log1mexp(a)
+
+
+PAIRS = {
+    'sigmoid': lambda p: sp(-x(p)),
+    'cdpo': lambda p: smooth(x(p), p.eps),
+    'robust': lambda p: ((1 - p.eps) * sp(-x(p)) - p.eps * sp(x(p))) / (1 - 2 * p.eps),
+    'dpo_offset': lambda p: sp(-(x(p) - p.delta)),
+    'dpop': lambda p: sp(-(p.beta * (rho(p) - p.lam * relu(-u(p))))),
+    'rdpo': lambda p: sp(-(x(p) + p.alpha * (p.nw - p.nl))),
+    'sigmoid_norm': lambda p: sp(-(p.beta * rho_mean(p))),
+    'wpo': lambda p: min(p.ww.v * p.wl.v, 1) * sp(-x(p)),
+    'fdpo_forward_kl': divergence(lambda t, p: -clamp_exp(-t)),
+    'fdpo_js': divergence(lambda t, p: -sp(-t)),
+    'fdpo_alpha': divergence(lambda t, p: clamp_exp((p.a - 1) * t) / (p.a - 1)),
+    'ipo': lambda p: sq(rho_mean(p) - 1 / (2 * p.beta)),
+    'ipo_sum': lambda p: sq(rho(p) - 1 / (2 * p.beta)),
+    'hinge': lambda p: relu(1 - x(p)),
+    'exo_pair': exo,
+    'gpo_logistic': lambda p: sp(-x(p)),
+    'gpo_hinge': lambda p: relu(1 - x(p)),
+    'gpo_squared': lambda p: sq(x(p) - 1),
+    'gpo_exponential': lambda p: clamp_exp(-x(p)),
+    'gpo_truncated_squared': lambda p: sq(relu(1 - x(p))),
+    'gpo_savage': lambda p: sq(sig(-x(p))),
+    'discopop': discopop,
+    'disco_cell': lambda p: (clamp_exp(-x(p)) + sp(-x(p))) / 2,
+    'disco_padll': lambda p: (M(0.45) if x(p).v < 0 else M(0.9)) * sp(-x(p)),
+    'disco_pfl': lambda p: sp(-x(p)) / 2 if p.lw.v > p.ll.v else 2 * relu(1 - x(p)),
+    'nca_pair': lambda p: sp(-(p.beta * u(p))) + sp(p.beta * u(p)) / 2 + sp(p.beta * v(p)) / 2,
+    'bco_pair': lambda p: sp(-(p.beta * u(p))) + sp(p.beta * v(p)),
+    'bco_pair_shifted': lambda p: sp(-(p.beta * u(p) - p.delta)) + p.wl * sp(p.beta * v(p) - p.delta),
+    'sppo_hard': lambda p: sq(u(p) - 1 / (2 * p.beta)) + sq(v(p) + 1 / (2 * p.beta)),
+    'sppo_soft': lambda p: (sq(u(p) - (p.pw - 0.5) / p.beta) + sq(v(p) - (p.pl - 0.5) / p.beta)) / 2,
+    'apo_zero': lambda p: sig(-(p.beta * u(p))) + sig(p.beta * v(p)),
+    'apo_down': lambda p: sig(p.beta * u(p)) + sig(-x(p)),
+    'simpo': lambda p: smooth(p.beta * (p.lw / p.nw - p.ll / p.nl) - p.gamma, p.eps),
+    'cpo': lambda p: smooth(p.beta * (p.lw - p.ll), p.eps) + p.alpha * nll(p),
+    'alphapo': lambda p: sp(-(p.beta * (alphapo_reward(p.lw / p.nw, p) - alphapo_reward(p.ll / p.nl, p)) - p.gamma)),
+    'orpo': lambda p: nll(p) + p.beta * sp(-(odds(p.lw / p.nw) - odds(p.ll / p.nl))),
+    'rpo': lambda p: sp(-x(p)) + p.wsft * nll(p),
+    'mpo': lambda p: M(0.8) * sp(-x(p)) + M(0.2) * (sp(-(p.beta * u(p))) + sp(p.beta * v(p))) + p.wsft * nll(p),
+    'slic_hf': lambda p: relu(p.delta - p.lw + p.ll) - p.lam * p.lref,
+    'tpo': lambda p: sp(-(p.beta * (p.lw - p.ll))) - p.alpha * p.lg / p.ng,
+    'xpo': lambda p: sp(-x(p)) + p.alpha * p.lref,
+    'reward': lambda p: sp(-(p.rc - p.rr - p.m)) + p.c * sq(p.rc + p.rr),
+    'sigmoid:weight=0.75+bco_pair:weight=0.25+sft:weight=0.5':
+        lambda p: 0.75 * sp(-x(p)) + 0.25 * (sp(-(p.beta * u(p))) + sp(p.beta * v(p))) + nll(p) / 2,
+    'hinge+slic_hf:weight=2': lambda p: relu(1 - x(p)) + 2 * (relu(p.delta - p.lw + p.ll) - p.lam * p.lref),
+}
+
+
+# ---- single samples: mean over them ----
+def samples(one):
+    return lambda p: mean([one(p, l - r, y, l) for l, r, y in zip(p.l, p.r, p.y)])
+
+
+def kto(p, t, y, l):
+    return p.lamD * sig(-(p.beta * (t - p.z0))) if y else p.lamU * sig(p.beta * (t - p.z0))
+
+
+BINARY = {
+    'kto': samples(kto),
+    'apo_zero_unpaired': samples(lambda p, t, y, l: sig(-(p.beta * t)) if y else sig(p.beta * t)),
+    'bco': samples(lambda p, t, y, l: sp(-(p.beta * t - p.delta)) if y else p.wl * sp(p.beta * t - p.delta)),
+    'kto+sft:weight=0.5': lambda p: samples(kto)(p) - 0.5 * total(
+        l for l, y in zip(p.l, p.y) if y) / max(1, sum(p.y)),
+}
+
+
+# ---- lists ----
+def scores(p):
+    return [p.beta * (l - r) for l, r in zip(p.l, p.r)]
+
+
+def softmax(xs):
+    return [exp(s - lse(xs)) for s in xs]
+
+
+def target(p):
+    return softmax([a / p.tau for a in p.psi])
+
+
+def ordered(p):
+    return [(i, j) for i, a in enumerate(p.psi) for j, b in enumerate(p.psi) if a.v > b.v]
+
+
+def lipo(p):
+    s = scores(p)
+    rank = {i: k + 1 for k, i in enumerate(sorted(range(len(s)), key=lambda i: -s[i].v))}
+    gain = [mp.mpf(2) ** a.v - 1 for a in p.psi]
+    discount = {i: 1 / mp.log(1 + rank[i]) for i in rank}
+    return total(abs(gain[i] - gain[j]) * abs(discount[i] - discount[j]) * sp(-(s[i] - s[j])) for i, j in ordered(p))
+
+
+LISTS = {
+    'pl_dpo': lambda p: total(lse(scores(p)[k:]) - scores(p)[k] for k in range(len(p.l) - 1)),
+    'infonca': lambda p: total(q * (lse(scores(p)) - s) for q, s in zip(target(p), scores(p))),
+    'nca': lambda p: total(q * sp(-s) + sp(s) / len(p.l) for q, s in zip(target(p), scores(p))),
+    'exo_rw': lambda p: total(exp(s - lse(scores(p))) * (s - lse(scores(p)) - log(q))
+                              for q, s in zip(target(p), scores(p))),
+    'lipo': lipo,
+    'list_pairwise': lambda p: total(sp(-(scores(p)[i] - scores(p)[j])) for i, j in ordered(p)) / max(1, len(ordered(p))),
+}
+
+TOKENS = {'sft': lambda p: -mean(p.l)}
+LOSSES = {**PAIRS, **BINARY, **LISTS, **TOKENS}
+
+
+# ---- cases ----
+R = random.Random()
+
+
+def grid(value, bits=12):
+    """A multiple of 2^-bits near value"""
+    return M(mp.nint(M(value) * 2 ** bits)) / 2 ** bits
+
+
+def single(value):
+    return M(struct.unpack('f', struct.pack('f', value))[0])
+
+
+def draw(span, bits=12):
+    return grid(R.uniform(-span, span), bits)
+
+
+#           u      v      beta   tokens  (None: drawn)
+EXTREMES = [(3.25, 3.25, 0.1, None), (0, 0, None, None), (1000, -1000, 0.5, None), (-1000, 1000, 0.5, None),
+            (35, -25, 0.5, 40), (-25, 35, 0.5, 40), (1, -1, 0.5, None), (120, -70, 1e-6, 300),
+            (0.00048828125, -0.000244140625, 1e6, None), (-0.000244140625, 0.00048828125, 1e6, None), (0, 2, 0.5, 1),
+            (-2.5, 4, 0.25, 4096)]
+
+
+def pair_inputs(beta):
+    rows = [(draw(s), draw(s), b, None) for s, b in ((1, beta), (10, beta), (60, 0.5), (200, 0.01))]
+    rows += [(draw(5, 32), draw(5, 32), beta, None)] + EXTREMES
+    for du, dv, b, tokens in rows:
+        nw, nl = tokens or R.randint(1, 60), tokens or R.randint(1, 60)
+        bits = 32 if grid(du) != du else 12
+        rw, rl = grid(-R.uniform(0.2, 2.5) * nw, bits), grid(-R.uniform(0.2, 2.5) * nl, bits)
+        yield dict(lw=rw + M(du), ll=rl + M(dv), rw=rw, rl=rl, nw=M(nw), nl=M(nl), beta=M(b or beta))
+
+
+def with_params(i, p, choices):
+    for key, values in choices.items():
+        value = values[i % len(values)]
+        p[key] = value(i) if callable(value) else M(value)
+    return p
+
+
+PAIR_PARAMS = {
+    'cdpo': dict(eps=[0.1, 0, 0.5, 0.3]), 'robust': dict(eps=[0.1, 0, 0.499, 0.3]),
+    'dpo_offset': dict(delta=[single(0.7), 0, 30]), 'dpop': dict(lam=[5, 0, 50]), 'rdpo': dict(alpha=[0.02, 0]),
+    'wpo': dict(ww=[single(0.61), 1.5], wl=[single(0.43), 2]), 'fdpo_alpha': dict(a=[0.5, 0, 0.75, 0.999999]),
+    'exo_pair': dict(eps=[0.001, 0.1, 0.5, 1e-9]), 'discopop': dict(tau=[0.05, 0.05, 1, 3, 0.01]),
+    'bco_pair_shifted': dict(delta=[0.3, -0.2, 0], wl=[1, 0.5, 10]),
+    'sppo_soft': dict(pw=[single(0.83), 1, 0.5], pl=[single(0.22), 0, 0.5]),
+    'simpo': dict(gamma=[0.5, 0], eps=[0, 0.1]), 'cpo': dict(eps=[0, 0.1, 0.5], alpha=[1, 0, 0.25]),
+    'alphapo': dict(gamma=[0.1, 0.5], alpha=[0.25, -0.1, 0.5, 0, 0.1, -0.25]),
+    'rpo': dict(wsft=[1, 0.005, 0]), 'mpo': dict(wsft=[1, 0.1, 0]),
+    'slic_hf': dict(delta=[1, 0, 2.5], lam=[0.1, 0, 1], lref=[lambda i: draw(20)]),
+    'tpo': dict(alpha=[1, 0.5], lg=[lambda i: draw(20)], ng=[9, 1]),
+    'xpo': dict(alpha=[1e-5, 0.1], lref=[lambda i: draw(20)]),
+    'hinge+slic_hf:weight=2': dict(delta=[1, 0, 2.5], lam=[0.1, 0, 1], lref=[lambda i: draw(20)]),
+}
+BETA = {'simpo': 2, 'alphapo': 2.5, 'tpo': 0.01, 'wpo': 0.01, 'sigmoid_norm': 5, 'discopop': 0.05, 'disco_cell': 0.05,
+        'disco_padll': 0.05, 'disco_pfl': 0.05, 'sppo_soft': 0.001}
+
+
+def pair_cases(name):
+    for i, p in enumerate(pair_inputs(BETA.get(name, 0.1))):
+        yield with_params(i, p, PAIR_PARAMS.get(name, {}))
+    if name in ('sigmoid', 'ipo', 'wpo', 'sigmoid:weight=0.75+bco_pair:weight=0.25+sft:weight=0.5'):
+        yield batch([with_params(0, p, PAIR_PARAMS.get(name, {})) for p in list(pair_inputs(0.1))[:5]])
+
+
+def batch(pairs):
+    """Several pairs as lists; what a case has once comes from the first"""
+    return {k: [p[k] for p in pairs] if k in ('lw', 'll', 'rw', 'rl', 'nw', 'nl', 'ww', 'wl') else pairs[0][k]
+            for k in pairs[0]}
+
+
+def reward_cases(name):
+    for rc, rr, m, c in ((1.5, -0.25, 0, 0), (-2, 3.5, 0.5, 0.01), (0, 0, 0, 0), (600, -400, 0, 0), (-400, 600, 1, 0.01),
+                         (5, 5, 3, 1), (draw(6), draw(6), single(0.7), 0.01), (draw(6, 32), draw(6, 32), 0, 0.01)):
+        yield dict(rc=M(rc), rr=M(rr), m=M(m), c=M(c))
+
+
+def binary_cases(name):
+    sizes = [5, 1, 1, 8, 4, 4, 3, 6, 2]
+    for i, n in enumerate(sizes):
+        span = [1, 10, 60, 2000, 5, 5, 0, 30, 1][i]
+        r = [grid(-R.uniform(1, 60)) for _ in range(n)]
+        y = [R.random() < 0.5 for _ in range(n)] if i not in (4, 5) else [i == 4] * n
+        p = dict(l=[a + draw(span) for a in r], r=r, y=y, beta=M([0.1, 0.5, 0.01, 0.5, 0.1, 0.1, 1e-6, 2, 1e3][i]))
+        if 'kto' in name:
+            p.update(lamD=M([1, 0.5, 1.33][i % 3]), lamU=M([1, 1.33][i % 2]), z0=M([0, 2.5, 0.125, 0, 10][i % 5]))
+        if name == 'bco':
+            p.update(delta=M([0.4, -0.25, 0][i % 3]), wl=M([0.5, 1, 10][i % 3]))
+        yield p
+
+
+def list_cases(name):
+    for i, n in enumerate([4, 2, 5, 8, 3, 4, 6, 2]):
+        span = [1, 10, 60, 20, 2000, 0, 5, 1][i]
+        r = [grid(-R.uniform(1, 60)) for _ in range(n)]
+        p = dict(l=[a + draw(span) for a in r], r=r, beta=M([0.1, 0.1, 0.1, 0.5, 0.5, 0.1, 1e-6, 1e3][i]))
+        if name != 'pl_dpo':
+            p['psi'] = [grid(R.uniform(0, 1), 10) for _ in range(n)]
+            if i == 2:
+                p['psi'][1] = p['psi'][3]           # one tie
+            if i == 5:
+                p['psi'] = [M(0.5)] * n             # nothing but ties
+        if name in ('infonca', 'nca', 'exo_rw'):
+            p['tau'] = M([0.3, 1, 0.1][i % 3])
+        yield p
+
+
+def token_cases(name):
+    for n, bits in ((5, 12), (1, 12), (16, 32), (3, 12)):
+        yield dict(l=[grid(-R.uniform(0.001, 9), bits) for _ in range(n)])
+
+
+def cases_of(name):
+    if name == 'reward':
+        return reward_cases(name)
+    return (pair_cases if name in PAIRS else binary_cases if name in BINARY else
+            list_cases if name in LISTS else token_cases)(name)
+
+
+# ---- evaluation ----
+POLICY = ('lw', 'll', 'lref', 'lg', 'rc', 'rr', 'l')
+COUNTS = ('nw', 'nl', 'ng', 'y')
+
+
+class Inputs:
+    pass
+
+
+def evaluate(name, case):
+    """[loss, derivatives...] in the order of the case's policy inputs"""
+    def run(fields, first):
+        p = Inputs()
+        at = first
+        for key, value in fields.items():
+            vector = value if isinstance(value, list) else [value]
+            if key in POLICY:
+                vector = [Num(a, {at + i: M(1)}) for i, a in enumerate(vector)]
+                at += len(vector)
+            elif key != 'y':
+                vector = [Num(a) for a in vector]
+            setattr(p, key, vector if isinstance(value, list) else vector[0])
+        return LOSSES[name](p), at
+
+    if isinstance(case.get('lw'), list):            # a batch of pairs: the mean; likelihood by tokens
+        return evaluate_batch(name, case, run)
+    loss, count = run(case, 0)
+    return [loss.v] + [loss.d.get(i, M(0)) for i in range(count)]
+
+
+def evaluate_batch(name, case, run):
+    n = len(case['lw'])
+    pairs = [{k: a[i] if isinstance(a, list) else a for k, a in case.items()} for i in range(n)]
+    parts, at = [], 0
+    for p in pairs:
+        part, at = run(p, at)
+        parts.append(part)
+    loss = mean(parts)
+    if 'sft' in name:                               # the formula has each pair's own mean: replace it by the batch's
+        lw = [Num(p['lw'], {2 * i: M(1)}) for i, p in enumerate(pairs)]
+        own = mean([-a / p['nw'] for a, p in zip(lw, pairs)])
+        loss = loss + (-total(lw) / mp.fsum(p['nw'] for p in pairs) - own) / 2
+    return [loss.v] + [loss.d.get(2 * i + side, M(0)) for side in (0, 1) for i in range(n)]
+
+
+def condition(name, case, base):
+    cond = [M(0)] * len(base)
+    for key, value in case.items():
+        if key in COUNTS:
+            continue
+        for i, a in enumerate(value if isinstance(value, list) else [value]):
+            if a == 0:
+                continue
+            h = max(1, abs(a)) * M(10) ** -25
+            near = []
+            for step in (h, -h):
+                q = dict(case)
+                q[key] = value[:i] + [a + step] + value[i + 1:] if isinstance(value, list) else a + step
+                near.append(evaluate(name, q))
+            for k, f in enumerate(base):            # at a kink: the flat side
+                cond[k] += abs(a) * min(abs(near[0][k] - f), abs(near[1][k] - f)) / h
+    return cond
+
+
+# ---- JSON ----
+def exact(a):
+    man, exponent = int(a.man) * (-1 if a < 0 else 1), int(a.exp)
+    d = Decimal(man) * (Decimal(2) ** exponent)
+    if float(a) == a and abs(man) < 2 ** 53 and len(repr(float(a))) < len(format(d, 'f')) and exponent < -32:
+        return repr(float(a))                       # parameters: the double nearest to the decimal is meant
+    return format(d.normalize(), 'f')
+
+
+def show(a, digits=25):
+    return mp.nstr(a, digits, min_fixed=-4, max_fixed=8)
+
+
+def as_json(value, one):
+    return [one(a) for a in value] if isinstance(value, list) else one(value)
+
+
+def shape(case, values):
+    out, at = {}, 0
+    for key in [k for k in case if k in POLICY]:
+        n = len(case[key]) if isinstance(case[key], list) else 0
+        out[key] = values[at:at + n] if n else values[at]
+        at += n or 1
+    return out
+
+
+def record(name, case):
+    base = evaluate(name, case)
+    cond = condition(name, case, base)
+    return {
+        'in': {k: as_json(a, lambda b: b if isinstance(b, bool) else exact(b)) for k, a in case.items()},
+        'loss': show(base[0]), 'cond': show(cond[0], 4),
+        'grad': {k: as_json(a, show) for k, a in shape(case, base[1:]).items()},
+        'grad_cond': {k: as_json(a, lambda b: show(b, 4)) for k, a in shape(case, cond[1:]).items()},
+    }
+
+
+def main():
+    lines = []
+    for name in LOSSES:
+        R.seed(zlib.crc32(name.encode()))
+        rows = [json.dumps(record(name, case), separators=(',', ':')) for case in cases_of(name)]
+        lines.append('{"loss":%s,"cases":[\n%s]}' % (json.dumps(name), ',\n'.join(rows)))
+        print(name, len(rows), file=sys.stderr)
+    print('[\n' + ',\n'.join(lines) + '\n]')
+
+
+if __name__ == '__main__':
+    main()
