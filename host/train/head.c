@@ -1,8 +1,8 @@
 #include "head.h"
-#include <cblas.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../model/logits.h"
 #include "prefpga/internal/kernels.h"
 
 enum { STAGES = 3, LANES = 16, ROWS_LEAST = 16, BLOCK_BYTES = 16 << 20 };
@@ -31,6 +31,7 @@ struct block {
 
 struct pf_head {
 	uint32_t vocab, dim, stride, rows, slots, slots_open;
+	unsigned threads;
 	struct slot *slot;             /* of device i % devices */
 	struct stage stage[STAGES];
 	struct pf_head_input input;    /* of the last forward */
@@ -105,16 +106,15 @@ static int open_stages(struct pf_head *h, struct pf_error *error)
 	return 0;
 }
 
-static int open_slots(struct pf_head *h, struct pf_device *const *device, unsigned devices, uint64_t memory_bytes,
-                      struct pf_error *error)
+static int open_slots(struct pf_head *h, const struct pf_head_options *o, struct pf_error *error)
 {
-	uint64_t memory = memory_bytes ? memory_bytes : UINT64_MAX;
-	for (unsigned i = 0; i < devices; i++) {
-		uint64_t half = pf_device_facts(device[i])->memory_bytes / 2;
-		memory = half < memory && !memory_bytes ? half : memory;
+	uint64_t memory = o->memory_bytes ? o->memory_bytes : UINT64_MAX;
+	for (unsigned i = 0; i < o->devices; i++) {
+		uint64_t half = pf_device_facts(o->device[i])->memory_bytes / 2;
+		memory = half < memory && !o->memory_bytes ? half : memory;
 	}
-	choose_shape(h, memory, devices);
-	if (h->slots < STAGES * devices)
+	choose_shape(h, memory, o->devices);
+	if (h->slots < STAGES * o->devices)
 		return pf_fail(error, PF_E_MEMORY, "%llu bytes of device memory do not hold three blocks of %u rows of %u "
 		               "logits (%llu each); give --card-memory more", (unsigned long long)memory, h->rows,
 		               h->vocab, (unsigned long long)slot_bytes(h));
@@ -122,25 +122,25 @@ static int open_slots(struct pf_head *h, struct pf_device *const *device, unsign
 	if (!h->slot)
 		return pf_fail(error, -ENOMEM, "no memory for %u blocks", h->slots);
 	for (uint32_t i = 0; i < h->slots; i++) {
-		h->slot[i].device = device[i % devices];
+		h->slot[i].device = o->device[i % o->devices];
 		h->slot[i].mapped = pf_device_facts(h->slot[i].device)->host_visible;
 	}
 	return open_stages(h, error);
 }
 
-int pf_head_open(struct pf_device *const *device, unsigned devices, uint32_t vocab, uint32_t dim, uint64_t memory_bytes,
-                 struct pf_head **head, struct pf_error *error)
+int pf_head_open(const struct pf_head_options *o, struct pf_head **head, struct pf_error *error)
 {
 	*head = NULL;
-	if (vocab == 0 || vocab > PF_VOCAB_MAX || dim == 0)
-		return pf_fail(error, PF_E_RANGE, "vocabulary of %u: 1 to %u are possible", vocab, PF_VOCAB_MAX);
+	if (o->vocab == 0 || o->vocab > PF_VOCAB_MAX || o->dim == 0)
+		return pf_fail(error, PF_E_RANGE, "vocabulary of %u: 1 to %u are possible", o->vocab, PF_VOCAB_MAX);
 	struct pf_head *h = calloc(1, sizeof *h);
 	if (!h)
 		return pf_fail(error, -ENOMEM, "no memory for the head");
-	h->vocab = vocab;
-	h->dim = dim;
-	h->stride = (vocab + LANES - 1) / LANES;
-	int code = open_slots(h, device, devices, memory_bytes, error);
+	h->vocab = o->vocab;
+	h->dim = o->dim;
+	h->threads = o->threads;
+	h->stride = (o->vocab + LANES - 1) / LANES;
+	int code = open_slots(h, o, error);
 	if (code) {
 		pf_head_close(h);
 		return code;
@@ -250,6 +250,11 @@ static int copy_small(struct pf_buf *buf, const void *from, size_t bytes, struct
 	return pf_copy_in(buf, 0, from, bytes, NULL, ticket);
 }
 
+static struct pf_head_shape block_shape(const struct pf_head *h, const struct block *k)
+{
+	return (struct pf_head_shape){ k->end - k->begin, h->vocab, h->dim, (size_t)h->stride * LANES };
+}
+
 /* Logits of block b to the device and through logprob */
 static int send_block(struct pf_head *h, struct slot *s, uint32_t b, struct pf_error *error)
 {
@@ -261,9 +266,8 @@ static int send_block(struct pf_head *h, struct slot *s, uint32_t b, struct pf_e
 	int code = stage_of(h, s, b, &stage, &z, error);
 	if (code)
 		return code;
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)h->vocab, (int)h->dim, 1.0f,
-	            in->hidden + (size_t)k->begin * h->dim, (int)h->dim, in->weight, (int)h->dim, 0.0f, z,
-	            (int)(h->stride * LANES));
+	const struct pf_head_shape shape = block_shape(h, k);
+	pf_logits(h->threads, &shape, in->hidden + (size_t)k->begin * h->dim, in->weight, z);
 	clip_spans(h, k, s->host_span);
 	memset(s->in, 0, sizeof s->in);
 	memset(s->run, 0, sizeof s->run);
@@ -406,19 +410,15 @@ static int use_gradient(struct pf_head *h, uint32_t b, float *dhidden, float *dw
 {
 	const struct block *k = &h->block[b];
 	const struct pf_head_input *in = &h->input;
-	const int rows = (int)(k->end - k->begin), vocab = (int)h->vocab, dim = (int)h->dim;
-	const int stride = (int)(h->stride * LANES);
+	const struct pf_head_shape shape = block_shape(h, k);
+	const size_t first = (size_t)k->begin * h->dim;
 	struct slot *s = &h->slot[b % h->slots];
 	int code = settle(s, error);
 	if (code)
 		return code;
 	const float *dz = s->mapped ? pf_buf_map(s->z) : h->stage[b % STAGES].z;
 	h->stage[b % STAGES].busy = NULL;
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, dim, vocab, 1.0f, dz, stride, in->weight, dim, 0.0f,
-	            dhidden + (size_t)k->begin * h->dim, dim);
-	if (dweight)
-		cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, vocab, dim, rows, 1.0f, dz, stride,
-		            in->hidden + (size_t)k->begin * h->dim, dim, 1.0f, dweight, dim);
+	pf_logits_grad(h->threads, &shape, dz, in->hidden + first, in->weight, dhidden + first, dweight);
 	return 0;
 }
 

@@ -24,10 +24,16 @@ struct pf_head_input {
 	uint32_t              flags;   /* PF_WANT_STATS: entropy, mean logit, log sum p^2 in the sums */
 };
 
-/* Buffers for rows of `vocab` logits of hidden size `dim`; at most memory_bytes of each device (0: half of the smallest).
- * Blocks go round the devices. Fails with PF_E_MEMORY when not even three blocks of 16 rows fit */
-int pf_head_open(struct pf_device *const *device, unsigned devices, uint32_t vocab, uint32_t dim, uint64_t memory_bytes,
-                 struct pf_head **head, struct pf_error *error);
+struct pf_head_options {
+	struct pf_device *const *device;       /* blocks go round the devices */
+	unsigned devices;
+	uint32_t vocab, dim;
+	uint64_t memory_bytes;         /* at most so much of each device; 0: half of the smallest */
+	unsigned threads;              /* of the host's products; 0: all processors */
+};
+
+/* Fails with PF_E_MEMORY when not even three blocks of 16 rows fit */
+int pf_head_open(const struct pf_head_options *options, struct pf_head **head, struct pf_error *error);
 void pf_head_close(struct pf_head *head);                       /* NULL is allowed */
 
 /* Phase 1. sum[B]; row[T] may be NULL. tokens may be 0 */

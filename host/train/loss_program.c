@@ -345,6 +345,16 @@ int pf_program_build(struct pf_program *program, const struct pf_loss *loss, uin
 	return build(program, loss, positions, error);
 }
 
+int pf_loss_uses(const struct pf_loss *loss, enum pf_loss_scalar scalar)
+{
+	struct pf_program program;
+
+	return build(&program, loss, 1, NULL) == 0 && program.scalars >> scalar & 1;
+}
+
+_Static_assert((int)PF_LOSS_Z0 == PF_PAR_Z0 && (int)PF_LOSS_DELTA == PF_PAR_DELTA && (int)PF_LOSS_TOKENS == PF_PAR_TOKENS,
+               "public numbers of batch scalars");
+
 void pf_program_par(const struct pf_program *program, const struct pf_loss *loss, const struct pf_loss_batch *batch,
                     double *par)
 {

@@ -59,6 +59,9 @@ PF_API enum pf_loss_form pf_loss_form(const struct pf_loss *loss);
 PF_API int pf_loss_per_item(const struct pf_loss *loss);
 /* 1: some component looks at the reference */
 PF_API int pf_loss_needs_reference(const struct pf_loss *loss);
+/* 1: some component's program reads this scalar of the step */
+enum pf_loss_scalar { PF_LOSS_Z0 = 1, PF_LOSS_DELTA = 2, PF_LOSS_TOKENS = 3 };
+PF_API int pf_loss_uses(const struct pf_loss *loss, enum pf_loss_scalar scalar);
 /* Items that a group can have: loops over the positions of a list are unrolled and must fit kernel pref's program */
 PF_API uint32_t pf_loss_group_max(const struct pf_loss *loss);
 

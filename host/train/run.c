@@ -1,0 +1,123 @@
+#include "run.h"
+#include <string.h>
+#include "../corpus/hash.h"
+
+enum { CHUNK_TOKENS = 8192 };
+
+/* Largest group of the loss's form: a chunk must hold one whole */
+static uint32_t group_tokens(const struct pf_run *run)
+{
+	const enum pf_loss_form form = pf_loss_form(run->loss);
+	const uint32_t members = form == PF_FORM_LIST ? PF_COMPLETIONS_MAX : form == PF_FORM_PAIR || form == PF_FORM_TRIPLE ? 2 : 1;
+	return members * run->max_length;
+}
+
+int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct pf_model *model, int backward,
+                    struct pf_error *error)
+{
+	const uint32_t wanted = run->chunk_tokens ? run->chunk_tokens : CHUNK_TOKENS;
+	const uint32_t least = group_tokens(run);
+	const struct pf_scorer_options options = { run->device, run->devices, run->memory_bytes,
+		wanted > least ? wanted : least, run->max_length, run->threads, backward };
+	memset(r, 0, sizeof *r);
+	r->run = run;
+	if (pf_loss_needs_reference(run->loss) && !run->reference)
+		return pf_fail(error, PF_E_ARGUMENT, "loss %s compares with a reference policy; give --reference DIR, or choose a "
+		               "loss without one (`prefpga losses` shows which)", run->loss->component[0].row->name);
+	int code = pf_scorer_open(&model->config, &model->layout, &options, &r->scorer, error);
+	r->objective = (struct pf_objective){ .loss = run->loss, .device = run->device[0], .scorer = r->scorer,
+		.policy = model, .reference = pf_loss_needs_reference(run->loss) ? run->reference : NULL,
+		.limit = { .groups = run->batch, .tokens = wanted }, .training = backward };
+	return code;
+}
+
+void pf_running_close(struct pf_running *r)
+{
+	pf_scorer_close(r->scorer);
+	pf_pack_free(&r->pack);
+}
+
+int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus, enum pf_split split,
+                     struct pf_reference **cache, struct pf_error *error)
+{
+	const struct pf_model *m = r->objective.reference;
+	*cache = NULL;
+	if (!m || !r->run->cache || pf_corpus_count(corpus, split) == 0)
+		return 0;
+	uint64_t key = pf_hash_bytes(PF_HASH_START, m->param, m->layout.size * sizeof *m->param);
+	key = pf_hash_bytes(key, &m->config.rope_theta, sizeof m->config.rope_theta);
+	key = pf_hash_bytes(key, &m->config.norm_eps, sizeof m->config.norm_eps);
+	key = pf_hash_word(key, pf_corpus_hash(corpus, split));
+	for (unsigned i = 0; i < r->run->devices; i++) {
+		const struct pf_device_facts *f = pf_device_facts(r->run->device[i]);
+		key = pf_hash_word(key, f->numerics);
+		if (!f->exact)
+			key = pf_hash_bytes(key, f->backend, strlen(f->backend));
+	}
+	const enum pf_record_form form = pf_corpus_form(corpus);
+	const unsigned sides = form == PF_RECORD_PAIRS ? 2 : form == PF_RECORD_RANKINGS ? PF_COMPLETIONS_MAX : 1;
+	return pf_reference_open(r->run->cache, key, pf_corpus_count(corpus, split), sides, cache, error);
+}
+
+int pf_running_sampler(const struct pf_running *r, struct pf_corpus *corpus, enum pf_split split, uint64_t seed,
+                       int shuffle, uint32_t accumulate, struct pf_sampler *sampler, struct pf_error *error)
+{
+	const struct pf_sampler_options options = { seed, r->run->batch, accumulate, shuffle,
+		                                    pf_loss_uses(r->run->loss, PF_LOSS_Z0) };
+	return pf_sampler_open(sampler, corpus, split, &options, error);
+}
+
+static int stopped(const struct pf_run *run)
+{
+	return run->stop && *run->stop;
+}
+
+int pf_running_evaluate(struct pf_running *r, const struct pf_held *held,
+                        void (*progress)(void *context, uint64_t done, uint64_t total), void *context,
+                        struct pf_tally *tally, struct pf_error *error)
+{
+	struct pf_sampler sampler;
+	struct pf_tally one;
+	struct pf_step facts;
+	uint64_t groups = 0;
+	double loss = 0.0;
+	const int training = r->objective.training;
+	pf_tally_clear(tally);
+	int code = pf_running_sampler(r, held->corpus, held->split, 0, 0, 1, &sampler, error);
+	r->objective.training = 0;
+	for (uint64_t i = 0; !code && i < sampler.steps; i++) {
+		code = pf_sampler_step(&sampler, i, &r->pack, &facts, error);
+		if (!code)
+			code = pf_step_run(&r->objective, &r->pack, &facts, NULL, &one, error);
+		if (code)
+			break;
+		pf_tally_add(tally, &one);
+		loss += one.loss * (double)facts.groups;
+		groups += facts.groups;
+		if (progress)
+			progress(context, i + 1, sampler.steps);
+		if (stopped(r->run))
+			code = pf_fail(error, PF_E_INTERRUPTED, "interrupted while evaluating");
+	}
+	r->objective.training = training;
+	tally->loss = groups ? loss / (double)groups : 0.0;
+	return code;
+}
+
+int pf_evaluate(const struct pf_run *run, const struct pf_model *model, const struct pf_held *held,
+                void (*progress)(void *context, uint64_t done, uint64_t total), void *context, struct pf_tally *tally,
+                struct pf_error *error)
+{
+	struct pf_running r;
+	struct pf_reference *cache = NULL;
+	pf_tally_clear(tally);
+	int code = pf_running_open(&r, run, model, 0, error);
+	if (!code)
+		code = pf_running_cache(&r, held->corpus, held->split, &cache, error);
+	r.objective.cache = cache;
+	if (!code)
+		code = pf_running_evaluate(&r, held, progress, context, tally, error);
+	pf_reference_close(cache);
+	pf_running_close(&r);
+	return code;
+}

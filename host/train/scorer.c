@@ -1,0 +1,157 @@
+#include "scorer.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../model/decoder.h"
+#include "../model/logits.h"
+#include "seconds.h"
+
+struct pf_scorer {
+	struct pf_decoder *decoder;
+	struct pf_head *head;
+	const struct pf_layout *layout;
+	uint32_t dim, max_tokens;
+	const struct pf_model *model;  /* of the last forward */
+	float *hidden, *dhidden;       /* [tokens, D] of scored places */
+	float *dbody;                  /* [tokens, D] of all places */
+	uint32_t *place;               /* [tokens] where a scored place lies in the chunk */
+	int32_t *target;               /* [tokens] */
+	struct pf_span *span;
+	uint32_t *offset;
+	uint32_t spans_room, tokens, scored;
+	struct pf_scorer_times times;
+};
+
+static int open_parts(struct pf_scorer *s, const struct pf_model_config *config, const struct pf_layout *layout,
+                      const struct pf_scorer_options *o, struct pf_error *error)
+{
+	const struct pf_decoder_options body = { o->max_tokens, o->max_length, o->threads, o->backward };
+	const struct pf_head_options head = { o->device, o->devices, config->vocab, config->dim, o->memory_bytes,
+	                                      o->threads };
+	const uint64_t floats = (uint64_t)o->max_tokens * config->dim;
+	s->hidden = pf_floats_alloc(floats);
+	s->place = malloc(o->max_tokens * sizeof *s->place);
+	s->target = malloc(o->max_tokens * sizeof *s->target);
+	if (o->backward) {
+		s->dhidden = pf_floats_alloc(floats);
+		s->dbody = pf_floats_alloc(floats);
+	}
+	if (!s->hidden || !s->place || !s->target || (o->backward && (!s->dhidden || !s->dbody)))
+		return pf_fail(error, -ENOMEM, "no memory for chunks of %u tokens; give --chunk-tokens fewer",
+		               o->max_tokens);
+	int code = pf_decoder_open(config, layout, &body, &s->decoder, error);
+	return code ? code : pf_head_open(&head, &s->head, error);
+}
+
+int pf_scorer_open(const struct pf_model_config *config, const struct pf_layout *layout,
+                   const struct pf_scorer_options *options, struct pf_scorer **scorer, struct pf_error *error)
+{
+	struct pf_scorer *s = calloc(1, sizeof *s);
+	*scorer = NULL;
+	if (!s)
+		return pf_fail(error, -ENOMEM, "no memory for a scorer");
+	s->layout = layout;
+	s->dim = config->dim;
+	s->max_tokens = options->max_tokens;
+	int code = open_parts(s, config, layout, options, error);
+	if (code) {
+		pf_scorer_close(s);
+		return code;
+	}
+	*scorer = s;
+	return 0;
+}
+
+void pf_scorer_close(struct pf_scorer *s)
+{
+	if (!s)
+		return;
+	pf_decoder_close(s->decoder);
+	pf_head_close(s->head);
+	free(s->hidden);
+	free(s->dhidden);
+	free(s->dbody);
+	free(s->place);
+	free(s->target);
+	free(s->span);
+	free(s->offset);
+	free(s);
+}
+
+static int make_room(struct pf_scorer *s, const struct pf_chunk *chunk, struct pf_error *error)
+{
+	const size_t seqs = chunk->sequences;
+	if (chunk->tokens > s->max_tokens)
+		return pf_fail(error, PF_E_SHAPE, "a chunk of %u tokens; at most %u were prepared for", chunk->tokens,
+		               s->max_tokens);
+	if (seqs <= s->spans_room)
+		return 0;
+	free(s->span);
+	free(s->offset);
+	s->span = malloc(seqs * sizeof *s->span);
+	s->offset = malloc((seqs + 1) * sizeof *s->offset);
+	s->spans_room = s->span && s->offset ? (uint32_t)seqs : 0;
+	return s->spans_room ? 0 : pf_fail(error, -ENOMEM, "no memory for %zu sequences", seqs);
+}
+
+/* Where the chunk's scored places are, in the chunk and one after the other */
+static void find_places(struct pf_scorer *s, const struct pf_pack *pack, const struct pf_chunk *chunk)
+{
+	s->tokens = chunk->tokens;
+	s->scored = 0;
+	for (size_t i = 0; i < chunk->sequences; i++) {
+		const size_t q = chunk->sequence + i;
+		const uint32_t begin = s->scored;
+		s->offset[i] = pack->offsets[q] - chunk->token;
+		for (uint32_t t = 0; t < pack->scored[q]; t++) {
+			s->target[s->scored] = pack->targets.id[pack->first[q] + t];
+			s->place[s->scored++] = pack->first[q] + t - chunk->token;
+		}
+		s->span[i] = (struct pf_span){ begin, s->scored, s->scored, 0 };
+	}
+	s->offset[chunk->sequences] = chunk->tokens;
+}
+
+int pf_scorer_forward(struct pf_scorer *s, const struct pf_model *model, const struct pf_pack *pack,
+                      const struct pf_chunk *chunk, uint32_t flags, struct pf_seq *sum, struct pf_row *row,
+                      struct pf_error *error)
+{
+	int code = make_room(s, chunk, error);
+	if (code)
+		return code;
+	find_places(s, pack, chunk);
+	s->model = model;
+	const double began = pf_seconds();
+	code = pf_decoder_forward(s->decoder, model->param, pack->ids.id + chunk->token, s->offset,
+	                          (uint32_t)chunk->sequences, error);
+	if (code)
+		return code;
+	pf_rows_gather(pf_decoder_hidden(s->decoder), s->dim, s->place, s->scored, s->hidden);
+	const double middle = pf_seconds();
+	const struct pf_head_input input = { s->hidden, model->param + s->layout->head, s->target, s->span, s->scored,
+	                                     (uint32_t)chunk->sequences, flags };
+	code = pf_head_forward(s->head, &input, sum, row, error);
+	s->times.body += middle - began;
+	s->times.head += pf_seconds() - middle;
+	return code;
+}
+
+int pf_scorer_backward(struct pf_scorer *s, const double *grad, float *gradient, struct pf_error *error)
+{
+	const double began = pf_seconds();
+	int code = pf_head_backward(s->head, grad, s->dhidden, gradient + s->layout->head, error);
+	if (code)
+		return code;
+	const double middle = pf_seconds();
+	memset(s->dbody, 0, (size_t)s->tokens * s->dim * sizeof *s->dbody);
+	pf_rows_scatter(s->dhidden, s->dim, s->place, s->scored, s->dbody);
+	code = pf_decoder_backward(s->decoder, s->dbody, gradient, error);
+	s->times.head += middle - began;
+	s->times.body += pf_seconds() - middle;
+	return code;
+}
+
+struct pf_scorer_times pf_scorer_times(const struct pf_scorer *s)
+{
+	return s ? s->times : (struct pf_scorer_times){ 0 };
+}

@@ -1,0 +1,36 @@
+/* scorer.h: log-probs of packed sequences under a model, and the way back.
+ *
+ * The body runs on the host, the head on the devices (head.h). A scorer is workspace: policy and reference, which have
+ * one shape, take turns in it, so the reference costs weights but no activations. One thread per scorer. */
+#ifndef PF_TRAIN_SCORER_H
+#define PF_TRAIN_SCORER_H
+#include "../corpus/pack.h"
+#include "../model/model.h"
+#include "head.h"
+
+struct pf_scorer;
+
+/* Seconds of wall time since the scorer was opened */
+struct pf_scorer_times { double body, head; };
+
+struct pf_scorer_options {
+	struct pf_device *const *device;
+	unsigned devices;
+	uint64_t memory_bytes;         /* of each device; 0: half of it */
+	uint32_t max_tokens;           /* of a chunk */
+	uint32_t max_length;           /* of a sequence */
+	unsigned threads;              /* 0: all processors */
+	int      backward;             /* 1: pf_scorer_backward will be called */
+};
+
+int  pf_scorer_open(const struct pf_model_config *config, const struct pf_layout *layout,
+                    const struct pf_scorer_options *options, struct pf_scorer **scorer, struct pf_error *error);
+void pf_scorer_close(struct pf_scorer *scorer);                 /* NULL is allowed */
+/* sum[chunk->sequences]; row (may be NULL) [chunk->scored]; flags as in abi.h. The model has the scorer's shape */
+int pf_scorer_forward(struct pf_scorer *scorer, const struct pf_model *model, const struct pf_pack *pack,
+                      const struct pf_chunk *chunk, uint32_t flags, struct pf_seq *sum, struct pf_row *row,
+                      struct pf_error *error);
+/* Adds to gradient, the flat array of the layout: grad[chunk->sequences] = dL/d(sum of logp) of the last forward */
+int pf_scorer_backward(struct pf_scorer *scorer, const double *grad, float *gradient, struct pf_error *error);
+struct pf_scorer_times pf_scorer_times(const struct pf_scorer *scorer);        /* NULL: zeros */
+#endif

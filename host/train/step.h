@@ -1,0 +1,48 @@
+/* step.h: one optimizer step's loss, gradient and metrics; with no gradient asked for, one step of evaluation.
+ *
+ * A step is a pack of groups (pairs, samples, rankings). It is computed chunk by chunk, a chunk being whole groups; the
+ * divisors are those of the step, so chunks and accumulation do not change the result. Losses with a scalar over the step
+ * (KTO's z0, BCO's running mean) get it from a pass of its own before the first gradient. One thread. */
+#ifndef PF_TRAIN_STEP_H
+#define PF_TRAIN_STEP_H
+#include "../corpus/batch.h"
+#include "prefpga/loss.h"
+#include "reference.h"
+#include "scorer.h"
+
+/* State of a loss that outlives a step, kept with checkpoints: BCO's running mean of rewards (TRL's RunningMoments) */
+struct pf_loss_state { double mean, count; };
+
+struct pf_objective {
+	const struct pf_loss    *loss;
+	struct pf_device        *device;       /* computes the loss itself */
+	struct pf_scorer        *scorer;
+	const struct pf_model   *policy;
+	const struct pf_model   *reference;    /* NULL: reference-free */
+	struct pf_reference     *cache;        /* of the split the packs come from; NULL: nothing is kept */
+	struct pf_chunk_limit    limit;
+	struct pf_loss_state     state;
+	int                      training;     /* 1: the loss's state moves */
+};
+
+/* Sums and counts, so that chunks, steps and runs combine exactly. [0] chosen or desirable, [1] rejected or not */
+struct pf_tally {
+	double   loss;                 /* the step's loss */
+	double   logp[2], reward[2];   /* sums over sequences; reward = beta x log-ratio */
+	double   margin;               /* sum over pairs of reward chosen - rejected */
+	uint64_t sequences[2], pairs;
+	uint64_t accurate;             /* pairs whose reward is larger on the chosen side; ties are not */
+	uint64_t likelier;             /* pairs whose mean logp is larger on the chosen side */
+	uint64_t tokens, hits;         /* scored; argmax == target */
+	uint64_t computed;             /* tokens through the policy's body, prompts included */
+	double   z0;                   /* KTO's reference point; NaN for other losses */
+};
+void pf_tally_clear(struct pf_tally *tally);
+void pf_tally_add(struct pf_tally *tally, const struct pf_tally *more);
+
+/* gradient: the flat array, added to; NULL: evaluation. Errors name the sample whose numbers are not finite */
+int pf_step_run(struct pf_objective *objective, const struct pf_pack *pack, const struct pf_step *facts, float *gradient,
+                struct pf_tally *tally, struct pf_error *error);
+/* The largest |logp policy - logp reference| of a token of the pack's first chunk, both computed now */
+int pf_step_check(struct pf_objective *objective, const struct pf_pack *pack, double *largest, struct pf_error *error);
+#endif

@@ -1,0 +1,294 @@
+#include "trainer.h"
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "../report/metrics.h"
+#include "run.h"
+#include "seconds.h"
+
+enum { KEEP = 2, PATH_ROOM = 4096 };   /* complete checkpoints that stay */
+
+struct trainer {
+	const struct pf_training *t;
+	struct pf_model *model;
+	struct pf_training_result *result;
+	struct pf_running running;
+	struct pf_sampler sampler;
+	struct pf_reference *cache, *held_cache;
+	struct pf_adamw adamw;
+	struct pf_metrics *metrics;
+	float *gradient;
+	uint64_t step, saved;          /* steps done; of the last checkpoint */
+};
+
+static void say(const struct trainer *r, const char *text)
+{
+	if (r->t->note)
+		r->t->note(r->t->context, text);
+}
+
+/* ---- opening ---- */
+
+static int open_log(struct trainer *r, int64_t keep, struct pf_error *error)
+{
+	char path[PATH_ROOM];
+	const char *log = r->t->log;
+	if (!log && r->t->out) {
+		snprintf(path, sizeof path, "%s/metrics.jsonl", r->t->out);
+		log = path;
+	}
+	return pf_metrics_open(log, keep, &r->metrics, error);
+}
+
+static int resume(struct trainer *r, int64_t *keep, struct pf_error *error)
+{
+	struct pf_checkpoint c = { .fact = r->t->fact, .facts = r->t->facts };
+	char path[PATH_ROOM], text[PATH_ROOM + 64];
+	int code = pf_checkpoint_find(r->t->out, path, sizeof path, error);
+	if (!code)
+		code = pf_checkpoint_load(path, r->model, &r->adamw, &c, r->t->exact, r->t->note, r->t->context, error);
+	if (code)
+		return code;
+	r->step = r->saved = c.step;
+	r->running.objective.state = c.loss;
+	*keep = c.log_position;
+	snprintf(text, sizeof text, "resuming from %s", path);
+	say(r, text);
+	return 0;
+}
+
+static int open_caches(struct trainer *r, struct pf_error *error)
+{
+	const struct pf_held *held = &r->t->held;
+	int code = pf_running_cache(&r->running, r->t->corpus, PF_SPLIT_TRAIN, &r->cache, error);
+	if (!code && held->corpus)
+		code = pf_running_cache(&r->running, held->corpus, held->split, &r->held_cache, error);
+	return code;
+}
+
+static int open_trainer(struct trainer *r, struct pf_error *error)
+{
+	const struct pf_training *t = r->t;
+	int64_t keep = -1;
+	if (t->out && mkdir(t->out, 0777) != 0 && errno != EEXIST)
+		return pf_fail(error, -errno, "%s: cannot be made: %s", t->out, strerror(errno));
+	int code = pf_running_open(&r->running, &t->run, r->model, 1, error);
+	if (!code)
+		code = pf_running_sampler(&r->running, t->corpus, PF_SPLIT_TRAIN, t->seed, t->shuffle, t->run.accumulate,
+		                          &r->sampler, error);
+	if (!code)
+		code = pf_adamw_init(&r->adamw, &r->model->layout, &t->adamw, error);
+	if (!code && !(r->gradient = pf_floats_alloc(r->model->layout.size)))
+		code = pf_fail(error, -ENOMEM, "no memory for the gradient");
+	if (!code && t->resume)
+		code = resume(r, &keep, error);
+	if (!code)
+		code = open_log(r, keep, error);
+	return code ? code : open_caches(r, error);
+}
+
+static void close_trainer(struct trainer *r)
+{
+	pf_metrics_close(r->metrics);
+	pf_reference_close(r->cache);
+	pf_reference_close(r->held_cache);
+	pf_adamw_fini(&r->adamw);
+	pf_running_close(&r->running);
+	free(r->gradient);
+}
+
+/* ---- saving ---- */
+
+static int save(struct trainer *r, struct pf_error *error)
+{
+	const double began = pf_seconds();
+	const struct pf_checkpoint c = { r->step, pf_metrics_position(r->metrics), r->running.objective.state, r->t->fact,
+	                                 r->t->facts };
+	if (!r->t->out || r->saved == r->step)
+		return 0;
+	int code = pf_checkpoint_save(r->t->out, r->model, &r->adamw, &c, KEEP, error);
+	r->saved = code ? r->saved : r->step;
+	r->result->times.saving += pf_seconds() - began;
+	return code;
+}
+
+/* ---- log ---- */
+
+static double share(double sum, uint64_t count)
+{
+	return count ? sum / (double)count : NAN;
+}
+
+static void log_tally(struct pf_metrics *m, const char *prefix, const struct pf_tally *t)
+{
+	const struct { const char *key; double value; } all[] = {
+		{ "loss", t->loss },
+		{ "rewards/chosen", share(t->reward[0], t->sequences[0]) },
+		{ "rewards/rejected", share(t->reward[1], t->sequences[1]) },
+		{ "rewards/margins", share(t->margin, t->pairs) },
+		{ "rewards/accuracies", share((double)t->accurate, t->pairs) },
+		{ "logps/chosen", share(t->logp[0], t->sequences[0]) },
+		{ "logps/rejected", share(t->logp[1], t->sequences[1]) },
+		{ "mean_token_accuracy", share((double)t->hits, t->tokens) },
+		{ "kl", t->z0 },
+	};
+	char key[64];
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		snprintf(key, sizeof key, "%s%s", prefix, all[i].key);
+		pf_metrics_number(m, key, all[i].value);
+	}
+}
+
+static int log_step(struct trainer *r, const struct pf_step_report *s, struct pf_error *error)
+{
+	struct pf_metrics *m = r->metrics;
+	pf_metrics_count(m, "step", s->step);
+	pf_metrics_count(m, "epoch", s->epoch);
+	log_tally(m, "", s->tally);
+	if (s->held)
+		log_tally(m, "eval/", s->held);
+	if (s->step == 1)
+		pf_metrics_number(m, "step0_check", r->result->step0_check);
+	pf_metrics_number(m, "grad_norm", s->grad_norm);
+	pf_metrics_number(m, "lr", s->lr);
+	pf_metrics_count(m, "tokens", s->tally->computed);
+	pf_metrics_number(m, "seconds", s->seconds);
+	pf_metrics_count(m, "card_beats", s->card_beats);
+	pf_metrics_count(m, "card_bytes", s->card_bytes);
+	if (r->t->report)
+		r->t->report(r->t->context, s);
+	return pf_metrics_end(m, error);
+}
+
+static void count_devices(const struct pf_run *run, uint64_t *beats, uint64_t *bytes)
+{
+	*beats = *bytes = 0;
+	for (unsigned i = 0; i < run->devices; i++) {
+		struct pf_device_counts c;
+		pf_device_counts(run->device[i], &c);
+		*beats += c.beats;
+		*bytes += c.bytes_in + c.bytes_out;
+	}
+}
+
+/* ---- steps ---- */
+
+/* *evaluated stays 0 when a stop came in between: the step is logged and saved without it */
+static int evaluate(struct trainer *r, int *evaluated, struct pf_error *error)
+{
+	const double began = pf_seconds();
+	r->running.objective.cache = r->held_cache;
+	int code = pf_running_evaluate(&r->running, &r->t->held, NULL, NULL, &r->result->held, error);
+	r->result->times.evaluation += pf_seconds() - began;
+	*evaluated = !code;
+	return code == PF_E_INTERRUPTED ? 0 : code;
+}
+
+static int load_step(struct trainer *r, struct pf_step *facts, struct pf_error *error)
+{
+	const double began = pf_seconds();
+	int code = pf_sampler_step(&r->sampler, r->step, &r->running.pack, facts, error);
+	r->result->times.data += pf_seconds() - began;
+	r->running.objective.cache = r->cache;
+	return code;
+}
+
+/* Policy and reference agree before the first step if both come from the same weights and numerics */
+static int check_start(struct trainer *r, struct pf_error *error)
+{
+	char text[160];
+	if (r->step != 0 || !r->running.objective.reference)
+		return 0;
+	int code = pf_step_check(&r->running.objective, &r->running.pack, &r->result->step0_check, error);
+	snprintf(text, sizeof text, "step0_check: policy and reference differ by at most %.3g nat per token before step 1",
+	         r->result->step0_check);
+	if (!code && r->result->step0_check > 1e-5)
+		say(r, text);
+	return code;
+}
+
+static int update(struct trainer *r, double rate, double *norm, struct pf_error *error)
+{
+	const double began = pf_seconds();
+	int code = pf_adamw_step(&r->adamw, rate, r->model->param, r->gradient, norm);
+	r->result->times.optimizer += pf_seconds() - began;
+	return code ? pf_fail(error, code, "step %llu: the gradient is not finite, the weights are as before it; lower --lr or "
+	                      "--max-grad-norm", (unsigned long long)r->step + 1) : 0;
+}
+
+static int due(uint64_t every, uint64_t step)
+{
+	return every && step % every == 0;
+}
+
+static int one_step(struct trainer *r, struct pf_error *error)
+{
+	const double began = pf_seconds(), rate = pf_schedule_rate(&r->t->schedule, r->step);
+	struct pf_step facts;
+	struct pf_tally tally;
+	uint64_t beats[2], bytes[2];
+	double norm = 0.0;
+	int code = load_step(r, &facts, error);
+	if (!code)
+		code = check_start(r, error);
+	if (code)
+		return code;
+	count_devices(&r->t->run, &beats[0], &bytes[0]);
+	memset(r->gradient, 0, r->model->layout.size * sizeof *r->gradient);
+	code = pf_step_run(&r->running.objective, &r->running.pack, &facts, r->gradient, &tally, error);
+	if (!code)
+		code = update(r, rate, &norm, error);
+	if (code)
+		return code;
+	r->step++;
+	const double seconds = pf_seconds() - began;
+	count_devices(&r->t->run, &beats[1], &bytes[1]);
+	int evaluated = 0;
+	if (r->t->held.corpus && (due(r->t->eval_every, r->step) || r->step == r->t->steps))
+		code = evaluate(r, &evaluated, error);
+	const struct pf_step_report report = { r->step, r->t->steps, facts.epoch, &tally,
+		evaluated ? &r->result->held : NULL, norm, rate, seconds, beats[1] - beats[0], bytes[1] - bytes[0] };
+	if (!code)
+		code = log_step(r, &report, error);
+	if (!code && due(r->t->save_every, r->step))
+		code = save(r, error);
+	return code;
+}
+
+static int train(struct trainer *r, struct pf_error *error)
+{
+	const volatile sig_atomic_t *stop = r->t->run.stop;
+	int code = 0;
+	r->result->first = r->step;
+	while (!code && r->step < r->t->steps && !(stop && *stop))
+		code = one_step(r, error);
+	r->result->steps = r->step;
+	if (!code)
+		code = save(r, error);
+	if (!code && r->step < r->t->steps)
+		code = pf_fail(error, PF_E_INTERRUPTED, "interrupted after step %llu of %llu%s",
+		               (unsigned long long)r->step, (unsigned long long)r->t->steps,
+		               r->t->out ? "; --resume goes on from here" : "");
+	if (!code && r->t->out)
+		code = pf_model_save(r->model, r->t->out, error);
+	return code;
+}
+
+int pf_train(const struct pf_training *training, struct pf_model *model, struct pf_training_result *result,
+             struct pf_error *error)
+{
+	struct trainer r = { .t = training, .model = model, .result = result };
+	*result = (struct pf_training_result){ .step0_check = NAN };
+	pf_tally_clear(&result->held);
+	int code = open_trainer(&r, error);
+	if (!code)
+		code = train(&r, error);
+	const struct pf_scorer_times times = pf_scorer_times(r.running.scorer);
+	result->times.body = times.body;
+	result->times.head = times.head;
+	close_trainer(&r);
+	return code;
+}
