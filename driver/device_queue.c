@@ -5,19 +5,27 @@
 #include "core.h"
 
 /* ---- texts of failed tickets, kept in the device until the ring comes round ---- */
-static void pf_failure_keep(struct pf_device *d, const struct pf_ticket *ticket, const struct pf_error *error)
-{
-	struct pf_failure *kept = &d->kept[d->keep_next++ % PF_FAILURES_KEPT];
-	kept->ticket = ticket;
-	kept->error = *error;
-}
-
 static struct pf_failure *pf_failure_of(struct pf_device *d, const struct pf_ticket *ticket)
 {
 	for (unsigned i = 0; i < PF_FAILURES_KEPT; i++)
 		if (d->kept[i].ticket == ticket)
 			return &d->kept[i];
 	return NULL;
+}
+
+/* The ticket is used again */
+static void pf_failure_forget(struct pf_device *d, const struct pf_ticket *ticket)
+{
+	struct pf_failure *kept = pf_failure_of(d, ticket);
+	if (kept)
+		kept->ticket = NULL;
+}
+
+static void pf_failure_keep(struct pf_device *d, const struct pf_ticket *ticket, const struct pf_error *error)
+{
+	struct pf_failure *kept = &d->kept[d->keep_next++ % PF_FAILURES_KEPT];
+	kept->ticket = ticket;
+	kept->error = *error;
 }
 
 static const char *pf_failure_text(struct pf_device *d, const struct pf_ticket *ticket)
@@ -110,8 +118,10 @@ void pf_cancel_queued(struct pf_device *d, int code, const char *why)
 		d->queue[q].head = d->queue[q].tail = NULL;
 	for (struct pf_work *work = d->oldest, *newer; work; work = newer) {
 		newer = work->newer;
-		if (work->running)
+		if (work->running) {
+			work->dependents = NULL;       /* they are among those that end here */
 			continue;
+		}
 		pf_work_done(work, pf_fail(&work->error, code, "%s: %s", d->facts.name, why));
 		pf_work_free(work);
 	}
@@ -210,6 +220,7 @@ static int pf_refuse(struct pf_device *d, struct pf_ticket *ticket, const struct
 {
 	uint64_t now = pf_device_now(d);
 	*ticket = (struct pf_ticket){ .status = error->code, .queued_ns = now, .done_ns = now, .device = d };
+	pf_failure_forget(d, ticket);
 	pf_failure_keep(d, ticket, error);
 	return error->code;
 }
@@ -248,9 +259,7 @@ static int pf_accept(struct pf_device *d, struct pf_work *work, const struct pf_
 static void pf_enqueue(struct pf_device *d, struct pf_work *work)
 {
 	struct pf_queue *queue = &d->queue[work->queue];
-	struct pf_failure *kept = pf_failure_of(d, work->ticket);
-	if (kept)
-		kept->ticket = NULL;
+	pf_failure_forget(d, work->ticket);
 	for (unsigned i = 0; i < PF_ARGS_MAX; i++)
 		if (work->buf[i])
 			work->buf[i]->pending++;

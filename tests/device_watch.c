@@ -1,0 +1,276 @@
+/* The watchdog, the loss of a card, closing under load. Time is the test's own: nothing here waits for a clock. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include "tests/cmocka.h"
+#include "tests/job.h"
+#include "tests/wrap.h"
+
+extern const struct pf_backend pf_backend_sim;
+
+#define MS UINT64_C(1000000)
+static _Atomic uint64_t time_ns;
+
+static uint64_t now(void *context)
+{
+	(void)context;
+	return atomic_load(&time_ns);
+}
+
+static void pass_time(struct pf_device *device, uint64_t ns)
+{
+	atomic_fetch_add(&time_ns, ns);
+	pf_device_tick(device);
+}
+
+static char logged[1024];
+
+static void log_to_test(void *context, int level, const char *text)
+{
+	(void)context;
+	if (level == 0)
+		strncpy(logged, text, sizeof logged - 1);
+}
+
+static struct pf_device *open_wrapped(uint32_t watchdog_ms)
+{
+	struct pf_device_options options = { .watchdog_ms = watchdog_ms, .log = log_to_test };
+	struct pf_device *device;
+	logged[0] = 0;
+	assert_int_equal(pf_device_open_backend(wrap_backend(), "", &options, &device, NULL), 0);
+	pf_device_clock(device, now, NULL);
+	return device;
+}
+
+static void expect_failed(struct pf_device *device, struct job *job)
+{
+	struct pf_ticket ticket = { 0 };
+	struct pf_error error = { 0 };
+	assert_int_equal(pf_copy_in(job->item, 0, &job->host_item, 1, NULL, &ticket), PF_E_DEVICE);
+	assert_int_equal(pf_wait(&ticket, &error), PF_E_DEVICE);
+	assert_non_null(strstr(error.text, "refused, the device has failed"));
+	(void)device;
+}
+
+static void limit_is_an_option(void **state)
+{
+	struct pf_error error = { 0 };
+	struct job job;
+	(void)state;
+	wrap_reset(&pf_backend_sim);
+	wrap_abort_with(-EINTR);
+	struct pf_device *device = open_wrapped(250);
+	assert_int_equal(job_open(device, &job, NULL), 0);
+	wrap_pass(WRAP_RUN, 0);
+	assert_int_equal(job_submit(&job, 1), 0);
+	wrap_await_entered(WRAP_RUN, 1);
+	pass_time(device, 249 * MS);
+	assert_int_equal(wrap_entered(WRAP_ABORT), 0);
+	pass_time(device, 1 * MS);
+	assert_int_equal(pf_wait(&job.run, &error), PF_E_TIMEOUT);
+	assert_non_null(strstr(error.text, "kernel coef on compute unit 0 took longer than 250 ms"));
+	assert_int_equal(wrap_entered(WRAP_ABORT), 1);
+	assert_int_equal(pf_wait(&job.back, &error), PF_E_DEVICE);     /* was queued */
+	assert_non_null(strstr(error.text, "250 ms"));
+	expect_failed(device, &job);
+	assert_int_equal(pf_device_close(device), 0);                  /* nothing was left behind */
+	assert_non_null(strstr(logged, "250 ms"));
+}
+
+/* 10 s and 1 us a beat, until there are earlier runs; then 8 times their median, at least 10 s */
+static void limit_learns(void **state)
+{
+	static const uint64_t ran_ms[] = { 1000, 9000, 3000, 2000, 4000 };
+	struct job job;
+	(void)state;
+	wrap_reset(&pf_backend_sim);
+	wrap_abort_with(-EINTR);
+	struct pf_device *device = open_wrapped(0);
+	assert_int_equal(job_open(device, &job, NULL), 0);
+	for (unsigned i = 0; i < 5; i++) {
+		wrap_pass(WRAP_RUN, i);
+		assert_int_equal(job_submit(&job, i), 0);
+		wrap_await_entered(WRAP_RUN, i + 1);
+		pass_time(device, ran_ms[i] * MS);
+		wrap_pass(WRAP_RUN, i + 1);
+		assert_int_equal(job_wait(&job, i, NULL), 0);
+	}
+	wrap_pass(WRAP_RUN, 5);
+	assert_int_equal(job_submit(&job, 9), 0);
+	wrap_await_entered(WRAP_RUN, 6);
+	pass_time(device, 8 * 3000 * MS - 1);                          /* the median is 3 s */
+	assert_int_equal(wrap_entered(WRAP_ABORT), 0);
+	pass_time(device, 2);
+	assert_int_equal(pf_wait(&job.run, NULL), PF_E_TIMEOUT);
+	assert_int_equal(pf_device_close(device), 0);
+}
+
+/* A run that cannot be aborted: its ticket is done all the same, its memory stays until it comes back */
+static void hanging_run_is_abandoned(void **state)
+{
+	struct pf_error error = { 0 };
+	struct job job;
+	(void)state;
+	wrap_reset(&pf_backend_sim);
+	struct pf_device *device = open_wrapped(100);
+	assert_int_equal(job_open(device, &job, NULL), 0);
+	wrap_pass(WRAP_RUN, 0);
+	assert_int_equal(job_submit(&job, 1), 0);
+	wrap_await_entered(WRAP_RUN, 1);
+	pass_time(device, 100 * MS);
+	assert_int_equal(pf_wait(&job.run, &error), PF_E_TIMEOUT);
+	job_close(&job);
+	wrap_pass(WRAP_RUN, WRAP_ALL);                                 /* it runs on the buffers just freed */
+	wrap_await_left(WRAP_RUN, 1);
+	assert_int_equal(pf_device_close(device), 0);
+}
+
+static atomic_uint closed;
+
+static void counting_close(void *card)
+{
+	pf_backend_sim.close(card);
+	atomic_fetch_add(&closed, 1);
+}
+
+/* The same, but it has not come back when the device is closed: the last thread to leave takes the device with it */
+static void close_leaves_a_hanging_run(void **state)
+{
+	static struct pf_backend inner;
+	struct job job;
+	(void)state;
+	inner = pf_backend_sim;
+	inner.close = counting_close;
+	atomic_store(&closed, 0);
+	wrap_reset(&inner);
+	struct pf_device *device = open_wrapped(100);
+	assert_int_equal(job_open(device, &job, NULL), 0);
+	wrap_pass(WRAP_RUN, 0);
+	assert_int_equal(job_submit(&job, 1), 0);
+	wrap_await_entered(WRAP_RUN, 1);
+	pass_time(device, 100 * MS);
+	assert_int_equal(pf_wait(&job.run, NULL), PF_E_TIMEOUT);
+	assert_int_equal(pf_device_close(device), PF_E_TIMEOUT);
+	assert_int_equal(job.back.status, PF_E_DEVICE);
+	assert_int_equal(atomic_load(&closed), 0);
+	wrap_pass(WRAP_RUN, WRAP_ALL);
+	while (atomic_load(&closed) == 0)
+		sched_yield();
+}
+
+/* ---- closing while a run or a copy is in progress ---- */
+static void *close_device(void *device)
+{
+	return (void *)(intptr_t)pf_device_close(device);
+}
+
+/* Refused from the moment that closing has begun; the thread that closes gets there in its own time */
+static void await_closing(struct job *job)
+{
+	struct pf_ticket ticket = { 0 };
+	while (pf_copy_in(job->item, 0, &job->host_item, 1, NULL, &ticket) != PF_E_CLOSED)
+		pf_wait(&ticket, NULL);
+}
+
+static int close_beside(struct pf_device *device, struct job *job, void (*meanwhile)(struct pf_device *device))
+{
+	pthread_t thread;
+	void *result;
+	assert_int_equal(pthread_create(&thread, NULL, close_device, device), 0);
+	await_closing(job);
+	meanwhile(device);
+	assert_int_equal(pthread_join(thread, &result), 0);
+	return (int)(intptr_t)result;
+}
+
+static void let_runs_go(struct pf_device *device)
+{
+	(void)device;
+	wrap_pass(WRAP_RUN, WRAP_ALL);
+}
+
+static void close_waits_for_a_run(void **state)
+{
+	struct job job, queued;
+	(void)state;
+	wrap_reset(&pf_backend_sim);
+	struct pf_device *device = open_wrapped(0);
+	assert_int_equal(job_open(device, &job, NULL), 0);
+	assert_int_equal(job_open(device, &queued, NULL), 0);
+	wrap_pass(WRAP_RUN, 0);
+	assert_int_equal(job_submit(&job, 1), 0);
+	assert_int_equal(job_submit(&queued, 2), 0);
+	wrap_await_entered(WRAP_RUN, 1);
+	wrap_await_left(WRAP_COPY_IN, 4);
+	assert_int_equal(close_beside(device, &job, let_runs_go), 0);
+	assert_int_equal(job.run.status, 0);
+	assert_int_equal(job.back.status, PF_E_CLOSED);
+	assert_int_equal(queued.run.status, PF_E_CLOSED);
+}
+
+static void let_time_pass(struct pf_device *device)
+{
+	pass_time(device, 3600 * 1000 * MS);
+}
+
+/* Copies have no limit of their own; closing gives them one */
+static void close_abandons_a_copy(void **state)
+{
+	static struct pf_backend inner;
+	struct job job;
+	(void)state;
+	inner = pf_backend_sim;
+	inner.close = counting_close;
+	atomic_store(&closed, 0);
+	wrap_reset(&inner);
+	struct pf_device *device = open_wrapped(0);
+	assert_int_equal(job_open(device, &job, NULL), 0);
+	assert_int_equal(job_submit(&job, 1), 0);
+	assert_int_equal(job_wait(&job, 1, NULL), 0);
+	wrap_pass(WRAP_COPY_OUT, 1);
+	assert_int_equal(pf_copy_out(job.out, 0, job.result, sizeof job.result, NULL, &job.back), 0);
+	wrap_await_entered(WRAP_COPY_OUT, 2);
+	let_time_pass(device);
+	assert_int_equal(job.back.status, PF_PENDING);
+	assert_int_equal(close_beside(device, &job, let_time_pass), PF_E_TIMEOUT);
+	assert_int_equal(job.back.status, PF_E_TIMEOUT);
+	wrap_pass(WRAP_COPY_OUT, WRAP_ALL);
+	while (atomic_load(&closed) == 0)
+		sched_yield();
+}
+
+/* ---- a card that is gone ---- */
+static void lost_card_fails_the_device(void **state)
+{
+	struct pf_error error = { 0 };
+	struct job job, queued;
+	(void)state;
+	wrap_reset(&pf_backend_sim);
+	struct pf_device *device = open_wrapped(0);
+	assert_int_equal(job_open(device, &job, NULL), 0);
+	assert_int_equal(job_open(device, &queued, NULL), 0);
+	wrap_pass(WRAP_COPY_IN, 0);
+	wrap_fail_at(1, PF_E_DEVICE);
+	assert_int_equal(job_submit(&job, 1), 0);
+	assert_int_equal(job_submit(&queued, 1), 0);
+	wrap_pass(WRAP_COPY_IN, WRAP_ALL);
+	assert_int_equal(pf_wait(&job.in[1], &error), PF_E_DEVICE);
+	assert_non_null(strstr(error.text, "injected"));
+	assert_int_not_equal(job_wait(&queued, 1, &error), 0);
+	assert_non_null(strstr(error.text, "injected"));
+	expect_failed(device, &job);
+	assert_int_equal(pf_device_close(device), 0);
+	assert_non_null(strstr(logged, "injected"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(limit_is_an_option), cmocka_unit_test(limit_learns),
+		cmocka_unit_test(hanging_run_is_abandoned), cmocka_unit_test(close_leaves_a_hanging_run),
+		cmocka_unit_test(close_waits_for_a_run), cmocka_unit_test(close_abandons_a_copy),
+		cmocka_unit_test(lost_card_fails_the_device),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
