@@ -1,0 +1,154 @@
+/* decoder_state.h: what a decoder holds, and where it lies. Part of decoder_body.h.
+ *
+ * Two orders of heads occur. Token order: [N, heads x head_dim], what matrix products see. Head order:
+ * [kv_heads][N][group][head_dim], where a run of tokens of one key/value head is one matrix, what attention sees.
+ * Symbols: N tokens of the batch, D dim, F ffn, Q = heads x head_dim, G = heads / kv_heads. */
+
+/* A block of queries is about QUERY_ROWS rows of (token, head of the group), a block of keys KEY_COLS tokens */
+enum { QUERY_ROWS = 128, KEY_COLS = 128, TILE_LEAST = 64, TILE_MOST = 256, TILE_UNIT = 32, TILES_WANTED = 16 };
+enum { OUTER_ROWS = 256, OUTER_COLS = 512, EMBED_COLS = 64, ALIGN_BYTES = 64 };
+#define TOKENS_MOST (1u << 24)
+
+struct activations {                   /* of one layer */
+	REAL *x;                       /* [N, D] input */
+	REAL *rstd1, *rstd2;           /* [N] */
+	REAL *q, *o;                   /* head order */
+	REAL *k, *v;                   /* head order, group 1 */
+	REAL *peak, *inverse;          /* [kv_heads][N][G] maximum of a softmax row, 1 / its sum */
+	REAL *mid;                     /* [N, D] after attention */
+	REAL *gate_up;                 /* [N, 2 F] */
+};
+
+struct gradients {                     /* of the layer at work */
+	REAL *x, *mid;                 /* [N, D] */
+	REAL *hidden;                  /* [N, F] formed again */
+	REAL *gate_up;                 /* [N, 2 F] */
+	REAL *normed;                  /* [N, D] formed again */
+	REAL *attended;                /* [N, Q] o in token order */
+	REAL *o, *q, *k, *v;           /* as in activations */
+	REAL *delta;                   /* [kv_heads][N][G] sum of o do */
+	REAL *qkv;                     /* [N, Q + 2 kv_heads head_dim] */
+	REAL *norm1, *norm2;           /* [tiles, D] parts of the norms' gradients */
+};
+
+struct span { uint32_t begin, length, past, slot; };           /* a sequence of the batch; past: tokens cached before */
+struct block { uint32_t span, first, count; };                 /* queries of a span */
+struct tile { size_t begin, rows; };                           /* tokens of the batch */
+
+struct PF_T(cache) {
+	uint32_t slots, positions, layers, kv_heads, head_dim;
+	REAL *k, *v;                   /* [layers][slots][kv_heads][positions][head_dim] */
+	uint32_t *length;              /* [slots] */
+};
+
+struct PF_T(decoder) {
+	struct pf_model_config config;
+	const struct pf_layout *layout;
+	const struct PF_T(rows) *rows;
+	unsigned threads;
+	int keeps;
+	uint32_t max_tokens, max_length;
+	size_t dim, ffn, q_dim, kv_dim, qkv_dim, group;
+	uint64_t bytes;
+	void *memory;
+	REAL *rotations;               /* [max_length, head_dim] cosines, then sines */
+	struct activations *acts;      /* [layers + 1], of the last only x */
+	struct gradients grad;
+	REAL *hidden, *rstd;           /* [N, D], [N] of the final norm */
+	REAL *scratch;                 /* [threads, scratch_each] */
+	size_t scratch_each;
+	uint32_t *position;            /* [N] */
+	int32_t *ids;                  /* [N] */
+	struct span *span, *longest;   /* in the order of the batch; by length, longest first */
+	struct block *block;
+
+	/* the batch at work */
+	uint32_t tokens, spans, blocks, tile;
+	const REAL *param, *dhidden;
+	REAL *dparam;
+	struct PF_T(cache) *cache;     /* NULL in forward */
+	unsigned at;                   /* layer */
+	int ready;                     /* a forward whose backward is outstanding */
+};
+
+/* Hands out pieces of one allocation; without a base it only counts */
+struct carve { char *base; uint64_t next; };
+
+static void *carve_bytes(struct carve *c, uint64_t bytes)
+{
+	const uint64_t at = c->next;
+	c->next += (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+	return c->base ? c->base + at : NULL;
+}
+
+static REAL *carve_reals(struct carve *c, uint64_t count)
+{
+	return carve_bytes(c, count * sizeof(REAL));
+}
+
+static void carve_activations(const struct PF_T(decoder) *d, struct carve *c, struct activations *a)
+{
+	const uint64_t n = d->max_tokens, heads = d->config.heads;
+	a->rstd1 = carve_reals(c, n);
+	a->rstd2 = carve_reals(c, n);
+	a->q = carve_reals(c, n * d->q_dim);
+	a->o = carve_reals(c, n * d->q_dim);
+	a->k = carve_reals(c, n * d->kv_dim);
+	a->v = carve_reals(c, n * d->kv_dim);
+	a->peak = carve_reals(c, n * heads);
+	a->inverse = carve_reals(c, n * heads);
+	a->mid = carve_reals(c, n * d->dim);
+	a->gate_up = carve_reals(c, n * 2 * d->ffn);
+}
+
+/* Forward only: all layers share one set, and the residual stream is one array */
+static void carve_layers(struct PF_T(decoder) *d, struct carve *c)
+{
+	const uint64_t n = d->max_tokens;
+	for (unsigned i = 0; i <= d->config.layers; i++) {
+		if (i > 0 && !d->keeps) {
+			d->acts[i] = d->acts[0];
+			continue;
+		}
+		d->acts[i].x = carve_reals(c, n * d->dim);
+		if (i < d->config.layers)
+			carve_activations(d, c, &d->acts[i]);
+	}
+}
+
+static void carve_gradients(struct PF_T(decoder) *d, struct carve *c)
+{
+	struct gradients *g = &d->grad;
+	const uint64_t n = d->max_tokens, tiles = n / TILE_LEAST + 1;
+	g->x = carve_reals(c, n * d->dim);
+	g->mid = carve_reals(c, n * d->dim);
+	g->hidden = carve_reals(c, n * d->ffn);
+	g->gate_up = carve_reals(c, n * 2 * d->ffn);
+	g->normed = carve_reals(c, n * d->dim);
+	g->attended = carve_reals(c, n * d->q_dim);
+	g->o = carve_reals(c, n * d->q_dim);
+	g->q = carve_reals(c, n * d->q_dim);
+	g->k = carve_reals(c, n * d->kv_dim);
+	g->v = carve_reals(c, n * d->kv_dim);
+	g->delta = carve_reals(c, n * d->config.heads);
+	g->qkv = carve_reals(c, n * d->qkv_dim);
+	g->norm1 = carve_reals(c, tiles * d->dim);
+	g->norm2 = carve_reals(c, tiles * d->dim);
+}
+
+static void carve_all(struct PF_T(decoder) *d, struct carve *c)
+{
+	const uint64_t n = d->max_tokens;
+	carve_layers(d, c);
+	d->hidden = carve_reals(c, n * d->dim);
+	d->rstd = carve_reals(c, n);
+	d->rotations = carve_reals(c, (uint64_t)d->max_length * d->config.head_dim);
+	d->position = carve_bytes(c, n * sizeof *d->position);
+	d->ids = carve_bytes(c, n * sizeof *d->ids);
+	d->span = carve_bytes(c, n * sizeof *d->span);
+	d->longest = carve_bytes(c, n * sizeof *d->longest);
+	d->block = carve_bytes(c, n * sizeof *d->block);
+	d->scratch = carve_reals(c, (uint64_t)d->threads * d->scratch_each);
+	if (d->keeps)
+		carve_gradients(d, c);
+}

@@ -1,0 +1,3 @@
+#define BODY_BITS 64
+#define GEMM cblas_dgemm
+#include "logits_body.h"

@@ -1,0 +1,166 @@
+#include "model.h"
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "config.h"
+#include "random.h"
+#include "shards.h"
+
+enum { ALIGN_BYTES = 64 };
+
+float *pf_floats_alloc(uint64_t count)
+{
+	if (count > (SIZE_MAX - ALIGN_BYTES) / sizeof(float))
+		return NULL;
+	size_t bytes = ((size_t)count * sizeof(float) + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+	float *floats = aligned_alloc(ALIGN_BYTES, bytes > 0 ? bytes : ALIGN_BYTES);
+	if (floats)
+		memset(floats, 0, bytes);
+	return floats;
+}
+
+int pf_model_alloc(const struct pf_model_config *config, struct pf_model **out, struct pf_error *error)
+{
+	int code = pf_config_check(config, "model", error);
+	if (code != 0)
+		return code;
+	struct pf_model *model = calloc(1, sizeof *model);
+	if (!model)
+		return pf_fail(error, -ENOMEM, "model: out of memory");
+	model->config = *config;
+	code = pf_layout_init(&model->layout, config, error);
+	if (code == 0 && !(model->param = pf_floats_alloc(model->layout.size)))
+		code = pf_fail(error, -ENOMEM, "model: out of memory for %llu parameters",
+		               (unsigned long long)model->layout.parameters);
+	if (code != 0)
+		pf_model_close(model);
+	else
+		*out = model;
+	return code;
+}
+
+void pf_model_close(struct pf_model *model)
+{
+	if (!model)
+		return;
+	pf_layout_fini(&model->layout);
+	free(model->param);
+	free(model);
+}
+
+struct pf_model *pf_model_copy(const struct pf_model *model)
+{
+	struct pf_model *copy;
+	if (pf_model_alloc(&model->config, &copy, NULL) != 0)
+		return NULL;
+	memcpy(copy->param, model->param, model->layout.size * sizeof *model->param);
+	return copy;
+}
+
+const struct pf_model_config *pf_model_shape(const struct pf_model *model)
+{
+	return &model->config;
+}
+
+uint64_t pf_model_parameters(const struct pf_model *model)
+{
+	return model->layout.parameters;
+}
+
+static double deviation(const struct pf_tensor *t, unsigned layers)
+{
+	switch (t->role) {
+	case PF_TENSOR_EMBED:
+	case PF_TENSOR_HEAD:
+		return 0.02;
+	case PF_TENSOR_RESIDUAL:
+		return 1.0 / sqrt(2.0 * layers * t->cols);
+	default:
+		return 1.0 / sqrt(t->cols);
+	}
+}
+
+/* Each tensor draws from its own stream, so its values do not depend on the sizes of the others */
+static void init_tensor(const struct pf_tensor *t, unsigned layers, uint64_t seed, uint64_t stream, float *value)
+{
+	const uint64_t elements = pf_tensor_elements(t);
+	const double scale = deviation(t, layers);
+	struct pf_random random;
+	pf_random_seed(&random, seed, stream);
+	for (uint64_t i = 0; i < elements; i++)
+		value[i] = t->role == PF_TENSOR_NORM ? 1.0f : (float)(scale * pf_random_normal(&random));
+}
+
+int pf_model_create(const struct pf_model_config *config, uint64_t seed, struct pf_model **out,
+                    struct pf_error *error)
+{
+	struct pf_model *model;
+	int code = pf_model_alloc(config, &model, error);
+	if (code != 0)
+		return code;
+	for (unsigned i = 0; i < model->layout.tensors; i++) {
+		const struct pf_tensor *t = &model->layout.tensor[i];
+		init_tensor(t, config->layers, seed, i, model->param + t->offset);
+	}
+	*out = model;
+	return 0;
+}
+
+static char *path_in(const char *directory, const char *name)
+{
+	size_t length = strlen(directory) + strlen(name) + 2;
+	char *path = malloc(length);
+	if (path)
+		snprintf(path, length, "%s/%s", directory, name);
+	return path;
+}
+
+int pf_model_load(const char *directory, struct pf_model **out, struct pf_error *error)
+{
+	struct pf_model_config config;
+	struct pf_model *model;
+	char *path = path_in(directory, "config.json");
+	int code = path ? pf_config_read(path, &config, error) : pf_fail(error, -ENOMEM, "%s: out of memory", directory);
+	free(path);
+	code = code != 0 ? code : pf_model_alloc(&config, &model, error);
+	if (code != 0)
+		return code;
+	code = pf_shards_load(directory, model, error);
+	if (code != 0)
+		pf_model_close(model);
+	else
+		*out = model;
+	return code;
+}
+
+static int save_weights(const struct pf_model *model, const char *path, struct pf_error *error)
+{
+	struct pf_safetensors_writer *writer;
+	int code = pf_safetensors_create(path, &writer, error);
+	if (code != 0)
+		return code;
+	code = pf_safetensors_annotate(writer, "format", "pt", error);        /* what Python readers look for */
+	code = code != 0 ? code : pf_layout_declare(&model->layout, "", writer, error);
+	code = code != 0 ? code : pf_layout_write(&model->layout, model->param, writer, error);
+	if (code == 0)
+		return pf_safetensors_commit(writer, error);
+	pf_safetensors_abandon(writer);
+	return code;
+}
+
+int pf_model_save(const struct pf_model *model, const char *directory, struct pf_error *error)
+{
+	if (mkdir(directory, 0777) != 0 && errno != EEXIST)
+		return pf_fail(error, -errno, "%s: cannot make the directory: %s", directory, strerror(errno));
+	char *weights = path_in(directory, "model.safetensors"), *config = path_in(directory, "config.json");
+	int code = weights && config ? save_weights(model, weights, error)
+	                             : pf_fail(error, -ENOMEM, "%s: out of memory", directory);
+	if (code == 0)
+		code = pf_config_write(&model->config, config, error);
+	free(weights);
+	free(config);
+	return code;
+}

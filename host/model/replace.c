@@ -1,0 +1,127 @@
+#include "replace.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct pf_replace {
+	int fd;
+	char *path, *partial;
+};
+
+static void replace_free(struct pf_replace *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	free(file->path);
+	free(file->partial);
+	free(file);
+}
+
+void pf_replace_abandon(struct pf_replace *file)
+{
+	if (!file)
+		return;
+	unlink(file->partial);
+	replace_free(file);
+}
+
+static int replace_name(struct pf_replace *file, const char *path)
+{
+	size_t length = strlen(path) + sizeof ".partial";
+	file->path = strdup(path);
+	file->partial = malloc(length);
+	if (!file->path || !file->partial)
+		return -ENOMEM;
+	snprintf(file->partial, length, "%s.partial", path);
+	return 0;
+}
+
+/* The lock is on the open file; it protects the name only while the name still leads to that file */
+static int replace_lock(const struct pf_replace *file)
+{
+	struct stat held, named;
+	if (flock(file->fd, LOCK_EX | LOCK_NB) != 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	if (fstat(file->fd, &held) != 0)
+		return -errno;
+	if (stat(file->partial, &named) != 0 || held.st_ino != named.st_ino || held.st_dev != named.st_dev)
+		return -EBUSY;
+	return ftruncate(file->fd, 0) == 0 ? 0 : -errno;
+}
+
+int pf_replace_open(const char *path, struct pf_replace **out, struct pf_error *error)
+{
+	struct pf_replace *file = calloc(1, sizeof *file);
+	int code = -ENOMEM;
+	if (file) {
+		file->fd = -1;
+		code = replace_name(file, path);
+	}
+	if (code == 0) {
+		file->fd = open(file->partial, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+		code = file->fd < 0 ? -errno : replace_lock(file);
+	}
+	if (code == 0) {
+		*out = file;
+		return 0;
+	}
+	if (file)
+		replace_free(file);
+	if (code == -EBUSY)
+		return pf_fail(error, code, "%s: another process is writing this file; wait for it", path);
+	return pf_fail(error, code, "%s: cannot write: %s", path, pf_error_text(code));
+}
+
+int pf_replace_write(struct pf_replace *file, const void *data, size_t bytes, struct pf_error *error)
+{
+	const char *from = data;
+	while (bytes > 0) {
+		ssize_t done = write(file->fd, from, bytes < 1u << 30 ? bytes : 1u << 30);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return pf_fail(error, -errno, "%s: cannot write: %s; nothing was replaced", file->path,
+			               strerror(errno));
+		from += done;
+		bytes -= (size_t)done;
+	}
+	return 0;
+}
+
+/* A rename is only durable once its directory is on disk */
+static int sync_directory(const char *path)
+{
+	char *directory = strdup(path);
+	char *slash = directory ? strrchr(directory, '/') : NULL;
+	if (!directory)
+		return -ENOMEM;
+	if (slash)
+		slash[slash == directory] = '\0';
+	int fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int code = fd < 0 || fsync(fd) != 0 ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	free(directory);
+	return code;
+}
+
+int pf_replace_commit(struct pf_replace *file, struct pf_error *error)
+{
+	int code = fsync(file->fd) != 0 || rename(file->partial, file->path) != 0 ? -errno : 0;
+	if (code != 0) {
+		pf_fail(error, code, "%s: cannot finish: %s; nothing was replaced", file->path, pf_error_text(code));
+		pf_replace_abandon(file);
+		return code;
+	}
+	code = sync_directory(file->path);
+	if (code != 0)
+		pf_fail(error, code, "%s: written, but its directory cannot be synced: %s", file->path,
+		        pf_error_text(code));
+	replace_free(file);
+	return code;
+}
