@@ -23,16 +23,20 @@ PF_INLINE pf_vec load(const char *z, uint32_t lane, int bf16)
 	return bf16 ? vec_load_bf16((const uint16_t *)z + lane) : vec_load((const float *)z + lane);
 }
 
-PF_INLINE void store(char *dz, uint32_t lane, int bf16, int stream, pf_vec a)
+/* Writes one 64-byte line: streamed lines go to memory whole, or slowly */
+PF_INLINE void store_line(char *dz, const pf_vec *g, int bf16, int stream)
 {
-	if (bf16 && stream)
-		vec_stream_bf16((uint16_t *)dz + lane, a);
-	else if (bf16)
-		vec_store_bf16((uint16_t *)dz + lane, a);
-	else if (stream)
-		vec_stream((float *)dz + lane, a);
-	else
-		vec_store((float *)dz + lane, a);
+	for (uint32_t i = 0; i < PF_BEAT_BYTES / sizeof(pf_vec); i++) {
+		char *to = dz + i * sizeof(pf_vec);
+		if (bf16 && stream)
+			vec_stream_pair((uint16_t *)to, vec_pair_bf16(g[2 * i], g[2 * i + 1]));
+		else if (bf16)
+			vec_store_pair((uint16_t *)to, vec_pair_bf16(g[2 * i], g[2 * i + 1]));
+		else if (stream)
+			vec_stream((float *)to, g[i]);
+		else
+			vec_store((float *)to, g[i]);
+	}
 }
 
 PF_INLINE pf_vec gradient(const struct vexp *e, pf_vec scale, pf_vec z)
@@ -40,26 +44,33 @@ PF_INLINE pf_vec gradient(const struct vexp *e, pf_vec scale, pf_vec z)
 	return vec_above(z, e->low, vec_mul(vexp(e, z), scale));
 }
 
-/* Lanes [begin, end), whole blocks */
-PF_INLINE void whole_blocks(const struct row *row, uint32_t begin, uint32_t end, int bf16, int stream)
+/* Lanes [begin, end), whole lines */
+PF_INLINE void lines(const struct row *row, uint32_t begin, uint32_t end, int bf16, int stream)
 {
 	const struct vexp e = vexp_base(row->exp2);
 	const pf_vec scale = vec_set(row->scale);
-	for (uint32_t i = begin; i < end; i += 4 * PF_VEC)
-		for (uint32_t j = i; j < i + 4 * PF_VEC; j += PF_VEC)
-			store(row->dz, j, bf16, stream, gradient(&e, scale, load(row->z, j, bf16)));
+	const char *z = row->z;
+	char *dz = row->dz;
+	const uint32_t lanes = bf16 ? 32 : 16, size = bf16 ? 2 : 4;
+	for (uint32_t i = begin; i < end; i += lanes) {
+		pf_vec g[32 / PF_VEC];
+		vec_fetch(z + (size_t)i * size);
+		for (uint32_t j = 0; j < lanes / PF_VEC; j++)
+			g[j] = gradient(&e, scale, load(z, i + j * PF_VEC, bf16));
+		store_line(dz + (size_t)i * size, g, bf16, stream);
+	}
 }
 
 static void stretch(const struct row *row, uint32_t begin, uint32_t end)
 {
 	if (row->bf16 && row->stream)
-		whole_blocks(row, begin, end, 1, 1);
+		lines(row, begin, end, 1, 1);
 	else if (row->bf16)
-		whole_blocks(row, begin, end, 1, 0);
+		lines(row, begin, end, 1, 0);
 	else if (row->stream)
-		whole_blocks(row, begin, end, 0, 1);
+		lines(row, begin, end, 0, 1);
 	else
-		whole_blocks(row, begin, end, 0, 0);
+		lines(row, begin, end, 0, 0);
 }
 
 static float logit(const struct row *row, uint32_t v)
@@ -71,6 +82,15 @@ static float logit(const struct row *row, uint32_t v)
 	return wide.value;
 }
 
+static void store_copy(const struct row *row, uint32_t first, const float *copy)
+{
+	pf_vec g[32 / PF_VEC];
+	char *dz = row->dz + (size_t)first * (row->bf16 ? 2 : 4);
+	for (uint32_t j = 0; j < (row->bf16 ? 32u : 16u) / PF_VEC; j++)
+		g[j] = vec_load(copy + j * PF_VEC);
+	store_line(dz, g, row->bf16, row->stream);
+}
+
 static void odd_block(const struct row *row, uint32_t first)
 {
 	_Alignas(64) float copy[BLOCK];
@@ -80,11 +100,11 @@ static void odd_block(const struct row *row, uint32_t first)
 		copy[i] = x > -PF_LOGIT_LIMIT ? x : -INFINITY;
 	}
 	const struct row flat = { .z = (const char *)copy, .dz = (char *)copy, .exp2 = row->exp2, .scale = row->scale };
-	whole_blocks(&flat, 0, BLOCK, 0, 0);
+	lines(&flat, 0, BLOCK, 0, 0);
 	if (row->target - first < BLOCK)
 		copy[row->target - first] = row->at_target;
-	for (uint32_t i = 0; i < end; i += PF_VEC)
-		store(row->dz, first + i, row->bf16, row->stream, vec_load(copy + i));
+	for (uint32_t i = 0; i < end; i += row->bf16 ? 32 : 16)
+		store_copy(row, first + i, copy + i);
 }
 
 static void write_row(const struct row *row)
@@ -106,8 +126,7 @@ static void write_row(const struct row *row)
 
 static void write_zeros(const struct row *row)
 {
-	for (uint32_t i = 0; i < row->room; i += PF_VEC)
-		store(row->dz, i, row->bf16, row->stream, vec_set(0));
+	memset(row->dz, 0, (size_t)row->room * (row->bf16 ? 2 : 4));
 }
 
 static struct row make_row(const struct pf_cpu_logit_grad *job, uint32_t t)

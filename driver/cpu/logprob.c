@@ -1,8 +1,8 @@
 /* logprob on the host: one pass over the row, block by block.
  *
- * A block is read twice, from memory and then from the first-level cache: its maximum may raise the row's power of two,
- * then its exponentials are summed in fp32, at most 10 roundings deep, and the sums go on in double. The target is
- * left out of that sum and added in double at the end, so 1 - p(target) keeps its relative precision when p is near 1. */
+ * A block's exponentials are summed in fp32, at most 10 roundings deep, in units of the row's power of two; a new
+ * maximum raises that power and the block is done again. Across blocks sums are double. The target is left out of them
+ * and added in double at the end, so 1 - p(target) keeps its relative precision when p is near 1. */
 #include "cpu.h"
 #include "vexp.h"
 
@@ -47,24 +47,21 @@ PF_INLINE pf_vec load(const char *z, uint32_t lane, int bf16)
 	return bf16 ? vec_load_bf16((const uint16_t *)z + lane) : vec_load((const float *)z + lane);
 }
 
-PF_INLINE float block_max(const char *z, int bf16)
+/* Sum of the block's exponentials in units of 2^base, and its largest logit. A sum is of use only if base fits that */
+PF_INLINE pf_vec block_sum(const char *z, int bf16, int32_t base, float *largest)
 {
-	pf_vec a = vec_set(-INFINITY), b = a;
-	for (uint32_t i = 0; i < BLOCK; i += 2 * PF_VEC) {
-		a = vec_max(load(z, i, bf16), a);
-		b = vec_max(load(z, i + PF_VEC, bf16), b);
-	}
-	return vec_largest(vec_max(a, b));
-}
-
-PF_INLINE void block_sum(const char *z, int bf16, struct scan *scan)
-{
-	const struct vexp e = vexp_base(scan->base);
-	pf_vec s[4] = { vec_set(0), vec_set(0), vec_set(0), vec_set(0) };
+	const struct vexp e = vexp_base(base);
+	pf_vec max = vec_set(-INFINITY), s[4] = { vec_set(0), vec_set(0), vec_set(0), vec_set(0) };
 	for (uint32_t i = 0; i < BLOCK; i += 4 * PF_VEC)
-		for (uint32_t j = 0; j < 4; j++)
-			s[j] = vec_add(s[j], vexp(&e, load(z, i + j * PF_VEC, bf16)));
-	vec_accumulate(scan->sum, vec_add(vec_add(s[0], s[1]), vec_add(s[2], s[3])));
+		for (uint32_t j = 0; j < 4; j++) {
+			const uint32_t lane = i + j * PF_VEC;
+			const pf_vec x = load(z, lane, bf16);
+			vec_fetch(z + (size_t)lane * (bf16 ? 2 : 4));
+			max = vec_max(x, max);
+			s[j] = vec_add(s[j], vexp(&e, x));
+		}
+	*largest = vec_largest(max);
+	return vec_add(vec_add(s[0], s[1]), vec_add(s[2], s[3]));
 }
 
 PF_INLINE void block_stats(const char *z, int bf16, struct scan *scan)
@@ -125,12 +122,14 @@ static void raise_base(struct scan *scan, float max)
 
 PF_INLINE void add_block(const char *z, int bf16, uint32_t first, int stats, struct scan *scan)
 {
-	float max = block_max(z, bf16);
-	if (max > scan->max) {
+	float max;
+	pf_vec sum = block_sum(z, bf16, scan->base, &max);
+	if (max > scan->max) {                                 /* rare, except in ascending rows */
 		raise_base(scan, max);
 		scan->top = first;
+		sum = block_sum(z, bf16, scan->base, &max);
 	}
-	block_sum(z, bf16, scan);
+	vec_accumulate(scan->sum, sum);
 	if (stats)
 		block_stats(z, bf16, scan);
 }
