@@ -8,7 +8,6 @@
 #include "driver/xclbin.h"
 #include "prefpga/internal/backend.h"
 
-#define PF_PLATFORM_EMULATED "prefpga_generic_swemu_1_0"
 #define PF_CUS_MAX 15u                         /* of one kernel; v++ names them <kernel>_1 .. */
 
 struct pf_layout {

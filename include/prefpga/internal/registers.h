@@ -23,6 +23,7 @@
 /* Compute unit number i of an emulated image answers at PF_EMULATED_BASE + i * PF_EMULATED_STEP */
 #define PF_EMULATED_BASE 0x1800000u
 #define PF_EMULATED_STEP 0x10000u
+#define PF_PLATFORM_EMULATED "prefpga_generic_swemu_1_0"
 /* Memory: one bank for each bank class, in the order of enum pf_bank, from address 0 up */
 #define PF_EMULATED_BANKS 3u
 #define PF_EMULATED_BANK_BYTES ((uint64_t)16 << 30)
