@@ -7,7 +7,7 @@
 
 #define CONFIG_MAX (1u << 20)
 
-int pf_config_read(const char *path, char **text, struct pf_error *error)
+int pf_options_file_read(const char *path, char **text, struct pf_error *error)
 {
 	FILE *file = fopen(path, "rb");
 	size_t length;

@@ -5,5 +5,5 @@
 
 /* Reads a text file of at most 1 MiB into malloc'd, 0-terminated memory that the caller frees. A file with NUL bytes
  * is an error */
-int pf_config_read(const char *path, char **text, struct pf_error *error);
+int pf_options_file_read(const char *path, char **text, struct pf_error *error);
 #endif

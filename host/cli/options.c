@@ -323,7 +323,7 @@ int pf_options_parse(struct pf_options *options, const char *verb, int argc, cha
 		status = read_flags(options, argc, argv, error);
 	if (status || !options->config || options->help)
 		return status;
-	status = pf_config_read(options->config, &options->file, error);
+	status = pf_options_file_read(options->config, &options->file, error);
 	return status ? status : pf_options_config(options, options->config, options->file, strlen(options->file), error);
 }
 

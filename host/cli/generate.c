@@ -1,0 +1,176 @@
+/* Verb generate: completions of prompts. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host/corpus/reader.h"
+#include "setup.h"
+
+enum { TOGETHER = 64 };                /* sequences continued at once */
+
+/* Prompts and their texts; prompt i is text[begin[i] .. begin[i + 1]) */
+struct prompts { char *text; size_t *begin, count, room, bytes; };
+
+static int add_prompt(struct prompts *p, const char *text, size_t length, struct pf_error *error)
+{
+	if (p->count + 2 > p->room) {
+		size_t room = p->room ? 2 * p->room : 64;
+		size_t *begin = realloc(p->begin, room * sizeof *begin);
+		if (!begin)
+			return pf_fail(error, -ENOMEM, "no memory for prompts");
+		p->begin = begin;
+		p->room = room;
+	}
+	char *grown = realloc(p->text, p->bytes + length + 1);
+	if (!grown)
+		return pf_fail(error, -ENOMEM, "no memory for prompts");
+	p->text = grown;
+	memcpy(p->text + p->bytes, text, length);
+	p->begin[p->count++] = p->bytes;
+	p->begin[p->count] = p->bytes += length;
+	return 0;
+}
+
+static int add_line(struct prompts *p, struct pf_reader *reader, const struct pf_line *line, struct pf_error *error)
+{
+	if (line->length == 0 || line->text[0] != '{')
+		return line->length ? add_prompt(p, line->text, line->length, error) : 0;
+	char where[512];
+	json_error_t fault;
+	json_t *json = json_loadb(line->text, line->length, JSON_ALLOW_NUL, &fault), *prompt = json_object_get(json, "prompt");
+	pf_reader_where(reader, line, where, sizeof where);
+	int code = !json ? pf_fail(error, PF_E_FORMAT, "%s: %s", where, fault.text)
+	           : !json_is_string(prompt)
+	               ? pf_fail(error, PF_E_DATA, "%s: no text in field \"prompt\"", where)
+	               : add_prompt(p, json_string_value(prompt), json_string_length(prompt), error);
+	json_decref(json);
+	return code;
+}
+
+static int read_prompts(const struct pf_options *o, struct prompts *p, struct pf_error *error)
+{
+	struct pf_reader *reader;
+	struct pf_line line;
+	int code = 0, more;
+	for (int i = 0; !code && i < o->arguments; i++)
+		code = add_prompt(p, o->argument[i], strlen(o->argument[i]), error);
+	if (code || !o->prompts)
+		return code;
+	code = pf_reader_open(o->prompts, o->cache, &reader, error);
+	if (code)
+		return code;
+	while (!code && (more = pf_reader_next(reader, &line, error)) != 0)
+		code = more < 0 ? more : add_line(p, reader, &line, error);
+	pf_reader_close(reader);
+	return code;
+}
+
+/* ---- sampling ---- */
+
+struct batch {
+	const struct pf_tokenizer *tokenizer;
+	struct pf_tokens ids, made[TOGETHER];
+	uint32_t offset[TOGETHER + 1];
+};
+
+static int take_token(void *context, uint32_t sequence, int32_t token)
+{
+	struct batch *b = context;
+	if (*pf_setup_stop())
+		return PF_E_INTERRUPTED;
+	return token == b->tokenizer->eos ? 0 : pf_tokens_push(&b->made[sequence], token);
+}
+
+static json_t *text_of(const struct pf_tokenizer *tokenizer, const struct pf_tokens *tokens)
+{
+	char *text = malloc(tokens->count * 16 + 1);
+	size_t bytes = 0, length;
+	for (size_t i = 0; text && i < tokens->count; i++) {
+		const char *piece = pf_tokenizer_piece(tokenizer, tokens->id[i], &length);
+		memcpy(text + bytes, piece, length);
+		bytes += length;
+	}
+	json_t *json = text ? json_stringn(text, bytes) : NULL;
+	if (text && !json) {                   /* not UTF-8: show what can be shown */
+		for (size_t i = 0; i < bytes; i++)
+			text[i] = (signed char)text[i] < 0 ? '?' : text[i];
+		json = json_stringn(text, bytes);
+	}
+	free(text);
+	return json;
+}
+
+static void print_one(const struct pf_options *o, const struct prompts *p, size_t prompt, size_t sample, json_t *text)
+{
+	const char *begin = p->text + p->begin[prompt];
+	const size_t length = p->begin[prompt + 1] - p->begin[prompt];
+	if (strcmp(o->format, "json") == 0) {
+		json_t *json = json_pack("{s:o, s:I, s:O}", "prompt", json_stringn_nocheck(begin, length), "sample",
+		                         (json_int_t)sample, "completion", text);
+		json_dumpf(json, stdout, JSON_COMPACT);
+		putchar('\n');
+		json_decref(json);
+	} else {
+		printf("%.*s%s\n", (int)length, begin, json_string_value(text));
+	}
+}
+
+/* Sequence number n is sample n % samples of prompt n / samples; each batch has a seed of its own */
+static int run_batch(const struct pf_setup *s, const struct pf_options *o, const struct prompts *p, size_t first,
+                     size_t count, struct batch *b, struct pf_error *error)
+{
+	const struct pf_sampling sampling = { o->temperature, o->top_p, (uint64_t)o->seed + first, (uint32_t)o->max_new_tokens,
+	                                      s->tokenizer->eos, (unsigned)o->threads };
+	int code = 0;
+	b->ids.count = 0;
+	for (size_t i = 0; !code && i < count; i++) {
+		const size_t prompt = (first + i) / (size_t)o->samples;
+		b->offset[i] = (uint32_t)b->ids.count;
+		b->made[i].count = 0;
+		code = pf_tokens_push(&b->ids, s->tokenizer->bos);
+		if (!code)
+			code = pf_tokenizer_encode(s->tokenizer, p->text + p->begin[prompt],
+			                           p->begin[prompt + 1] - p->begin[prompt], &b->ids);
+	}
+	b->offset[count] = (uint32_t)b->ids.count;
+	if (code)
+		return pf_fail(error, code, "no memory for prompts");
+	code = pf_generate(s->model, &sampling, b->ids.id, b->offset, (uint32_t)count, take_token, b, error);
+	for (size_t i = 0; !code && i < count; i++) {
+		json_t *text = text_of(s->tokenizer, &b->made[i]);
+		print_one(o, p, (first + i) / (size_t)o->samples, (first + i) % (size_t)o->samples, text);
+		json_decref(text);
+	}
+	return code;
+}
+
+static int generate(const struct pf_setup *s, const struct pf_options *o, const struct prompts *p, struct pf_error *error)
+{
+	struct batch b = { .tokenizer = s->tokenizer };
+	const size_t total = p->count * (size_t)o->samples;
+	int code = 0;
+	for (size_t first = 0; !code && first < total; first += TOGETHER)
+		code = run_batch(s, o, p, first, total - first < TOGETHER ? total - first : TOGETHER, &b, error);
+	pf_tokens_free(&b.ids);
+	for (size_t i = 0; i < TOGETHER; i++)
+		pf_tokens_free(&b.made[i]);
+	return code;
+}
+
+int pf_verb_generate(const struct pf_options *o)
+{
+	struct pf_setup setup = { 0 };
+	struct pf_error error = { 0 };
+	struct prompts prompts = { 0 };
+	int code = read_prompts(o, &prompts, &error);
+	if (!code && !prompts.count)
+		return pf_cli_usage(o, "no prompt: give one as argument, or --prompts FILE");
+	if (!code)
+		code = pf_setup_model(&setup, o, 0, &error);
+	if (!code)
+		code = generate(&setup, o, &prompts, &error);
+	free(prompts.text);
+	free(prompts.begin);
+	pf_setup_close(&setup);
+	return code ? pf_setup_exit(o, &error) : PF_EXIT_OK;
+}

@@ -1,0 +1,182 @@
+#include "setup.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "progress.h"
+
+/* ---- devices ---- */
+
+static void print_log(void *context, int level, const char *text)
+{
+	(void)context;
+	fprintf(stderr, "prefpga: %s%s\n", level == 0 ? "error: " : level == 1 ? "warning: " : "", text);
+}
+
+int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	const struct pf_device_options options = { .memory_bytes = 0, .watchdog_ms = (uint32_t)(o->timeout * 1000.0),
+		.threads = (uint32_t)o->threads, .log = print_log };
+	char *list = strdup(o->device), *rest = list;
+	int code = list ? 0 : pf_fail(error, -ENOMEM, "no memory for --device");
+	for (char *spec; !code && (spec = strsep(&rest, ","));) {
+		if (s->devices == PF_SETUP_DEVICES)
+			code = pf_fail(error, PF_E_RANGE, "--device names more than %d devices", PF_SETUP_DEVICES);
+		else
+			code = pf_device_open(spec, &options, &s->device[s->devices], error);
+		s->devices += !code;
+	}
+	free(list);
+	return code;
+}
+
+/* ---- model ---- */
+
+static struct pf_model_config fresh_shape(const struct pf_setup *s, const struct pf_options *o)
+{
+	return (struct pf_model_config){ .vocab = (uint32_t)s->tokenizer->vocab, .dim = (uint32_t)o->dim,
+		.layers = (uint32_t)o->layers, .heads = (uint32_t)o->heads, .kv_heads = (uint32_t)o->kv_heads,
+		.head_dim = (uint32_t)(o->dim / o->heads), .ffn = (uint32_t)o->ffn,
+		.max_positions = (uint32_t)o->max_length, .rope_theta = 10000.0, .norm_eps = 1e-5, .tied = o->tied,
+		.bos = s->tokenizer->bos, .eos = s->tokenizer->eos };
+}
+
+static int check_vocabulary(const struct pf_setup *s, const char *folder, struct pf_error *error)
+{
+	const struct pf_model_config *shape = pf_model_shape(s->model);
+	if ((int32_t)shape->vocab == s->tokenizer->vocab)
+		return 0;
+	return pf_fail(error, PF_E_UNSUPPORTED, "%s: a vocabulary of %u; so far only byte-level models (%d) have a tokenizer "
+	               "here: make one with `prefpga sft`", folder, shape->vocab, s->tokenizer->vocab);
+}
+
+int pf_setup_model(struct pf_setup *s, const struct pf_options *o, int fresh, struct pf_error *error)
+{
+	int code = pf_tokenizer_open(fresh ? o->tokenizer : "bytes", &s->tokenizer, error);
+	if (code)
+		return code;
+	if (o->model) {
+		code = pf_model_load(o->model, &s->model, error);
+		return code ? code : check_vocabulary(s, o->model, error);
+	}
+	if (!fresh)
+		return pf_fail(error, PF_E_ARGUMENT, "--model is missing: the folder of a checkpoint; `prefpga sft` makes one");
+	if (o->dim % o->heads != 0)
+		return pf_fail(error, PF_E_RANGE, "--dim %lld is not a multiple of --heads %lld", (long long)o->dim,
+		               (long long)o->heads);
+	const struct pf_model_config shape = fresh_shape(s, o);
+	return pf_model_create(&shape, (uint64_t)o->seed, &s->model, error);
+}
+
+int pf_setup_reference(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	if (!pf_loss_needs_reference(&s->loss) || (o->reference && strcmp(o->reference, "none") == 0))
+		return 0;
+	if (o->reference)
+		return pf_model_load(o->reference, &s->reference, error);
+	s->reference = pf_model_copy(s->model);
+	return s->reference ? 0 : pf_fail(error, -ENOMEM, "no memory for the reference policy");
+}
+
+/* ---- data ---- */
+
+static enum pf_record_form wanted_form(const struct pf_loss *loss)
+{
+	static const enum pf_record_form wanted[] = { [PF_FORM_TOKENS] = PF_RECORD_SFT, [PF_FORM_PAIR] = PF_RECORD_PAIRS,
+		[PF_FORM_BINARY] = PF_RECORD_BINARY, [PF_FORM_TRIPLE] = PF_RECORD_PAIRS, [PF_FORM_LIST] = PF_RECORD_RANKINGS };
+	return wanted[pf_loss_form(loss)];
+}
+
+static int show_reading(void *context, uint64_t done, uint64_t total)
+{
+	struct pf_progress *progress = context;
+	progress->total = total >> 20;
+	pf_progress_show(progress, done >> 20, "MiB");
+	return *pf_setup_stop();
+}
+
+static int open_corpus(const struct pf_setup *s, const struct pf_options *o, const char *paths, double holdout,
+                       struct pf_corpus **corpus, struct pf_error *error)
+{
+	struct pf_progress progress;
+	const struct pf_corpus_options options = { .form = (enum pf_record_form)pf_record_form_find(o->form),
+		.want = wanted_form(&s->loss), .drop = strcmp(o->bad_rows, "drop") == 0, .marker = o->role_marker,
+		.cut = { (uint32_t)o->max_length, strcmp(o->truncation, "keep_end") == 0 ? PF_KEEP_END : PF_KEEP_START },
+		.holdout = holdout, .seed = (uint64_t)o->seed, .cache = o->cache, .progress = show_reading,
+		.context = &progress };
+	char text[2048];
+	pf_progress_start(&progress, stderr, "read", 0, 0);
+	int code = pf_corpus_open(paths, s->tokenizer, &options, corpus, error);
+	if (code)
+		return code;
+	pf_corpus_describe(*corpus, text, sizeof text);
+	pf_cli_note(o, "%s", text);
+	return 0;
+}
+
+int pf_setup_data(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	const int evaluates = strcmp(o->verb, "eval") == 0;
+	if (!o->data)
+		return pf_fail(error, PF_E_ARGUMENT, "--data is missing: a JSONL file of examples");
+	int code = open_corpus(s, o, o->data, o->holdout, &s->corpus, error);
+	if (!code && !evaluates && o->eval_data)
+		code = open_corpus(s, o, o->eval_data, 0.0, &s->eval_corpus, error);
+	if (code)
+		return code;
+	if (s->eval_corpus)
+		s->held = (struct pf_held){ s->eval_corpus, PF_SPLIT_TRAIN };
+	else if (o->holdout > 0.0)
+		s->held = (struct pf_held){ s->corpus, PF_SPLIT_HELD };
+	else if (evaluates)
+		s->held = (struct pf_held){ s->corpus, PF_SPLIT_TRAIN };
+	if (s->held.corpus && pf_corpus_count(s->held.corpus, s->held.split) == 0)
+		return pf_fail(error, PF_E_DATA, "nothing to evaluate on: raise --holdout, or give --eval-data");
+	return 0;
+}
+
+struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)
+{
+	return (struct pf_run){ .device = s->device, .devices = s->devices, .memory_bytes = o->card_memory,
+		.max_length = (uint32_t)o->max_length, .batch = (uint32_t)o->batch, .accumulate = (uint32_t)o->accumulate,
+		.threads = (unsigned)o->threads, .loss = &s->loss, .reference = s->reference, .cache = o->cache,
+		.stop = pf_setup_stop() };
+}
+
+void pf_setup_close(struct pf_setup *s)
+{
+	pf_corpus_close(s->corpus);
+	pf_corpus_close(s->eval_corpus);
+	pf_model_close(s->model);
+	pf_model_close(s->reference);
+	for (unsigned i = 0; i < s->devices; i++)
+		pf_device_close(s->device[i]);
+}
+
+/* ---- stopping ---- */
+
+static volatile sig_atomic_t stop_flag;
+
+static void on_signal(int number)
+{
+	stop_flag = 1;
+	signal(number, SIG_DFL);
+}
+
+const volatile sig_atomic_t *pf_setup_stop(void)
+{
+	static int installed;
+	if (!installed) {
+		struct sigaction action = { .sa_handler = on_signal };
+		sigemptyset(&action.sa_mask);
+		sigaction(SIGINT, &action, NULL);
+		sigaction(SIGTERM, &action, NULL);
+		installed = 1;
+	}
+	return &stop_flag;
+}
+
+int pf_setup_exit(const struct pf_options *options, const struct pf_error *error)
+{
+	int code = pf_cli_fail(options, error);
+	return error->code == PF_E_INTERRUPTED ? 130 : code;
+}

@@ -1,0 +1,37 @@
+/* setup.h: from options to what training, evaluation and generation work on: devices, model, data, loss. */
+#ifndef PF_CLI_SETUP_H
+#define PF_CLI_SETUP_H
+#include "cli.h"
+#include "host/corpus/corpus.h"
+#include "host/model/model.h"
+#include "host/train/trainer.h"
+
+enum { PF_SETUP_DEVICES = 8 };
+
+struct pf_setup {
+	struct pf_device   *device[PF_SETUP_DEVICES];
+	unsigned            devices;
+	const struct pf_tokenizer *tokenizer;
+	struct pf_model    *model, *reference;
+	struct pf_loss      loss;
+	struct pf_corpus   *corpus, *eval_corpus;
+	struct pf_held      held;      /* corpus NULL: nothing to evaluate on */
+};
+
+/* Each step of opening; all free through pf_setup_close. */
+int  pf_setup_devices(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
+/* --model, or with `fresh` a new one when the option is not given */
+int  pf_setup_model(struct pf_setup *setup, const struct pf_options *options, int fresh, struct pf_error *error);
+/* --reference: its folder, or the model as it is now; nothing for `none` or if the loss does not look at one */
+int  pf_setup_reference(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
+/* --data and --eval-data in the form that the loss wants; counts go to stderr */
+int  pf_setup_data(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
+/* What training and evaluation share, from all of the above */
+struct pf_run pf_setup_run(const struct pf_setup *setup, const struct pf_options *options);
+void pf_setup_close(struct pf_setup *setup);
+
+/* Ctrl-C and SIGTERM set a flag, which the caller polls; a second one ends the program at once */
+const volatile sig_atomic_t *pf_setup_stop(void);
+/* PF_EXIT_FAILED after saying why; 130 for an interruption */
+int  pf_setup_exit(const struct pf_options *options, const struct pf_error *error);
+#endif

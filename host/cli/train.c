@@ -1,0 +1,230 @@
+/* Verbs sft and train: the same loop; sft is the loss `sft` over single completions. */
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host/corpus/hash.h"
+#include "host/model/parallel.h"
+#include "host/report/metrics.h"
+#include "host/train/seconds.h"
+#include "prefpga/internal/abi.h"
+#include "progress.h"
+#include "setup.h"
+
+enum { FACTS = 24 };
+
+struct facts { struct pf_fact row[FACTS]; size_t count; };
+
+PF_PRINTF(4, 5) static void add_fact(struct facts *f, const char *key, int bound, const char *format, ...)
+{
+	va_list arguments;
+	struct pf_fact *fact = &f->row[f->count++];
+	fact->key = key;
+	fact->bound = bound;
+	va_start(arguments, format);
+	vsnprintf(fact->value, sizeof fact->value, format, arguments);
+	va_end(arguments);
+}
+
+/* Hash of this program's file: another build may round differently */
+static uint64_t program_hash(void)
+{
+	unsigned char block[1 << 16];
+	uint64_t hash = PF_HASH_START;
+	FILE *file = fopen("/proc/self/exe", "rb");
+	for (size_t n; file && (n = fread(block, 1, sizeof block, file)) > 0;)
+		hash = pf_hash_bytes(hash, block, n);
+	if (file)
+		fclose(file);
+	return hash;
+}
+
+/* What the run depends on: bound facts make another run, the rest may change bits */
+static void gather_facts(const struct pf_setup *s, const struct pf_options *o, uint64_t steps, struct facts *f)
+{
+	struct pf_blas_facts blas;
+	pf_blas_facts(&blas);
+	add_fact(f, "verb", 1, "%s", o->verb);
+	add_fact(f, "data", 1, "%016llx", (unsigned long long)pf_corpus_hash(s->corpus, PF_SPLIT_TRAIN));
+	add_fact(f, "seed", 1, "%lld", (long long)o->seed);
+	add_fact(f, "batch", 1, "%lld", (long long)o->batch);
+	add_fact(f, "accumulate", 1, "%lld", (long long)o->accumulate);
+	add_fact(f, "loss", 0, "%s", strcmp(o->verb, "sft") == 0 ? "sft" : o->loss);
+	add_fact(f, "steps", 0, "%llu", (unsigned long long)steps);
+	add_fact(f, "learning rate", 0, "%.17g %s, warm-up %lld, %.17g", o->lr, o->schedule, (long long)o->warmup_steps,
+	         o->warmup_ratio);
+	add_fact(f, "AdamW", 0, "%.17g %.17g %.17g, decay %.17g, clip %.17g", o->beta1, o->beta2, o->eps, o->weight_decay,
+	         o->max_grad_norm);
+	add_fact(f, "device", 0, "%s", o->device);
+	add_fact(f, "numerics version", 0, "%u", PF_NUMERICS);
+	add_fact(f, "program", 0, "%016llx", (unsigned long long)program_hash());
+	add_fact(f, "threads", 0, "%u", pf_threads((unsigned)o->threads));
+	add_fact(f, "BLAS kernels", 0, "%s", blas.core);
+	add_fact(f, "BLAS", 0, "%s", blas.version);
+}
+
+/* ---- while it runs ---- */
+
+struct view { const struct pf_options *options; struct pf_progress progress; int started; };
+
+static void on_step(void *context, const struct pf_step_report *r)
+{
+	struct view *view = context;
+	const struct pf_tally *t = r->tally;
+	char note[160];
+	if (!view->started++)
+		pf_progress_start(&view->progress, stderr, view->options->verb, r->step - 1, r->steps);
+	int n = snprintf(note, sizeof note, "loss %.4f, grad norm %.3g, %.0f tokens/s", t->loss, r->grad_norm,
+	                 r->seconds > 0.0 ? (double)t->computed / r->seconds : 0.0);
+	if (t->pairs && n > 0)
+		snprintf(note + n, sizeof note - (size_t)n, ", accuracy %.2f", (double)t->accurate / (double)t->pairs);
+	if (r->step == r->steps)
+		pf_progress_finish(&view->progress, r->step, note);
+	else
+		pf_progress_show(&view->progress, r->step, note);
+}
+
+static void on_note(void *context, const char *text)
+{
+	struct view *view = context;
+	pf_cli_note(view->options, "%s", text);
+}
+
+/* ---- afterwards ---- */
+
+static double ratio(double a, uint64_t b)
+{
+	return b ? a / (double)b : NAN;
+}
+
+static json_t *number(double value)
+{
+	return isfinite(value) ? json_real(value) : json_null();
+}
+
+static void print_json(const struct pf_setup *s, const struct pf_options *o, const struct pf_training_result *r,
+                       double seconds)
+{
+	const struct pf_times *t = &r->times;
+	json_t *json = json_pack("{s:s, s:I, s:I, s:o, s:f, s:{s:f, s:f, s:f, s:f, s:f, s:f}, s:s?}", "verb", o->verb,
+	                         "steps", (json_int_t)r->steps, "first_step", (json_int_t)r->first, "step0_check",
+	                         number(r->step0_check), "seconds", seconds, "times", "data", t->data, "body", t->body,
+	                         "head", t->head, "optimizer", t->optimizer, "evaluation", t->evaluation, "saving",
+	                         t->saving, "out", o->out);
+	if (s->held.corpus && r->held.tokens) {
+		json_object_set_new(json, "eval_loss", number(r->held.loss));
+		json_object_set_new(json, "eval_accuracy", number(ratio((double)r->held.accurate, r->held.pairs)));
+		json_object_set_new(json, "eval_likelier", number(ratio((double)r->held.likelier, r->held.pairs)));
+	}
+	json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+	putchar('\n');
+	json_decref(json);
+}
+
+static void print_text(const struct pf_setup *s, const struct pf_options *o, const struct pf_training_result *r,
+                       double seconds)
+{
+	const struct pf_times *t = &r->times;
+	const double rest = seconds - t->data - t->body - t->head - t->optimizer - t->saving;
+	printf("%llu steps in %.1f s on %s\n", (unsigned long long)(r->steps - r->first), seconds,
+	       pf_device_facts(s->device[0])->name);
+	printf("time: body %.1f s, head (products, device) %.1f s, optimizer %.1f s, data %.1f s, saving %.1f s, rest %.1f s\n",
+	       t->body, t->head, t->optimizer, t->data, t->saving, rest > 0.0 ? rest : 0.0);
+	if (isfinite(r->step0_check))
+		printf("step0_check: %.3g nat\n", r->step0_check);
+	if (s->held.corpus && r->held.tokens)
+		printf("held out: loss %.4f", r->held.loss);
+	if (s->held.corpus && r->held.pairs)
+		printf(", reward accuracy %.4f, chosen likelier per token %.4f (%llu pairs)",
+		       ratio((double)r->held.accurate, r->held.pairs), ratio((double)r->held.likelier, r->held.pairs),
+		       (unsigned long long)r->held.pairs);
+	if (s->held.corpus && r->held.tokens)
+		printf("\n");
+	if (o->out)
+		printf("saved: %s\n", o->out);
+}
+
+/* ---- the verbs ---- */
+
+static int schedule(const struct pf_options *o, uint64_t steps, struct pf_schedule *out, struct pf_error *error)
+{
+	const uint64_t warmup = o->source[PF_OPTION_warmup_steps] == PF_FROM_NOTHING
+	                            ? (uint64_t)(o->warmup_ratio * (double)steps) : (uint64_t)o->warmup_steps;
+	*out = (struct pf_schedule){ .rate = o->lr, .final_ratio = 0.0, .warmup = warmup < steps ? warmup : steps,
+	                             .steps = steps };
+	return pf_schedule_find(o->schedule, &out->kind, error);
+}
+
+static int count_steps(const struct pf_setup *s, const struct pf_options *o, uint64_t *steps, struct pf_error *error)
+{
+	const struct pf_sampler_options options = { .batch = (uint32_t)o->batch, .accumulate = (uint32_t)o->accumulate };
+	struct pf_sampler sampler;
+	int code = pf_sampler_open(&sampler, s->corpus, PF_SPLIT_TRAIN, &options, error);
+	if (!code)
+		*steps = o->source[PF_OPTION_steps] == PF_FROM_NOTHING ? pf_sampler_steps(&sampler, o->epochs)
+		                                                        : (uint64_t)o->steps;
+	return code;
+}
+
+static int open_all(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	const int sft = strcmp(o->verb, "sft") == 0;
+	int code = pf_loss_parse(sft ? "sft" : o->loss, &s->loss, error);
+	if (!code)
+		code = pf_setup_devices(s, o, error);
+	if (!code)
+		code = pf_setup_model(s, o, sft, error);
+	if (!code)
+		code = pf_setup_reference(s, o, error);
+	return code ? code : pf_setup_data(s, o, error);
+}
+
+static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	struct view view = { .options = o };
+	struct facts facts = { .count = 0 };
+	struct pf_training_result result;
+	uint64_t steps = 0;
+	int code = count_steps(s, o, &steps, error);
+	struct pf_training t = { .run = pf_setup_run(s, o), .corpus = s->corpus, .held = s->held, .seed = (uint64_t)o->seed,
+		.steps = steps, .shuffle = o->shuffle,
+		.adamw = { o->beta1, o->beta2, o->eps, o->weight_decay, o->max_grad_norm, (unsigned)o->threads },
+		.out = o->out, .log = o->log, .save_every = (uint64_t)o->save_every, .eval_every = (uint64_t)o->eval_every,
+		.resume = o->resume, .exact = o->exact, .report = on_step, .note = on_note, .context = &view };
+	if (!code)
+		code = schedule(o, steps, &t.schedule, error);
+	if (code)
+		return code;
+	gather_facts(s, o, steps, &facts);
+	t.fact = facts.row;
+	t.facts = facts.count;
+	const double began = pf_seconds();
+	code = pf_train(&t, s->model, &result, error);
+	if (!code)
+		(strcmp(o->format, "json") == 0 ? print_json : print_text)(s, o, &result, pf_seconds() - began);
+	return code;
+}
+
+static int train(const struct pf_options *o)
+{
+	struct pf_setup setup = { 0 };
+	struct pf_error error = { 0 };
+	if (o->resume && !o->out)
+		return pf_cli_usage(o, "--resume needs --out, the folder of the run");
+	int code = open_all(&setup, o, &error);
+	if (!code)
+		code = run(&setup, o, &error);
+	pf_setup_close(&setup);
+	return code ? pf_setup_exit(o, &error) : PF_EXIT_OK;
+}
+
+int pf_verb_sft(const struct pf_options *options)
+{
+	return train(options);
+}
+
+int pf_verb_train(const struct pf_options *options)
+{
+	return train(options);
+}
