@@ -1,0 +1,252 @@
+/* loss_gradient.c: the gradient program of every loss against finite differences of its value program, both on the wide
+ * reference machine (tests/ref), at random points; and what programs promise about members they do not look at. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host/train/loss_program.h"
+#include "tests/cmocka.h"
+#include "tests/ref/ref.h"
+
+enum { POINTS = 40, GROUPS = 3, LIST = 4, ITEMS_MOST = GROUPS * LIST, LEVELS = 11 };
+
+/* A step of GROUPS groups of one loss */
+struct step {
+	struct pf_loss        loss;
+	struct pf_loss_batch  batch;
+	struct pf_program     program;
+	double                par[PF_PAR_COUNT];
+	struct pf_item        item[ITEMS_MOST];
+	uint32_t              group[GROUPS + 1], items;
+};
+
+static uint64_t seed;
+
+/* splitmix64, in [low, high) */
+static double draw(double low, double high)
+{
+	uint64_t z = seed += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return low + (high - low) * ldexp((double)((z ^ z >> 31) >> 11), -53);
+}
+
+static int64_t q32(double nats)
+{
+	return (int64_t)llrint(ldexp(nats, 32));
+}
+
+/* ---- random steps ---- */
+
+static double draw_param(const struct pf_loss_param *param)
+{
+	double low = isfinite(param->low) ? param->low : -1, high = isfinite(param->high) ? param->high : low + 1;
+	double value = param->value != 0 ? param->value * draw(0.5, 2) : draw(low, high);
+
+	return value > low && value < high ? value : param->value != 0 ? param->value : (low + high) / 2;
+}
+
+static uint32_t members(enum pf_loss_form form)
+{
+	static const uint32_t counts[] = {
+		[PF_FORM_TOKENS] = 1, [PF_FORM_PAIR] = 2, [PF_FORM_BINARY] = 1, [PF_FORM_TRIPLE] = 3, [PF_FORM_LIST] = LIST,
+	};
+	return counts[form];
+}
+
+static uint32_t member_kind(enum pf_loss_form form, uint32_t i)
+{
+	if (form == PF_FORM_BINARY)
+		return draw(0, 1) < 0.5 ? PF_ITEM_CHOSEN : PF_ITEM_REJECTED;
+	return form == PF_FORM_PAIR || form == PF_FORM_TRIPLE ? 1u << i : PF_ITEM_CHOSEN;
+}
+
+static struct pf_item draw_item(uint32_t kind)
+{
+	uint32_t n = (uint32_t)draw(1, 30);
+	double reference = -draw(0.5, 2.5) * n;
+
+	return (struct pf_item) {
+		.policy = q32(reference + draw(-0.4, 0.4) * n), .reference = q32(reference), .n = n, .kind = kind,
+		.score = (float)draw(0, 1), .margin = (float)draw(0, 2), .weight = (float)draw(0.3, 1.5),
+	};
+}
+
+static void draw_step(struct step *s, const struct pf_loss_row *row, uint32_t size)
+{
+	struct pf_error error;
+
+	if (pf_loss_parse(row->name, &s->loss, &error))
+		fail_msg("%s", error.text);
+	for (unsigned i = 0; i < row->params; i++)
+		s->loss.component[0].param[i] = draw_param(&row->param[i]);
+	s->batch = (struct pf_loss_batch) { .divisor = 3, .z0 = draw(0, 2), .delta = draw(-1, 1), .tokens = 11 };
+	s->items = 0;
+	for (uint32_t g = 0; g < GROUPS; g++) {
+		s->group[g] = s->items;
+		for (uint32_t i = 0; i < size; i++)
+			s->item[s->items++] = draw_item(member_kind(row->form, i));
+	}
+	s->group[GROUPS] = s->items;
+	if (pf_program_build(&s->program, &s->loss, size, &error))
+		fail_msg("%s", error.text);
+	pf_program_par(&s->program, &s->loss, &s->batch, s->par);
+}
+
+/* ---- total and gradient ---- */
+
+static void run(const struct step *s, unsigned which, long double *result)
+{
+	ref_pref_run(s->par, s->program.word, s->program.word[PF_PROG_COMPONENT + which], 0, s->item, s->items, s->group,
+	             GROUPS, result);
+}
+
+static long double total(const struct step *s)
+{
+	long double value[ITEMS_MOST], sum = 0;
+
+	run(s, 0, value);
+	for (uint32_t g = 0; g < GROUPS; g++)
+		for (uint32_t i = s->group[g]; i < s->group[g + 1]; i++)
+			sum += s->program.word[PF_PROG_COMPONENT + 2] || i == s->group[g] ? value[i] : 0;
+	return sum;
+}
+
+static long double difference(struct step *s, uint32_t i, int64_t h)
+{
+	int64_t policy = s->item[i].policy;
+	long double up, down;
+
+	s->item[i].policy = policy + h;
+	up = total(s);
+	s->item[i].policy = policy - h;
+	down = total(s);
+	s->item[i].policy = policy;
+	return (up - down) / ldexpl(2 * (long double)h, -32);
+}
+
+/* Central differences with steps 1/4, 1/8, ... nats, extrapolated (Ridders); *error estimates what is left. Steps that
+ * cross a kink have large estimates and lose against smaller ones */
+static long double derivative(struct step *s, uint32_t i, long double *error)
+{
+	long double table[LEVELS][LEVELS], best = NAN;
+
+	*error = INFINITY;
+	for (int k = 0; k < LEVELS; k++) {
+		table[0][k] = difference(s, i, (int64_t)1 << (30 - k));
+		for (int j = 1; j <= k; j++) {
+			long double factor = ldexpl(1, 2 * j);
+			table[j][k] = (table[j - 1][k] * factor - table[j - 1][k - 1]) / (factor - 1);
+			long double left = fmaxl(fabsl(table[j][k] - table[j - 1][k]),
+			                         fabsl(table[j][k] - table[j - 1][k - 1]));
+			if (left <= *error) {
+				*error = left;
+				best = table[j][k];
+			}
+		}
+	}
+	return best;
+}
+
+static void check_item(struct step *s, uint32_t i, long double grad, const char *name)
+{
+	long double error, numeric = derivative(s, i, &error);
+	long double scale = fabsl(grad) + 1e-6L * fabsl(total(s)) + 1e-12L;
+
+	if (!(error <= 1e-7L * scale) || !(fabsl(numeric - grad) <= 1e-7L * scale))
+		fail_msg("loss %s, item %u: gradient %.12Lg, differences of the value %.12Lg +- %.1Lg", name, i, grad, numeric,
+		         error);
+}
+
+static void gradients_are_derivatives(void **state)
+{
+	const struct pf_loss_row *row;
+	struct step s;
+
+	(void)state;
+	seed = 20240613;
+	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++)
+		for (int point = 0; point < POINTS; point++) {
+			long double grad[ITEMS_MOST];
+			draw_step(&s, row, members(row->form));
+			run(&s, 1, grad);
+			for (uint32_t i = 0; i < s.items; i++)
+				check_item(&s, i, grad[i], row->name);
+		}
+}
+
+static void group_losses_stand_on_every_member(void **state)
+{
+	const struct pf_loss_row *row;
+	struct step s;
+
+	(void)state;
+	seed = 7;
+	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++) {
+		long double value[ITEMS_MOST];
+		draw_step(&s, row, members(row->form));
+		run(&s, 0, value);
+		for (uint32_t i = 0; i < s.items && !row->per_item; i++)
+			if (!(value[i] == value[i / members(row->form) * members(row->form)]))
+				fail_msg("loss %s leaves different values on the members of a group", row->name);
+	}
+}
+
+/* A third member changes nothing for a pair loss and gets no gradient: mixtures with triples rely on it */
+static void pairs_ignore_an_extra_member(void **state)
+{
+	const struct pf_loss_row *row;
+	struct step s;
+
+	(void)state;
+	seed = 11;
+	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++) {
+		long double value[ITEMS_MOST], alone[ITEMS_MOST], grad[ITEMS_MOST];
+		if (row->form != PF_FORM_PAIR)
+			continue;
+		draw_step(&s, row, 3);
+		run(&s, 0, value);
+		run(&s, 1, grad);
+		s.item[2] = s.item[5] = s.item[8] = draw_item(PF_ITEM_EXTRA);
+		run(&s, 0, alone);
+		for (uint32_t i = 0; i < s.items; i++)
+			if (!(alone[i] == value[i]) || (i % 3 == 2 && !(grad[i] == 0)))
+				fail_msg("loss %s looks at an extra member", row->name);
+	}
+}
+
+/* Groups of different sizes share one program whose loops are as long as the largest group */
+static void loops_stop_at_the_end_of_a_list(void **state)
+{
+	const struct pf_loss_row *row;
+	struct pf_error error;
+	struct step s, longer;
+
+	(void)state;
+	seed = 13;
+	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++) {
+		long double want[2][ITEMS_MOST], got[ITEMS_MOST];
+		if (row->form != PF_FORM_LIST)
+			continue;
+		draw_step(&s, row, 3);
+		longer = s;
+		assert_int_equal(pf_program_build(&longer.program, &longer.loss, LIST + 2, &error), 0);
+		for (unsigned which = 0; which < 2; which++) {
+			run(&s, which, want[which]);
+			run(&longer, which, got);
+			for (uint32_t i = 0; i < s.items; i++)
+				if (!(fabsl(got[i] - want[which][i]) <= 1e-15L * (1 + fabsl(want[which][i]))))
+					fail_msg("loss %s depends on the length of other lists", row->name);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(gradients_are_derivatives), cmocka_unit_test(group_losses_stand_on_every_member),
+		cmocka_unit_test(pairs_ignore_an_extra_member), cmocka_unit_test(loops_stop_at_the_end_of_a_list),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,169 @@
+/* loss_vectors.c: every loss on every backend against tests/vectors/losses.json (made by generate.py from the formulas).
+ * Error rule: |got - want| <= 4 u (|want| + sum |input * derivative|), u = 2^-24, plus 2^-1022, below which pref says 0. */
+#include <float.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host/cli/loss_case.h"
+#include "tests/cmocka.h"
+
+static json_t *vectors;
+static unsigned checked;
+
+static long double number(const json_t *value)
+{
+	assert_true(json_is_string(value));
+	return strtold(json_string_value(value), NULL);
+}
+
+static int within(double got, long double want, long double cond)
+{
+	return fabsl(got - want) <= 4 * 0x1p-24L * (fabsl(want) + cond) + DBL_MIN;
+}
+
+static void check(double got, const json_t *want, const json_t *cond, const char *loss, size_t i, const char *output)
+{
+	checked++;
+	if (!within(got, number(want), number(cond)))
+		fail_msg("%s, case %zu, %s: %.17g instead of %s, condition %s", loss, i, output, got,
+		         json_string_value(want), json_string_value(cond));
+}
+
+static void check_grad(const struct pf_cases *cases, size_t i, unsigned key, const json_t *record, const char *loss)
+{
+	const char *name = cases->key[key].name;
+	const json_t *want = json_object_get(json_object_get(record, "grad"), name);
+	const json_t *cond = json_object_get(json_object_get(record, "grad_cond"), name);
+
+	if (!json_is_array(want)) {
+		check(pf_cases_grad(cases, i, key, 0), want, cond, loss, i, name);
+		return;
+	}
+	assert_int_equal(json_array_size(want), pf_cases_length(cases, i));
+	for (uint32_t at = 0; at < json_array_size(want); at++)
+		check(pf_cases_grad(cases, i, key, at), json_array_get(want, at), json_array_get(cond, at), loss, i, name);
+}
+
+static void check_case(const struct pf_cases *cases, size_t i, const json_t *record, const char *loss)
+{
+	struct pf_error error;
+	double value;
+
+	if (pf_cases_loss(cases, i, &value, &error))
+		fail_msg("%s, case %zu: %s", loss, i, error.text);
+	check(value, json_object_get(record, "loss"), json_object_get(record, "cond"), loss, i, "loss");
+	for (unsigned key = 0; key < cases->keys; key++)
+		if (cases->key[key].field == PF_CASE_POLICY)
+			check_grad(cases, i, key, record, loss);
+}
+
+static void add_case(struct pf_cases *cases, const json_t *record, size_t line)
+{
+	struct pf_error error;
+	char *text = json_dumps(json_object_get(record, "in"), 0);
+
+	if (pf_cases_add(cases, text, strlen(text), line, &error))
+		fail_msg("%s: %s", text, error.text);
+	free(text);
+}
+
+static void check_loss(const json_t *entry, struct pf_device *device)
+{
+	const char *name = json_string_value(json_object_get(entry, "loss"));
+	const json_t *list = json_object_get(entry, "cases"), *record;
+	struct pf_error error;
+	struct pf_cases cases;
+	struct pf_loss loss;
+	size_t i;
+
+	if (pf_loss_parse(name, &loss, &error) || pf_cases_init(&cases, &loss, &error))
+		fail_msg("%s: %s", name, error.text);
+	json_array_foreach(list, i, record)
+		add_case(&cases, record, i + 1);
+	if (pf_cases_evaluate(&cases, device, &error))
+		fail_msg("%s: %s", name, error.text);
+	json_array_foreach(list, i, record)
+		check_case(&cases, i, record, name);
+	pf_cases_free(&cases);
+}
+
+static void check_backend(const char *backend)
+{
+	struct pf_device *device;
+	struct pf_error error;
+	json_t *entry;
+	size_t i;
+
+	if (pf_device_open(backend, NULL, &device, &error)) {
+		print_message("%s is skipped: %s\n", backend, error.text);
+		skip();
+	}
+	checked = 0;
+	json_array_foreach(vectors, i, entry)
+		check_loss(entry, device);
+	assert_true(checked > 2000);
+	pf_device_close(device);
+}
+
+static void on_cpu(void **state)
+{
+	(void)state;
+	check_backend("cpu");
+}
+
+static void on_sim(void **state)
+{
+	(void)state;
+	check_backend("sim");
+}
+
+static void every_loss_has_vectors(void **state)
+{
+	const struct pf_loss_row *row;
+
+	(void)state;
+	for (unsigned i = 0; (row = pf_loss_row(i)) != NULL; i++) {
+		const json_t *entry;
+		size_t at, found = 0;
+		json_array_foreach(vectors, at, entry)
+			found += strcmp(json_string_value(json_object_get(entry, "loss")), row->name) == 0;
+		if (found != 1)
+			fail_msg("loss %s has no entry in tests/vectors/losses.json; add it to generate.py", row->name);
+	}
+}
+
+static void the_rule_notices_mistakes(void **state)
+{
+	(void)state;
+	assert_true(within(1.0 + 0x1p-24, 1, 0));
+	assert_false(within(NAN, 1, 1) || within(INFINITY, 1, 1) || within(1.0 + 0x1p-21, 1, 0) || within(1e-300, 0, 0));
+}
+
+static int load(void **state)
+{
+	json_error_t error;
+
+	(void)state;
+	vectors = json_load_file("tests/vectors/losses.json", 0, &error);
+	if (!vectors)
+		fprintf(stderr, "%s:%d: %s\n", error.source, error.line, error.text);
+	return vectors ? 0 : -1;
+}
+
+static int unload(void **state)
+{
+	(void)state;
+	json_decref(vectors);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_loss_has_vectors), cmocka_unit_test(the_rule_notices_mistakes),
+		cmocka_unit_test(on_cpu), cmocka_unit_test(on_sim),
+	};
+	return cmocka_run_group_tests(tests, load, unload);
+}
