@@ -43,7 +43,7 @@ static void one_bit_changes_half_of_the_hash(void **state)
 static void assert_bijection(uint64_t count, uint64_t seed, uint64_t epoch)
 {
 	struct pf_permutation order = pf_permutation_make(count, seed, epoch);
-	unsigned char *seen = calloc(count, 1);
+	unsigned char *seen = calloc(count + 1, 1);
 
 	for (uint64_t i = 0; i < count; i++) {
 		uint64_t at = pf_permutation_at(&order, i);
