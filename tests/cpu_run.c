@@ -1,8 +1,6 @@
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
+#include "tests/cmocka.h"
 #include "tests/cpu_run.h"
 #include "prefpga/internal/kernels.h"
 

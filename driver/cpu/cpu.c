@@ -232,9 +232,8 @@ static int run_pref(const struct pf_launch *launch, struct pf_error *error)
 		.par = ARG(pref, par), .prog = ARG(pref, prog), .item = ARG(pref, item), .group = ARG(pref, group),
 		.out = ARG(pref, out), .words = VALUE(pref, words), .items = VALUE(pref, items), .groups = VALUE(pref, groups),
 	};
-	const char *text = NULL;
-	int status = pf_cpu_pref(&job, &text);
-	return status ? pf_fail(error, status, "pref: %s", text ? text : pf_error_text(status)) : 0;
+	int status = pf_cpu_pref(&job);
+	return status ? pf_fail(error, status, "cpu: out of memory for %u items", job.items) : 0;
 }
 
 static void run_coef(const struct pf_launch *launch)

@@ -61,6 +61,6 @@ struct pf_cpu_pref {
 	struct pf_item_out   *out;
 	uint32_t              words, items, groups;
 };
-/* Returns 0, -ENOMEM, or PF_E_DATA when the program is malformed (*text says how; static) */
-int pf_cpu_pref(const struct pf_cpu_pref *job, const char **text);
+/* Returns 0 or -ENOMEM; a malformed program shows in the items' statuses */
+int pf_cpu_pref(const struct pf_cpu_pref *job);
 #endif

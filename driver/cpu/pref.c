@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cpu.h"
-#include "prefpga/error.h"
 
 struct shape { uint8_t takes, leaves, immediate; };
 static const struct shape shapes[PF_OP_COUNT] = {
@@ -29,47 +28,48 @@ static uint32_t operand_limit(uint32_t op)
 	case PF_OP_SCALAR: return PF_PAR_SCALARS;
 	case PF_OP_STORE:
 	case PF_OP_LOAD:   return PF_REGISTERS;
-	default:           return UINT32_MAX;
+	case PF_OP_IS:     return 8;                           /* every kind together */
+	default:           return 1;
 	}
 }
 
-static const char *check_program(const struct pf_cpu_pref *job, uint32_t at)
+static int check_code(const struct pf_cpu_pref *job, uint32_t at)
 {
-	uint32_t depth = 0;
-	for (; at < job->words; at++) {
+	uint32_t depth = 0, stored = 0;
+	for (; at >= PF_PROG_CODE && at < job->words; at++) {
 		uint32_t op = job->prog[at] & 255, operand = job->prog[at] >> 8;
-		if (op == PF_OP_END)
-			return depth == 1 ? NULL : "a program does not end with one slot on the stack";
 		if (op >= PF_OP_COUNT || operand >= operand_limit(op))
-			return "a program holds an unknown operation or operand";
+			return 0;
+		if (op == PF_OP_END)
+			return depth == 1;
 		if (depth < shapes[op].takes || depth - shapes[op].takes + shapes[op].leaves > PF_STACK_MAX)
-			return "a program leaves the stack";
+			return 0;
+		if (op == PF_OP_LOAD && !(stored >> operand & 1))
+			return 0;
+		stored |= op == PF_OP_STORE ? 1u << operand : 0;
 		depth = depth - shapes[op].takes + shapes[op].leaves;
 	}
-	return "a program has no end";
+	return 0;
 }
 
-static const char *check_groups(const struct pf_cpu_pref *job)
+static int check_groups(const struct pf_cpu_pref *job)
 {
 	for (uint32_t g = 0; g < job->groups; g++)
 		if (job->group[g] > job->group[g + 1])
-			return "groups are not in order";
-	if (job->group[0] != 0 || job->group[job->groups] != job->items)
-		return "groups do not hold every item once";
-	return NULL;
+			return 0;
+	return job->group[0] == 0 && job->group[job->groups] == job->items;
 }
 
-static const char *check(const struct pf_cpu_pref *job)
+static int check(const struct pf_cpu_pref *job)
 {
-	if (job->words < PF_PROG_CODE || job->prog[0] > PF_COMPONENTS)
-		return "the program's header is malformed";
-	const char *wrong = check_groups(job);
-	for (unsigned c = 0; c < job->prog[0] && !wrong; c++) {
-		wrong = check_program(job, job->prog[PF_PROG_COMPONENT + 4 * c]);
-		if (!wrong)
-			wrong = check_program(job, job->prog[PF_PROG_COMPONENT + 4 * c + 1]);
+	if (job->words < PF_PROG_CODE || job->prog[0] == 0 || job->prog[0] > PF_COMPONENTS)
+		return 0;
+	for (unsigned c = 0; c < job->prog[0]; c++) {
+		const uint32_t *head = job->prog + PF_PROG_COMPONENT + 4 * c;
+		if (!check_code(job, head[0]) || !check_code(job, head[1]) || head[2] > 1)
+			return 0;
 	}
-	return wrong;
+	return check_groups(job);
 }
 
 /* ---- lane by lane ---- */
@@ -89,7 +89,7 @@ static double leaf(const struct machine *m, uint32_t op, uint32_t operand, const
 	case PF_OP_OLD:    return (double)item->old * 0x1p-32;
 	case PF_OP_U:      return (double)(int64_t)((uint64_t)item->policy - (uint64_t)item->reference) * 0x1p-32;
 	case PF_OP_N:      return item->n;
-	case PF_OP_SIGN:   return item->kind & PF_ITEM_CHOSEN ? 1 : item->kind & PF_ITEM_REJECTED ? -1 : 0;
+	case PF_OP_SIGN:   return !!(item->kind & PF_ITEM_CHOSEN) - !!(item->kind & PF_ITEM_REJECTED);
 	case PF_OP_IS:     return (item->kind & operand) != 0;
 	case PF_OP_SCORE:  return (double)item->score;
 	case PF_OP_MARGIN: return (double)item->margin;
@@ -237,7 +237,7 @@ static void lanes(struct machine *m, uint32_t op, uint32_t operand, uint32_t bas
 }
 
 /* Runs the program at word `at`; its result is slot 0 */
-static const double *run(struct machine *m, uint32_t at)
+static double *run(struct machine *m, uint32_t at)
 {
 	for (uint32_t depth = 0;; at++) {
 		uint32_t op = m->job->prog[at] & 255, operand = m->job->prog[at] >> 8;
@@ -271,16 +271,26 @@ static int machine_init(struct machine *m, const struct pf_cpu_pref *job)
 	return 0;
 }
 
+/* A loss per group is that of the group's first item */
+static void share_first(const struct pf_cpu_pref *job, double *value)
+{
+	for (uint32_t g = 0; g < job->groups; g++)
+		for (uint32_t i = job->group[g]; i < job->group[g + 1]; i++)
+			value[i] = value[job->group[g]];
+}
+
 static void add_component(struct machine *m)
 {
 	const struct pf_cpu_pref *job = m->job;
 	const uint32_t *head = job->prog + PF_PROG_COMPONENT + 4 * m->component;
-	const double *result = run(m, head[0]);
+	double *result = run(m, head[0]);
+	if (!head[2])
+		share_first(job, result);
 	for (uint32_t i = 0; i < job->items; i++)
 		job->out[i].loss += par(m, 0) * result[i];
 	result = run(m, head[1]);
 	for (uint32_t i = 0; i < job->items; i++)
-		job->out[i].grad += par(m, 0) * result[i] / job->par[PF_PAR_DIVISOR];
+		job->out[i].grad += par(m, 0) * result[i];
 }
 
 static uint32_t group_status(const struct pf_cpu_pref *job, uint32_t first, uint32_t end)
@@ -298,6 +308,8 @@ static uint32_t group_status(const struct pf_cpu_pref *job, uint32_t first, uint
 
 static void judge(const struct pf_cpu_pref *job)
 {
+	for (uint32_t i = 0; i < job->items; i++)
+		job->out[i].grad /= job->par[PF_PAR_DIVISOR];
 	for (uint32_t g = 0; g < job->groups; g++) {
 		uint32_t status = group_status(job, job->group[g], job->group[g + 1]);
 		for (uint32_t i = job->group[g]; i < job->group[g + 1]; i++) {
@@ -310,15 +322,24 @@ static void judge(const struct pf_cpu_pref *job)
 	}
 }
 
-int pf_cpu_pref(const struct pf_cpu_pref *job, const char **text)
+static void refuse(const struct pf_cpu_pref *job)
+{
+	for (uint32_t i = 0; i < job->items; i++) {
+		job->out[i].loss = NAN;
+		job->out[i].status = PF_ITEM_BAD_PROGRAM;
+	}
+}
+
+int pf_cpu_pref(const struct pf_cpu_pref *job)
 {
 	struct machine m;
-	*text = check(job);
-	if (*text)
-		return PF_E_DATA;
+	memset(job->out, 0, job->items * sizeof *job->out);
+	if (!check(job)) {
+		refuse(job);
+		return 0;
+	}
 	if (machine_init(&m, job))
 		return -ENOMEM;
-	memset(job->out, 0, job->items * sizeof *job->out);
 	for (m.component = 0; m.component < job->prog[0]; m.component++)
 		add_component(&m);
 	judge(job);

@@ -243,10 +243,11 @@ static void add_component(const double *par, const uint32_t *prog, unsigned c, c
 	const uint32_t *head = prog + PF_PROG_COMPONENT + 4 * c;
 	ref_pref_run(par, prog, head[0], c, item, items, group, groups, value);
 	ref_pref_run(par, prog, head[1], c, item, items, group, groups, grad);
-	for (uint32_t i = 0; i < items; i++) {
-		out[i].loss += weight * value[i];
-		out[i].grad += weight * grad[i] / par[PF_PAR_DIVISOR];
-	}
+	for (uint32_t g = 0; g < groups; g++)
+		for (uint32_t i = group[g]; i < group[g + 1]; i++) {
+			out[i].loss += weight * value[head[2] ? i : group[g]];
+			out[i].grad += weight * grad[i] / par[PF_PAR_DIVISOR];
+		}
 	free(value);
 	free(grad);
 }
@@ -259,7 +260,7 @@ static void judge_group(const struct pf_item *item, struct ref_item_out *out, ui
 		status |= item[i].n == 0 ? PF_ITEM_NO_TOKENS : 0;
 	}
 	for (uint32_t i = 0; i < n && !status; i++)
-		status |= isfinite(out[i].loss) && isfinite(out[i].grad) ? 0 : PF_ITEM_NOT_FINITE;
+		status |= isfinite((double)out[i].loss) && isfinite((double)out[i].grad) ? 0 : PF_ITEM_NOT_FINITE;
 	for (uint32_t i = 0; i < n; i++) {
 		out[i].status = status;
 		out[i].loss = status ? NAN : out[i].loss;
