@@ -5,18 +5,21 @@
 #define MARGIN 26                      /* column where explanations start */
 #define WIDTH  80
 
-/* Prints text from column `at` on, broken at blanks, continued at column `indent` */
+/* Prints text from column `at` on, broken at blanks and line feeds, continued at column `indent` */
 static void print_wrapped(FILE *out, const char *text, int at, int indent)
 {
-	while (*text) {
-		int word = (int)strcspn(text, " ");
+	int fresh = 0;
 
-		if (at > indent && at + 1 + word > WIDTH) {
+	while (*text) {
+		int word = (int)strcspn(text, " \n");
+
+		if (fresh || (at > indent && at + 1 + word > WIDTH)) {
 			fprintf(out, "\n%*s", indent, "");
 			at = indent;
 		}
 		at += fprintf(out, "%s%.*s", at > indent ? " " : "", word, text);
-		text += word + (text[word] == ' ');
+		fresh = text[word] == '\n';
+		text += word + (text[word] != 0);
 	}
 	fputc('\n', out);
 }
@@ -109,6 +112,8 @@ static void print_roff(FILE *out, const char *text)
 			fputs("\\e", out);
 		else if (*text == '-')
 			fputs("\\-", out);
+		else if (*text == '\n')
+			fputs("\n.br\n", out);
 		else
 			fputc(*text, out);
 	}
