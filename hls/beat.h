@@ -1,5 +1,7 @@
-/* beat.h: one text for both lane types. -DPF_BF16 makes the bf16 variant of a kernel (symbol <name>_bf16).
- * PF_STEP beats go through the pipeline at once: 1 on a card, more in the simulator; the results are the same bits. */
+/* beat.h: one text for both lane types, and the reading of a step.
+ *
+ * -DPF_BF16 makes the bf16 variant of a kernel (symbol <name>_bf16). PF_STEP beats go through the pipeline at once: 1 on a
+ * card, more in the simulator, where it gives the compiler something to vectorise; the results are the same bits. */
 #ifndef PF_HLS_BEAT_H
 #define PF_HLS_BEAT_H
 #include "prefpga/internal/abi.h"
@@ -9,19 +11,41 @@
 #ifndef PF_STEP
 #define PF_STEP 1
 #endif
+_Static_assert(PF_STEP >= 1 && PF_STEP <= 64, "32-bit partial sums of a lane hold 64 beats");
 
 #ifdef PF_BF16
 #define PF_BEAT pf_beat_bf16
 #define PF_BEAT_LANES 32
 #define PF_VARIANT(kernel) kernel##_bf16
-#define PF_LANE_LOAD(lane) pf_from_bf16(lane)
-#define PF_LANE_STORE(x) pf_bf16(x)
+static inline float pf_lane_load(uint16_t lane) { return pf_from_bf16(lane); }
+static inline uint16_t pf_lane_store(float x) { return pf_bf16(x); }
 #else
 #define PF_BEAT pf_beat_f32
 #define PF_BEAT_LANES 16
 #define PF_VARIANT(kernel) kernel
-#define PF_LANE_LOAD(lane) pf_float(lane)
-#define PF_LANE_STORE(x) pf_bits(x)
+static inline float pf_lane_load(uint32_t lane) { return pf_float(lane); }
+static inline uint32_t pf_lane_store(float x) { return pf_bits(x); }
 #endif
 #define PF_LANES (PF_BEAT_LANES * PF_STEP)
+
+/* Beats of the step with `left` beats to go: a constant on a card */
+static inline uint32_t pf_step_beats(uint32_t left) { return PF_STEP == 1 || left > PF_STEP ? PF_STEP : left; }
+
+/* Lanes at or beyond the end of the row, which lies in the last beat if at all, become -inf */
+static inline void pf_step_read(const struct PF_BEAT *z, uint32_t beats, uint32_t lanes, float x[PF_LANES])
+{
+	const uint32_t last = (beats - 1) * PF_BEAT_LANES;
+read:
+	for (uint32_t b = 0; b < beats; b++) {
+		const struct PF_BEAT w = z[b];
+		for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
+			x[b * PF_BEAT_LANES + l] = pf_lane_load(w.lane[l]);
+	}
+end:
+	for (uint32_t l = 0; l < PF_BEAT_LANES; l++) {
+		const uint32_t bits = pf_bits(x[last + l]);
+		x[last + l] = pf_float(last + l < lanes ? bits : PF_F32_SIGN | PF_F32_INF);
+	}
+}
+
 #endif

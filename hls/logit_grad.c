@@ -2,38 +2,87 @@
  *
  * p_v is e^z times the row's inverse sum with the exponents added as integers, so no large logits are subtracted. The
  * target's entry is -c times the row's `rest`, exact near certainty. Lanes and beats beyond the vocabulary are written 0,
- * and so are rows that are ignored or without a valid log-probability. Values below 2^-126 are 0. A coefficient that is
- * not finite, or 2^126 and more, makes its row NaN. Steps are independent: II = 1. */
+ * and so are rows that are ignored or without a valid log-probability; values below 2^-126 are 0. A coefficient that is
+ * not finite, or 2^126 and more, makes its row NaN. A step is read before it is written, and steps are independent:
+ * II = 1 with no recurrence to break. */
+#if defined(PF_STEP) && PF_STEP > 16
+#undef PF_STEP
+#define PF_STEP 16                     /* in a simulator, what a step reads and writes shall stay in the nearest cache */
+#endif
 #include "beat.h"
 #include "row_sum.h"
 PF_KERNELS(PF_PROTOTYPE)
 
-/* c = scale 2^exp2 */
-struct pf_factor { float scale, target; int32_t exp2; uint32_t zero; };
+/* Entries are scale 2^(at + exp2) p; `target` at the target. constant: the row is `scale` everywhere */
+struct pf_factor { float scale, target; int32_t exp2; uint32_t constant; };
 
-static inline struct pf_factor pf_factor(float c, const struct pf_row *row, int32_t target)
+static inline struct pf_factor pf_factor_of(float c, const struct pf_row *row, int32_t target)
 {
-	struct pf_factor f;
-	uint32_t b = pf_bits(c);
-	int32_t e = (int32_t)(b >> 23 & 255u) - 127;
-	float unit = pf_float((b & 0x807fffffu) | 0x3f800000u);
-	f.zero = target < 0 || row->status != 0 || e == -127;
-	f.exp2 = e - row->exp2 - PF_BIAS;
-	f.scale = unit * row->inv;
+	struct pf_factor f = { 0.0f, 0.0f, 0, 1 };
+	const uint32_t b = pf_bits(c);
+	const int32_t e = (int32_t)(b >> 23 & 255u) - 127;
+	const float unit = pf_float((b & 0x807fffffu) | 0x3f800000u);
+	if (target < 0 || row->status != 0 || e == -127)
+		return f;
+	f.constant = e >= 126;
+	f.scale = f.constant ? pf_float(PF_F32_NAN) : unit * row->inv;
 	f.target = pf_scale(-(unit * row->rest), e);
-	if (e >= 126)
-		f.scale = f.target = pf_float(PF_F32_NAN);
+	f.exp2 = e - row->exp2 - PF_BIAS;
 	return f;
 }
 
 /* scale e^z 2^exp2 */
-static inline float pf_scaled_power(float z, struct pf_factor f)
+static inline float pf_scaled_power(float z, float scale, int32_t exp2)
 {
-	struct pf_power e = pf_power(z);
-	uint32_t g = pf_bits(e.p * f.scale);
-	int32_t n = e.k + f.exp2;
-	int32_t live = (int32_t)(g >> 23 & 255u) + n > 0;
-	return pf_float(e.k != 0 && live ? g + ((uint32_t)n << 23) : 0u);
+	float left;
+	const uint32_t at = pf_exp_at(z, &left), g = pf_bits(pf_exp_poly(left, 1.0f) * scale);
+	const int32_t n = (int32_t)at + exp2, live = (int32_t)(g >> 23 & 255u) + n > 0;
+	return pf_float(at != 0 && live ? g + ((uint32_t)n << 23) : 0u);
+}
+
+static inline void pf_step_write(struct PF_BEAT *to, uint32_t beats, const float x[PF_LANES])
+{
+write:
+	for (uint32_t b = 0; b < beats; b++) {
+		struct PF_BEAT w;
+		for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
+			w.lane[l] = pf_lane_store(x[b * PF_BEAT_LANES + l]);
+		to[b] = w;
+	}
+}
+
+static void pf_row_fill(struct PF_BEAT *to, uint32_t beats, float value)
+{
+fill:
+	for (uint32_t i = 0; i < beats; i++) {
+#pragma HLS PIPELINE II=1
+#pragma HLS LOOP_TRIPCOUNT min=0 max=16384
+		struct PF_BEAT w;
+		for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
+			w.lane[l] = pf_lane_store(value);
+		to[i] = w;
+	}
+}
+
+static void pf_row_grad(const struct PF_BEAT *from, struct PF_BEAT *to, uint32_t vocab, uint32_t target,
+                        struct pf_factor f)
+{
+	const uint32_t used = (vocab + PF_BEAT_LANES - 1) / PF_BEAT_LANES;
+	float x[PF_LANES], d[PF_LANES];
+#pragma HLS ARRAY_PARTITION variable=x complete
+#pragma HLS ARRAY_PARTITION variable=d complete
+steps:
+	for (uint32_t i = 0; i < used; i += PF_STEP) {
+#pragma HLS PIPELINE II=1
+#pragma HLS LOOP_TRIPCOUNT min=1 max=16384
+		const uint32_t beats = pf_step_beats(used - i);
+		pf_step_read(from + i, beats, vocab - i * PF_BEAT_LANES, x);
+		for (uint32_t l = 0; l < beats * PF_BEAT_LANES; l++)
+			d[l] = pf_scaled_power(x[l], f.scale, f.exp2);
+		if (target / PF_LANES == i / PF_STEP)
+			d[target % PF_LANES] = f.target;
+		pf_step_write(to + i, beats, d);
+	}
 }
 
 void PF_KERNEL_NAME(PF_VARIANT(logit_grad))(const struct PF_BEAT *z, const int32_t *target, const float *coef,
@@ -54,26 +103,19 @@ void PF_KERNEL_NAME(PF_VARIANT(logit_grad))(const struct PF_BEAT *z, const int32
 #pragma HLS INTERFACE mode=s_axilite port=vocab bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=stride bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=return bundle=control
+	const uint32_t room = (uint64_t)stride * PF_BEAT_LANES < vocab ? stride * PF_BEAT_LANES : vocab;
+	const uint32_t used = (room + PF_BEAT_LANES - 1) / PF_BEAT_LANES;
 rows:
 	for (uint32_t t = 0; t < rows; t++) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 		const struct pf_row record = row[t];
 		const int32_t y = target[t];
-		const struct pf_factor f = pf_factor(coef[t], &record, y);
-		const struct PF_BEAT *from = z + (uint64_t)t * stride;
-		struct PF_BEAT *to = dz + (uint64_t)t * stride;
-steps:
-		for (uint32_t i = 0; i < stride; i++) {
-#pragma HLS PIPELINE II=1
-#pragma HLS LOOP_TRIPCOUNT min=1 max=16384
-			struct PF_BEAT w = from[i], g;
-			for (uint32_t l = 0; l < PF_BEAT_LANES; l++) {
-				uint32_t v = i * PF_BEAT_LANES + l;
-				float d = pf_scaled_power(PF_LANE_LOAD(w.lane[l]), f);
-				d = v == (uint32_t)y ? f.target : d;
-				g.lane[l] = PF_LANE_STORE(v < vocab && !f.zero ? d : 0.0f);
-			}
-			to[i] = g;
-		}
+		const struct pf_factor f = pf_factor_of(coef[t], &record, y);
+		const uint64_t first = (uint64_t)t * stride;
+		if (f.constant)
+			pf_row_fill(dz + first, used, f.scale);
+		else
+			pf_row_grad(z + first, dz + first, room, (uint32_t)y, f);
+		pf_row_fill(dz + first + used, stride - used, 0.0f);
 	}
 }

@@ -2,27 +2,48 @@
  * the exponentials. Near certainty everything is formed from what is left without the largest element: no cancellation. */
 #ifndef PF_HLS_ROW_FINISH_H
 #define PF_HLS_ROW_FINISH_H
+#include "prefpga/internal/kmath64.h"
 #include "row_sum.h"
 
 #define PF_LN2_64 0x1.62e42fefa39efp-1
 
-/* The bins without one element */
-static inline double pf_bins_rest(const int64_t bin[PF_BINS], int32_t top, int64_t term, int32_t of)
+/* The bins as one number in units of 2^(16 top) */
+static inline double pf_bins_value(const int64_t bin[PF_BINS], uint32_t top)
+{
+	double low = (double)bin[(top - 3) & 3] * 0x1p-16 + (double)bin[(top - 2) & 3];
+	double high = (double)bin[(top - 1) & 3] * 0x1p-16 + (double)bin[top & 3];
+	return low * 0x1p-32 + high;
+}
+
+/* One exponential: e^2z as well as e^z */
+struct pf_term { int32_t q, q_p2; uint32_t at; float left; };
+
+static inline struct pf_term pf_term_of(float z)
+{
+	struct pf_term t;
+	t.at = pf_exp_at(z, &t.left);
+	t.q = pf_exp_term(t.left);
+	t.q_p2 = pf_square_term(t.q);
+	return t;
+}
+
+/* The bins without one term */
+static inline double pf_bins_rest(const int64_t bin[PF_BINS], uint32_t top, int32_t q, uint32_t at)
 {
 	int64_t rest[PF_BINS];
 slots:
-	for (int j = 0; j < PF_BINS; j++) {
+	for (uint32_t j = 0; j < PF_BINS; j++) {
 #pragma HLS UNROLL factor=4
-		rest[j] = bin[j] - (pf_slot_bin(top, j) == of ? term : 0);
+		rest[j] = bin[j] - (pf_slot_bin(top, j) == at >> 4 ? pf_term_shifted(q, at) : 0);
 	}
 	return pf_bins_value(rest, top);
 }
 
-/* One element in units of 2^(16 top): top >= its bin */
-static inline double pf_term_value(int64_t term, int32_t of, int32_t top)
+/* One term in units of 2^(16 top) */
+static inline double pf_term_value(int32_t q, uint32_t at, uint32_t top)
 {
-	int32_t down = top - of;
-	return down < 60 ? pf_scale64((double)term, -16 * down) : 0.0;
+	uint32_t down = top - (at >> 4);
+	return down < 60 ? pf_scale64((double)pf_term_shifted(q, at), -16 * (int32_t)down) : 0.0;
 }
 
 /* Nats as Q31.32, to nearest */
@@ -39,12 +60,12 @@ static inline float pf_narrow(double x)
 	return a < 0x1p-126 ? 0.0f : (float)x;
 }
 
+/* sum = 2^exp2 / inv */
 static inline void pf_row_sum(double sum, int32_t top, struct pf_row *row)
 {
-	uint64_t b = pf_bits64(sum);
-	int32_t e = (int32_t)(b >> 52) - 1023;
+	const uint64_t b = pf_bits64(sum);
 	row->inv = (float)(1.0 / pf_float64((b & 0xfffffffffffffu) | PF_F64_ONE));
-	row->exp2 = e + 16 * top + PF_SUM_ORIGIN;
+	row->exp2 = (int32_t)(b >> 52) - 1023 - 24 + 16 * (top - PF_SUM_BIN0);
 	if (row->inv == 0.5f) {
 		row->inv = 1.0f;
 		row->exp2++;
@@ -52,42 +73,49 @@ static inline void pf_row_sum(double sum, int32_t top, struct pf_row *row)
 }
 
 /* log sum e^(z - max): from the rest when that is the smaller part */
-static inline double pf_row_log_sum(double sum, double rest, double largest, int32_t top, float max)
+static inline double pf_row_log_sum(const struct pf_shard *s, double sum)
 {
+	struct pf_term t = pf_term_of(s->max);
+	double rest = pf_bins_rest(s->sum, (uint32_t)s->top, t.q, t.at), largest = (double)pf_term_shifted(t.q, t.at);
 	if (rest < largest)
 		return pf_log1p64(rest / largest);
-	return pf_log64(sum) + ((double)(16 * top + PF_SUM_ORIGIN) * PF_LN2_64 - (double)max);
+	return pf_log64(sum) + ((double)(16 * (s->top - PF_SUM_BIN0) - 24) * PF_LN2_64 - (double)s->max);
 }
 
 static inline void pf_row_target(const struct pf_shard *s, double sum, double log_sum, struct pf_row *row)
 {
-	struct pf_power e = pf_power(s->target);
-	double rest = pf_bins_rest(s->sum, s->top, pf_term(e), PF_SUM_BIN(e.k));
-	double own = pf_term_value(pf_term(e), PF_SUM_BIN(e.k), s->top);
+	const struct pf_term t = pf_term_of(s->target);
+	double rest = pf_bins_rest(s->sum, (uint32_t)s->top, t.q, t.at), own = pf_term_value(t.q, t.at, (uint32_t)s->top);
 	double logp = (double)s->target - (double)s->max - log_sum;
 	if (rest < own)
 		logp = -pf_log1p64(rest / own);
+	row->target = s->target;
 	row->rest = pf_narrow(rest / sum);
 	row->logp_q32 = pf_q32(logp);
 	row->logp = pf_narrow(logp);
-	if (s->status & PF_ROW_MASKED) {
-		row->logp_q32 = PF_Q32_NONE;
-		row->logp = pf_float(PF_F32_SIGN | PF_F32_INF);
-	}
 }
 
-/* Mean distance of the logits below max, under p: sum p (max - z) without the largest element */
-static inline double pf_row_below(const struct pf_shard *s, struct pf_power e, double sum)
+static inline void pf_row_no_target(uint32_t status, struct pf_row *row)
 {
+	int masked = status & PF_ROW_MASKED;
+	row->logp_q32 = PF_Q32_NONE;
+	row->logp = row->target = pf_float(masked ? PF_F32_SIGN | PF_F32_INF : PF_F32_NAN);
+	row->rest = masked ? 1.0f : pf_float(PF_F32_NAN);
+}
+
+/* sum p (max - z), formed without the largest term, which contributes nothing */
+static inline double pf_row_below(const struct pf_shard *s, double sum)
+{
+	const struct pf_term t = pf_term_of(s->max);
 	double below = 0.0;
-	int64_t term = pf_term(e), moment = pf_moment_term(e);
 bins:
-	for (int w = PF_BINS - 1; w >= 0; w--) {
+	for (uint32_t w = PF_BINS; w > 0; w--) {
 #pragma HLS UNROLL factor=4
-		int j = (s->top - w) & (PF_BINS - 1);
-		double foot = (double)(16 * (s->top - w) - PF_BIAS) * PF_LN2_64;
-		double n = (double)(s->sum[j] - (w == 0 ? term : 0));
-		double m = (double)(s->moment[j] - (w == 0 ? moment : 0));
+		const uint32_t bin = (uint32_t)s->top - (w - 1), j = bin & (PF_BINS - 1);
+		const uint32_t own = w == 1 ? t.at : 0;
+		double foot = (double)(16 * (int32_t)(bin - PF_SUM_BIN0)) * PF_LN2_64;
+		double n = (double)(s->sum[j] - (own ? pf_term_shifted(t.q, own) : 0));
+		double m = (double)(s->moment[j] - (own ? pf_term_shifted(pf_moment_term(t.q, own, t.left), own) : 0));
 		below = below * 0x1p-16 + (n * ((double)s->max - foot) - m);
 	}
 	return below > 0.0 ? below / sum : 0.0;
@@ -96,10 +124,10 @@ bins:
 static inline void pf_row_stats(const struct pf_shard *s, double sum, double log_sum, uint32_t vocab,
                                 struct pf_row *row)
 {
-	struct pf_power e = pf_power(s->max);
-	double square = (double)pf_square_term(e);
-	double rest = pf_bins_rest(s->sum_p2, s->top_p2, pf_square_term(e), PF_SQUARE_BIN(e.k));
-	row->entropy = pf_narrow(log_sum + pf_row_below(s, e, sum));
+	const struct pf_term t = pf_term_of(s->max);
+	double square = (double)pf_term_shifted(t.q_p2, 2 * t.at);
+	double rest = pf_bins_rest(s->sum_p2, (uint32_t)s->top_p2, t.q_p2, 2 * t.at);
+	row->entropy = pf_narrow(log_sum + pf_row_below(s, sum));
 	row->log_sum_p2 = pf_narrow(pf_log1p64(rest / square) - 2.0 * log_sum);
 	row->mean = pf_narrow((double)s->logits * 0x1p-24 / (double)vocab);
 	if (s->logits == INT64_MIN)
@@ -108,15 +136,16 @@ static inline void pf_row_stats(const struct pf_shard *s, double sum, double log
 
 static inline void pf_row_nan(struct pf_row *row, uint32_t flags)
 {
-	float nan = pf_float(PF_F32_NAN), stat = flags & PF_WANT_STATS ? nan : 0.0f;
-	row->logp_q32 = PF_Q32_NONE;
-	row->logp = row->max = row->log_sum = row->target = row->rest = nan;
+	const float nan = pf_float(PF_F32_NAN), stat = flags & PF_WANT_STATS ? nan : 0.0f;
+	pf_row_no_target(PF_ROW_TARGET, row);
+	row->max = row->log_sum = nan;
 	row->entropy = row->mean = row->log_sum_p2 = stat;
 }
 
+/* The record of a row whose state has its final status */
 static inline void pf_row_finish(const struct pf_shard *s, uint32_t vocab, uint32_t flags, struct pf_row *row)
 {
-	struct pf_row zero = { 0 };
+	const struct pf_row zero = { 0 };
 	*row = zero;
 	row->status = s->status;
 	if (s->status & PF_ROW_IGNORED)
@@ -125,21 +154,15 @@ static inline void pf_row_finish(const struct pf_shard *s, uint32_t vocab, uint3
 		pf_row_nan(row, flags);
 		return;
 	}
-	struct pf_power e = pf_power(s->max);
-	double sum = pf_bins_value(s->sum, s->top), largest = (double)pf_term(e);
-	double rest = pf_bins_rest(s->sum, s->top, pf_term(e), s->top);
-	double log_sum = pf_row_log_sum(sum, rest, largest, s->top, s->max);
+	const double sum = pf_bins_value(s->sum, (uint32_t)s->top), log_sum = pf_row_log_sum(s, sum);
 	pf_row_sum(sum, s->top, row);
 	row->max = s->max;
 	row->log_sum = pf_narrow(log_sum);
-	row->target = s->target;
 	row->argmax = s->argmax;
-	if (s->status & PF_ROW_TARGET) {
-		row->logp_q32 = PF_Q32_NONE;
-		row->logp = row->target = row->rest = pf_float(PF_F32_NAN);
-	} else {
+	if (s->status & (PF_ROW_TARGET | PF_ROW_MASKED))
+		pf_row_no_target(s->status, row);
+	else
 		pf_row_target(s, sum, log_sum, row);
-	}
 	if (flags & PF_WANT_STATS)
 		pf_row_stats(s, sum, log_sum, vocab, row);
 }

@@ -1,28 +1,27 @@
 /* row_sum.h: exact, order-independent sums of exponentials.
  *
- * e^z = p 2^k with a 25-bit p, so p 2^(24 + k mod 16) is an integer. It is added, without rounding, to the 64-bit integer
- * of the 16 exponents with equal floor(k / 16): its bin. Only the four highest bins seen so far are kept, bin b in slot
- * b mod 4; a slot is cleared when the window moves past its bin. In the end the slots hold exactly the sums of the
- * elements in the four highest bins, whatever the order, the lanes, the tiles or the shards were; what was dropped is
- * below V 2^-48 of the sum. Room: an element is below 2^40, so 2^23 elements fit.
+ * A term is an integer q, |q| < 2^28, at a position `at` (an exponent, biased to be positive): q 2^at. It is added,
+ * without rounding, as q 2^(at mod 16) to the 64-bit integer of its bin, at / 16. Only the four highest bins seen so far
+ * are kept, bin b in slot b mod 4; a slot is cleared when the window moves past its bin. In the end the slots hold
+ * exactly the sums of the terms in the four highest bins, whatever the order, the lanes, the tiles or the shards were;
+ * what was dropped of a sum of V exponentials is below V 2^-48 of it. Room: 2^18 terms of any kind fit.
  *
- * The state of a row is struct pf_shard (abi.h):
- *	sum[], top         sum of e^z in units of 2^(16 bin + PF_SUM_ORIGIN)
- *	moment[], top      sum of e^z (z - foot of its bin), same units, each element cut to an integer
- *	sum_p2[], top_p2   sum of e^2z in units of 2^(16 bin + PF_SQUARE_ORIGIN); its bins are eight exponents k wide
- *	logits             sum of z in Q39.24 */
+ * The state of a row is struct pf_shard (abi.h), with e^z = p 2^k, 0.70 < p < 1.42:
+ *	sum, top           e^z:            q = p 2^24 (exact), at = k + PF_BIAS
+ *	moment, top        e^z (z - foot): q = p 2^24 (z - foot) cut to an integer; foot: natural logarithm of the bin's lowest 2^k
+ *	sum_p2, top_p2     e^2z:           q = p^2 2^25, at = 2 (k + PF_BIAS)
+ *	logits             sum of z in Q39.24, each cut */
 #ifndef PF_HLS_ROW_SUM_H
 #define PF_HLS_ROW_SUM_H
 #include "prefpga/internal/abi.h"
 #include "prefpga/internal/kmath.h"
-#include "prefpga/internal/kmath64.h"
 
-#define PF_BINS           4
-#define PF_BIAS           16384        /* makes every exponent positive */
-#define PF_SUM_ORIGIN     (-PF_BIAS - 24)
-#define PF_SQUARE_ORIGIN  (-2 * PF_BIAS - 25)
-#define PF_SUM_BIN(k)     ((k) >> 4)
-#define PF_SQUARE_BIN(k)  ((k) >> 3)
+#define PF_BINS       4
+#define PF_TOP_NONE   8                /* window of a row without terms: below any of theirs */
+#define PF_BIAS       0x4b400000       /* the bits of PF_MAGIC: what pf_exp_reduce subtracts, the compiler need not */
+#define PF_SUM_BIN0   (PF_BIAS >> 4)   /* bin of 2^0 */
+#define PF_P2_BIN0    (PF_BIAS >> 3)
+#define PF_LN2_F32    0x1.62e43p-1f
 
 /* Order of logits as unsigned integers: NaN of either sign and +inf on top, -inf is 0, -0 below +0 */
 static inline uint32_t pf_key(float z)
@@ -36,55 +35,41 @@ static inline float pf_key_logit(uint32_t key)
 	return pf_float(b ^ (negative & PF_F32_ABS));
 }
 
-/* e^z = p 2^(k - PF_BIAS), and what the reduction leaves of z. A logit of probability 0: p = 0, k = 0 */
-struct pf_power { float p, left; int32_t k; };
-static inline struct pf_power pf_power(float z)
+/* Position of e^z, 0 if its probability counts as 0; *left: what the reduction leaves of z */
+static inline uint32_t pf_exp_at(float z, float *left)
 {
-	struct pf_power e;
+	const uint32_t live = 0u - (uint32_t)(z > -PF_LOGIT_LIMIT);
 	int32_t k;
-	int live = z > -PF_LOGIT_LIMIT;
-	e.left = pf_exp_reduce(live ? z : 0.0f, &k);
-	e.p = live ? pf_exp_poly(e.left) : 0.0f;
-	e.k = live ? k + PF_BIAS : 0;
-	return e;
+	*left = pf_exp_reduce(pf_float(pf_bits(z) & live), &k);
+	return (uint32_t)(k + PF_BIAS) & live;
 }
 
-/* The integers of an element */
-static inline int64_t pf_term(struct pf_power e)
+/* The integers of e^z, e^z (z - foot) and e^2z */
+static inline int32_t pf_exp_term(float left) { return (int32_t)pf_exp_poly(left, 0x1p24f); }
+static inline int32_t pf_moment_term(int32_t q, uint32_t at, float left)
 {
-	uint32_t m = (uint32_t)(e.p * 0x1p24f);
-	return (int64_t)((uint64_t)m << (e.k & 15));
+	float above = (float)(int32_t)(at & 15u) * PF_LN2_F32 + left;
+	return (int32_t)((float)q * above);
 }
-static inline int64_t pf_moment_term(struct pf_power e)
+static inline int32_t pf_square_term(int32_t q)
 {
-	float above = (float)(e.k & 15) * 0x1.62e43p-1f + e.left;
-	float t = e.p * above;
-	return (int64_t)pf_scale(t, 24 + (e.k & 15));
+	float p = (float)q;
+	return (int32_t)(p * p * 0x1p-23f);
 }
-static inline int64_t pf_square_term(struct pf_power e)
-{
-	uint32_t m = (uint32_t)(e.p * e.p * 0x1p25f);
-	return (int64_t)((uint64_t)m << (2 * (e.k & 7)));
-}
+
+/* A term as it lies in its bin */
+static inline int64_t pf_term_shifted(int32_t q, uint32_t at) { return (int64_t)q * (int64_t)(1u << (at & 15u)); }
 
 /* The bin that slot j holds: the one of top, top - 1, top - 2, top - 3 that is j modulo 4 */
-static inline int32_t pf_slot_bin(int32_t top, int j) { return top - ((top - j) & (PF_BINS - 1)); }
+static inline uint32_t pf_slot_bin(uint32_t top, uint32_t j) { return top - ((top - j) & (PF_BINS - 1)); }
 
 /* Moves a window up from bin `from` to bin `to` */
-static inline void pf_bins_move(int64_t bin[PF_BINS], int32_t from, int32_t to)
+static inline void pf_bins_move(int64_t bin[PF_BINS], uint32_t from, uint32_t to)
 {
 slots:
-	for (int j = 0; j < PF_BINS; j++) {
+	for (uint32_t j = 0; j < PF_BINS; j++) {
 #pragma HLS UNROLL factor=4
 		bin[j] = pf_slot_bin(to, j) == pf_slot_bin(from, j) ? bin[j] : 0;
 	}
-}
-
-/* The bins as one number in units of 2^(16 top) */
-static inline double pf_bins_value(const int64_t bin[PF_BINS], int32_t top)
-{
-	double low = (double)bin[(top - 3) & 3] * 0x1p-16 + (double)bin[(top - 2) & 3];
-	double high = (double)bin[(top - 1) & 3] * 0x1p-16 + (double)bin[top & 3];
-	return low * 0x1p-32 + high;
 }
 #endif

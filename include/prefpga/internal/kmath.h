@@ -43,16 +43,16 @@ static inline float pf_exp_reduce(float x, int32_t *k)
 	return (x - n * PF_LN2_HI) - n * PF_LN2_LO;
 }
 
-/* exp(r) for |r| <= 0.3467: in [0.70, 1.42] */
-static inline float pf_exp_poly(float r)
+/* unit * exp(r) for |r| <= 0.3467: in unit * [0.70, 1.42]. A power of two as unit changes no rounding */
+static inline float pf_exp_poly(float r, const float unit)
 {
-	float p = 0x1.6ac38cp-10f;
-	p = p * r + 0x1.123da8p-7f;
-	p = p * r + 0x1.555858p-5f;
-	p = p * r + 0x1.55548cp-3f;
-	p = p * r + 0x1.fffffcp-2f;
-	p = p * r + 1.0f;
-	return p * r + 1.0f;
+	float p = 0x1.6ac38cp-10f * unit;
+	p = p * r + 0x1.123da8p-7f * unit;
+	p = p * r + 0x1.555858p-5f * unit;
+	p = p * r + 0x1.55548cp-3f * unit;
+	p = p * r + 0x1.fffffcp-2f * unit;
+	p = p * r + unit;
+	return p * r + unit;
 }
 
 /* f 2^k for normal or zero f; below 2^-126: zero, above the range: infinity, of f's sign */
@@ -79,7 +79,7 @@ static inline float pf_exp(float x)
 {
 	int32_t k;
 	float r = pf_exp_reduce(pf_clamp(x, -88.0f, 88.8f), &k);
-	float y = pf_scale(pf_exp_poly(r), k);
+	float y = pf_scale(pf_exp_poly(r, 1.0f), k);
 	return x != x ? x : y;
 }
 
@@ -190,12 +190,10 @@ static inline float pf_softplus(float x)
 	return x > 0.0f ? x + e : e;
 }
 
-/* bfloat16, nearest even. NaN stays NaN */
+/* bfloat16, nearest even, of what is finite, infinite or the NaN above */
 static inline uint16_t pf_bf16(float f)
 {
 	uint32_t b = pf_bits(f);
-	if ((b & PF_F32_ABS) > PF_F32_INF)
-		return (uint16_t)(b >> 16 | 64u);
 	return (uint16_t)((b + 0x7fffu + (b >> 16 & 1u)) >> 16);
 }
 static inline float pf_from_bf16(uint16_t b) { return pf_float((uint32_t)b << 16); }
