@@ -1,27 +1,28 @@
 /* Backend `cpu`: every kernel on the host, as fast as its instruction set and threads allow. Spec: cpu[:level] */
+#define _GNU_SOURCE                    /* sched_getaffinity */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
 #include "cpu.h"
+#include "pool.h"
 #include "prefpga/internal/backend.h"
 
 enum {
 	HUGE_PAGE = 2 << 20,
 	CHUNK_BYTES = 256 << 10,       /* of logits, per turn of a thread */
 	STREAM_BYTES = 4 << 20,        /* outputs beyond it go past the caches */
+	SEQS_PER_TURN = 16,
 };
 
 struct pf_memory { void *base; uint64_t bytes; };
 
 struct card {
 	const struct pf_cpu_level *level;
-	int                        threads;
+	struct pf_cpu_pool        *pool;
 	uint64_t                   limit, used;
 	char                       name[64];
 };
@@ -76,14 +77,11 @@ static int find_level(const char *name, const struct pf_cpu_level **level, struc
 }
 
 /* ---- open, close ---- */
-static int thread_count(uint32_t wanted)
+/* As many as this process may run on */
+static unsigned processors(void)
 {
-#if defined(_OPENMP)
-	return wanted ? (int)wanted : omp_get_num_procs();
-#else
-	(void)wanted;
-	return 1;
-#endif
+	cpu_set_t set;
+	return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
 static uint64_t host_memory(void)
@@ -92,32 +90,46 @@ static uint64_t host_memory(void)
 	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
 }
 
-static int cpu_open(const struct pf_backend_open *open, void **card_out, struct pf_device_facts *facts, uint32_t *cus,
+static void cpu_close(void *opaque)
+{
+	struct card *card = opaque;
+	pf_cpu_pool_close(card->pool);
+	free(card);
+}
+
+static int make_card(const struct pf_device_options *options, const struct pf_cpu_level *level, struct card **out,
+                     struct pf_error *error)
+{
+	const unsigned threads = options->threads ? options->threads : processors();
+	struct card *card = calloc(1, sizeof *card);
+	int status = card ? pf_cpu_pool_open(threads, &card->pool) : -ENOMEM;
+	if (status) {
+		free(card);
+		return pf_fail(error, status, "cpu: cannot start %u threads: %s", threads, pf_error_text(status));
+	}
+	card->level = level;
+	card->limit = options->memory_bytes ? options->memory_bytes : host_memory();
+	snprintf(card->name, sizeof card->name, "host processor, %u thread%s", threads, threads == 1 ? "" : "s");
+	*out = card;
+	return 0;
+}
+
+static int cpu_open(const struct pf_backend_open *open, void **out, struct pf_device_facts *facts, uint32_t *cus,
                     struct pf_error *error)
 {
 	const struct pf_cpu_level *level;
+	struct card *card = NULL;
 	int status = find_level(open->where, &level, error);
+	if (status == 0)
+		status = make_card(open->options, level, &card, error);
 	if (status)
 		return status;
-	struct card *card = calloc(1, sizeof *card);
-	if (!card)
-		return pf_fail(error, -ENOMEM, "cpu: out of memory");
-	card->level = level;
-	card->threads = thread_count(open->options->threads);
-	card->limit = open->options->memory_bytes ? open->options->memory_bytes : host_memory();
-	snprintf(card->name, sizeof card->name, "host processor, %d thread%s", card->threads,
-	         card->threads == 1 ? "" : "s");
 	*facts = (struct pf_device_facts){ .backend = "cpu", .name = card->name, .variant = level->name,
 	                                   .memory_bytes = card->limit, .numerics = PF_NUMERICS, .host_visible = 1 };
 	for (int k = 0; k < PF_KERNEL_COUNT; k++)
 		cus[k] = pf_kernel_rows[k].built ? 1 : 0;
-	*card_out = card;
+	*out = card;
 	return 0;
-}
-
-static void cpu_close(void *card)
-{
-	free(card);
 }
 
 /* ---- memory ---- */
@@ -179,13 +191,39 @@ static void *address(const struct pf_launch *launch, unsigned arg)
 	return launch->memory[arg] ? (char *)launch->memory[arg]->base + launch->offset[arg] : NULL;
 }
 
-static uint32_t rows_per_turn(size_t stride)
-{
-	return stride < CHUNK_BYTES ? (uint32_t)(CHUNK_BYTES / stride) : 1;
-}
-
 #define ARG(kernel, name) address(launch, PF_ARG_##kernel##_##name)
 #define VALUE(kernel, name) launch->value[PF_ARG_##kernel##_##name]
+
+/* Rows in turns of about CHUNK_BYTES */
+struct rows {
+	const struct pf_cpu_level *level;
+	const void                *job;
+	uint32_t                   rows, each;
+};
+
+static struct rows make_rows(const struct card *card, const void *job, uint32_t rows, size_t stride)
+{
+	return (struct rows){ card->level, job, rows, stride < CHUNK_BYTES ? (uint32_t)(CHUNK_BYTES / stride) : 1 };
+}
+
+static uint32_t turns(const struct rows *r)
+{
+	return (r->rows + r->each - 1) / r->each;
+}
+
+static void turn_logprob(const void *context, uint32_t turn)
+{
+	const struct rows *r = context;
+	const uint32_t begin = turn * r->each;
+	r->level->logprob(r->job, begin, r->rows - begin < r->each ? r->rows : begin + r->each);
+}
+
+static void turn_logit_grad(const void *context, uint32_t turn)
+{
+	const struct rows *r = context;
+	const uint32_t begin = turn * r->each;
+	r->level->logit_grad(r->job, begin, r->rows - begin < r->each ? r->rows : begin + r->each);
+}
 
 static void run_logprob(const struct card *card, const struct pf_launch *launch, int bf16)
 {
@@ -194,10 +232,8 @@ static void run_logprob(const struct card *card, const struct pf_launch *launch,
 		.stride = (size_t)VALUE(logprob, stride) * PF_BEAT_BYTES, .vocab = VALUE(logprob, vocab),
 		.flags = VALUE(logprob, flags), .bf16 = bf16,
 	};
-	const uint32_t rows = VALUE(logprob, rows), turn = rows_per_turn(job.stride);
-#pragma omp parallel for schedule(dynamic) num_threads(card->threads)
-	for (uint32_t begin = 0; begin < rows; begin += turn)
-		card->level->logprob(&job, begin, rows - begin < turn ? rows : begin + turn);
+	const struct rows rows = make_rows(card, &job, VALUE(logprob, rows), job.stride);
+	pf_cpu_pool_run(card->pool, turns(&rows), turn_logprob, &rows);
 }
 
 static void run_logit_grad(const struct card *card, const struct pf_launch *launch, int bf16)
@@ -207,23 +243,25 @@ static void run_logit_grad(const struct card *card, const struct pf_launch *laun
 		.row = ARG(logit_grad, row), .dz = ARG(logit_grad, dz),
 		.stride = (size_t)VALUE(logit_grad, stride) * PF_BEAT_BYTES, .vocab = VALUE(logit_grad, vocab), .bf16 = bf16,
 	};
-	const uint32_t rows = VALUE(logit_grad, rows), turn = rows_per_turn(job.stride);
-	job.stream = job.dz != job.z && rows * job.stride > STREAM_BYTES;
-#pragma omp parallel for schedule(dynamic) num_threads(card->threads)
-	for (uint32_t begin = 0; begin < rows; begin += turn)
-		card->level->logit_grad(&job, begin, rows - begin < turn ? rows : begin + turn);
+	const struct rows rows = make_rows(card, &job, VALUE(logit_grad, rows), job.stride);
+	job.stream = job.dz != job.z && rows.rows * job.stride > STREAM_BYTES;
+	pf_cpu_pool_run(card->pool, turns(&rows), turn_logit_grad, &rows);
+}
+
+static void turn_seq_sum(const void *context, uint32_t turn)
+{
+	const struct pf_launch *launch = context;
+	const uint32_t seqs = VALUE(seq_sum, seqs), first = turn * SEQS_PER_TURN;
+	const struct pf_span *span = ARG(seq_sum, span);
+	struct pf_seq *out = ARG(seq_sum, out);
+	for (uint32_t b = first; b < seqs && b < first + SEQS_PER_TURN; b++)
+		pf_cpu_seq_sum(ARG(seq_sum, row), VALUE(seq_sum, rows), &span[b], &out[b]);
 }
 
 static void run_seq_sum(const struct card *card, const struct pf_launch *launch)
 {
-	const struct pf_row *row = ARG(seq_sum, row);
-	const struct pf_span *span = ARG(seq_sum, span);
-	struct pf_seq *out = ARG(seq_sum, out);
-	const uint32_t rows = VALUE(seq_sum, rows), seqs = VALUE(seq_sum, seqs);
-	(void)card;
-#pragma omp parallel for schedule(dynamic, 16) num_threads(card->threads)
-	for (uint32_t b = 0; b < seqs; b++)
-		pf_cpu_seq_sum(row, rows, &span[b], &out[b]);
+	const uint32_t seqs = VALUE(seq_sum, seqs);
+	pf_cpu_pool_run(card->pool, (seqs + SEQS_PER_TURN - 1) / SEQS_PER_TURN, turn_seq_sum, launch);
 }
 
 static int run_pref(const struct pf_launch *launch, struct pf_error *error)
