@@ -20,7 +20,8 @@ struct cu {
 	pthread_mutex_t         lock;          /* guards what follows */
 	pthread_cond_t          wake;
 	int                     started;       /* the thread exists */
-	int                     waiting, running, done, stop;
+	int                     waiting, running, stop;
+	int                     done, seen;    /* seen: the host has read the done bit */
 	uint32_t                word[WORDS];
 };
 
@@ -104,9 +105,11 @@ static void *cu_main(void *argument)
 /* ---- registers, with the lock held ---- */
 static uint32_t control_read(struct cu *cu)
 {
-	if (cu->unit.chain)
+	if (cu->unit.chain) {
+		cu->seen |= cu->done;
 		return (cu->waiting ? PF_CONTROL_START : 0) | (cu->done ? PF_CONTROL_DONE : 0)
 		       | (!cu->waiting && !cu->running && !cu->done ? PF_CONTROL_IDLE : 0);
+	}
 	if (cu->waiting || cu->running)
 		return PF_CONTROL_START;
 	uint32_t word = cu->done ? PF_CONTROL_DONE | PF_CONTROL_IDLE : PF_CONTROL_IDLE;
@@ -114,15 +117,14 @@ static uint32_t control_read(struct cu *cu)
 	return word;
 }
 
+/* XRT 2.13's emulation takes units of ap_ctrl_chain for ap_ctrl_hs and never writes continue, so a
+ * start after a done that it has read counts as one */
 static void control_write(struct cu *cu, uint32_t word)
 {
-	if (cu->unit.chain && word & PF_CONTROL_CONTINUE)
-		cu->done = 0;
-	if (word & PF_CONTROL_START) {
-		cu->waiting = 1;
-		if (!cu->unit.chain)
-			cu->done = 0;
-	}
+	int start = word & PF_CONTROL_START ? 1 : 0;
+	if (word & PF_CONTROL_CONTINUE || (start && (!cu->unit.chain || cu->seen)))
+		cu->done = cu->seen = 0;
+	cu->waiting |= start;
 	pthread_cond_signal(&cu->wake);
 }
 

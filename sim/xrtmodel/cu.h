@@ -11,7 +11,7 @@
 #include "memory.h"
 
 struct pf_model_cus;
-/* Called when the card can only die (a kernel was given memory it must not touch). Must not return */
+/* Called when the card can only die (a kernel got memory it must not touch). Must not return */
 typedef void (*pf_model_fatal)(const char *text);
 
 /* Starts the units of `layout` with the kernels of a shared library; `memory` must outlive them */
