@@ -1,14 +1,11 @@
 /* The decoder against an independent naive one, against numerical derivatives, against itself in another packing, in the
  * other precision and with other numbers of threads. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
+#include "cmocka.h"
 #include "host/model/decoder.h"
 #include "host/model/model.h"
 #include "model_naive.h"
