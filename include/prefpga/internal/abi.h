@@ -46,9 +46,9 @@ struct pf_row {
 	float    rest;                 /* 1 - p(target), full relative precision */
 	uint32_t status;               /* enum pf_row_status */
 	float    entropy;              /* -sum p log p, nats            } only if flags & PF_WANT_STATS, */
-	float    mean;                 /* mean logit; -inf if any is    } else 0 */
+	float    mean;                 /* mean logit; -inf if any counts as -inf } else 0 */
 	float    log_sum_p2;           /* log sum p^2                   } */
-	uint32_t argmax;               /* smallest index of the largest logit */
+	uint32_t argmax;               /* smallest index of the largest logit (-0 is below +0); 0 if there is none */
 	uint32_t reserved[2];
 };
 enum pf_logprob_flags { PF_WANT_STATS = 1 };
@@ -66,7 +66,8 @@ struct pf_shard {
 struct pf_span {                       /* tokens [begin, end) of the chunk; [split, end) is the tail (LD-DPO), split = end: none */
 	uint32_t begin, end, split, reserved;
 };
-struct pf_seq {                        /* sums over the span; integers, so partial sums of chunks just add */
+struct pf_seq {                        /* sums over the span; integers, so partial sums of chunks just add. Bad rows add
+	                                * status and n only; a statistic that is not finite adds nothing */
 	int64_t  logp;                 /* Q31.32 over all tokens */
 	int64_t  logp_tail;            /* Q31.32 over [split, end) */
 	int64_t  entropy;              /* Q31.32 */
