@@ -12,10 +12,10 @@
 enum { WORDS = PF_REGISTER_WINDOW / 4, STACK_BYTES = 16 << 20 };       /* pref keeps vectors there */
 
 struct cu {
-	struct pf_model_unit    unit;
-	struct pf_model_memory *memory;
+	struct pf_emu_unit    unit;
+	struct pf_emu_memory *memory;
 	const struct pf_level  *level;         /* of the image's library */
-	pf_model_fatal          fatal;
+	pf_emu_fatal          fatal;
 	pthread_t               thread;
 	pthread_mutex_t         lock;          /* guards what follows */
 	pthread_cond_t          wake;
@@ -25,7 +25,7 @@ struct cu {
 	uint32_t                word[WORDS];
 };
 
-struct pf_model_cus {
+struct pf_emu_cus {
 	void                  *library;
 	const struct pf_level *level;
 	unsigned               count;
@@ -52,8 +52,8 @@ static void *pointer(const struct cu *cu, const uint32_t *word, unsigned arg,
 	if (elements > UINT64_MAX / row->arg[arg].size)
 		die(cu, "has more elements than a card can hold", arg);
 	uint64_t bytes = elements * row->arg[arg].size;
-	void *at = bytes ? pf_model_allocated(cu->memory, address, bytes)
-	                 : pf_model_at(cu->memory, address, 0);
+	void *at = bytes ? pf_emu_allocated(cu->memory, address, bytes)
+	                 : pf_emu_at(cu->memory, address, 0);
 	if (!at)
 		die(cu, "does not lie inside one allocation of the card's memory", arg);
 	return at;
@@ -128,7 +128,7 @@ static void control_write(struct cu *cu, uint32_t word)
 	pthread_cond_signal(&cu->wake);
 }
 
-static struct cu *find(struct pf_model_cus *cus, uint64_t address, size_t bytes)
+static struct cu *find(struct pf_emu_cus *cus, uint64_t address, size_t bytes)
 {
 	for (unsigned i = 0; i < cus->count; i++) {
 		uint64_t base = cus->cu[i].unit.base;
@@ -139,7 +139,7 @@ static struct cu *find(struct pf_model_cus *cus, uint64_t address, size_t bytes)
 	return NULL;
 }
 
-int pf_model_cu_write(struct pf_model_cus *cus, uint64_t address, const uint8_t *data, size_t bytes)
+int pf_emu_cu_write(struct pf_emu_cus *cus, uint64_t address, const uint8_t *data, size_t bytes)
 {
 	struct cu *cu = find(cus, address, bytes);
 	if (!cu || (address - cu->unit.base) % 4 || bytes % 4)
@@ -156,7 +156,7 @@ int pf_model_cu_write(struct pf_model_cus *cus, uint64_t address, const uint8_t 
 	return 0;
 }
 
-int pf_model_cu_read(struct pf_model_cus *cus, uint64_t address, uint32_t *word)
+int pf_emu_cu_read(struct pf_emu_cus *cus, uint64_t address, uint32_t *word)
 {
 	struct cu *cu = find(cus, address, sizeof *word);
 	if (!cu || (address - cu->unit.base) % 4)
@@ -169,7 +169,7 @@ int pf_model_cu_read(struct pf_model_cus *cus, uint64_t address, uint32_t *word)
 }
 
 /* ---- life ---- */
-static int start(struct cu *cu, const struct pf_model_unit *unit, const struct pf_model_cus *cus,
+static int start(struct cu *cu, const struct pf_emu_unit *unit, const struct pf_emu_cus *cus,
                  struct pf_error *error)
 {
 	cu->unit = *unit;
@@ -188,7 +188,7 @@ static int start(struct cu *cu, const struct pf_model_unit *unit, const struct p
 	return status ? pf_fail(error, -status, "cannot start a thread for %s", unit->name) : 0;
 }
 
-static int open_library(struct pf_model_cus *cus, const char *path, struct pf_error *error)
+static int open_library(struct pf_emu_cus *cus, const char *path, struct pf_error *error)
 {
 	pf_emulated_kernels_fn kernels;
 	cus->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -201,11 +201,11 @@ static int open_library(struct pf_model_cus *cus, const char *path, struct pf_er
 	                                "kernels; build the image again");
 }
 
-int pf_model_cus_open(const struct pf_model_layout *layout, const char *library,
-                      struct pf_model_memory *memory, pf_model_fatal fatal,
-                      struct pf_model_cus **cus, struct pf_error *error)
+int pf_emu_cus_open(const struct pf_emu_layout *layout, const char *library,
+                      struct pf_emu_memory *memory, pf_emu_fatal fatal,
+                      struct pf_emu_cus **cus, struct pf_error *error)
 {
-	struct pf_model_cus *c = calloc(1, sizeof *c + layout->count * sizeof *c->cu);
+	struct pf_emu_cus *c = calloc(1, sizeof *c + layout->count * sizeof *c->cu);
 	if (!c)
 		return pf_fail(error, -ENOMEM, "out of memory for %u compute units", layout->count);
 	int status = open_library(c, library, error);
@@ -216,7 +216,7 @@ int pf_model_cus_open(const struct pf_model_layout *layout, const char *library,
 		status = start(&c->cu[i], &layout->unit[i], c, error);
 	}
 	if (status != 0)
-		pf_model_cus_close(c);
+		pf_emu_cus_close(c);
 	else
 		*cus = c;
 	return status;
@@ -230,7 +230,7 @@ static int busy(struct cu *cu)
 	return answer;
 }
 
-int pf_model_cus_busy(struct pf_model_cus *cus)
+int pf_emu_cus_busy(struct pf_emu_cus *cus)
 {
 	for (unsigned i = 0; i < cus->count; i++)
 		if (cus->cu[i].started && busy(&cus->cu[i]))
@@ -249,7 +249,7 @@ static void stop(struct cu *cu)
 	pthread_cond_destroy(&cu->wake);
 }
 
-void pf_model_cus_close(struct pf_model_cus *cus)
+void pf_emu_cus_close(struct pf_emu_cus *cus)
 {
 	if (!cus)
 		return;

@@ -10,20 +10,20 @@
 #include "layout.h"
 #include "memory.h"
 
-struct pf_model_cus;
+struct pf_emu_cus;
 /* Called when the card can only die (a kernel got memory it must not touch). Must not return */
-typedef void (*pf_model_fatal)(const char *text);
+typedef void (*pf_emu_fatal)(const char *text);
 
 /* Starts the units of `layout` with the kernels of a shared library; `memory` must outlive them */
-int  pf_model_cus_open(const struct pf_model_layout *layout, const char *library,
-                       struct pf_model_memory *memory, pf_model_fatal fatal,
-                       struct pf_model_cus **cus, struct pf_error *error);
-/* Only with idle units, since a kernel cannot be stopped; see pf_model_cus_busy. NULL is allowed */
-void pf_model_cus_close(struct pf_model_cus *cus);
-int  pf_model_cus_busy(struct pf_model_cus *cus);
+int  pf_emu_cus_open(const struct pf_emu_layout *layout, const char *library,
+                       struct pf_emu_memory *memory, pf_emu_fatal fatal,
+                       struct pf_emu_cus **cus, struct pf_error *error);
+/* Only with idle units, since a kernel cannot be stopped; see pf_emu_cus_busy. NULL is allowed */
+void pf_emu_cus_close(struct pf_emu_cus *cus);
+int  pf_emu_cus_busy(struct pf_emu_cus *cus);
 
 /* Register access by the card's address. PF_E_RANGE: nobody answers there */
-int pf_model_cu_write(struct pf_model_cus *cus, uint64_t address, const uint8_t *data,
+int pf_emu_cu_write(struct pf_emu_cus *cus, uint64_t address, const uint8_t *data,
                       size_t bytes);
-int pf_model_cu_read(struct pf_model_cus *cus, uint64_t address, uint32_t *word);
+int pf_emu_cu_read(struct pf_emu_cus *cus, uint64_t address, uint32_t *word);
 #endif

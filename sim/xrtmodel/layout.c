@@ -82,16 +82,16 @@ static int check_args(struct span body, const struct pf_kernel_row *row, struct 
 }
 
 static int add_units(struct span body, enum pf_kernel kernel, int chain,
-                     struct pf_model_layout *layout, struct pf_error *error)
+                     struct pf_emu_layout *layout, struct pf_error *error)
 {
 	const char *name = pf_kernel_rows[kernel].name;
 	struct span instance, remap;
 	while (next_element(&body, "instance", &instance)) {
-		struct pf_model_unit unit = { .kernel = kernel, .chain = chain };
+		struct pf_emu_unit unit = { .kernel = kernel, .chain = chain };
 		struct span below = inside(body, "instance");
-		if (layout->count == PF_MODEL_CUS_MAX)
+		if (layout->count == PF_EMU_CUS_MAX)
 			return pf_fail(error, PF_E_RANGE, "kernel.xml: more than %u compute units",
-			               PF_MODEL_CUS_MAX);
+			               PF_EMU_CUS_MAX);
 		if (!attribute(instance, "name", unit.name, sizeof unit.name)
 		    || !next_element(&below, "addrRemap", &remap)
 		    || !number(remap, "base", &unit.base)
@@ -103,7 +103,7 @@ static int add_units(struct span body, enum pf_kernel kernel, int chain,
 	return 0;
 }
 
-static int add_kernel(struct span element, struct span body, struct pf_model_layout *layout,
+static int add_kernel(struct span element, struct span body, struct pf_emu_layout *layout,
                       struct pf_error *error)
 {
 	char name[64], control[32] = "";
@@ -120,7 +120,7 @@ static int add_kernel(struct span element, struct span body, struct pf_model_lay
 	                 error);
 }
 
-int pf_model_layout_parse(const char *xml, size_t length, struct pf_model_layout *layout,
+int pf_emu_layout_parse(const char *xml, size_t length, struct pf_emu_layout *layout,
                           struct pf_error *error)
 {
 	struct span rest = { xml, xml + length }, kernel;

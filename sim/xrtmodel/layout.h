@@ -8,20 +8,20 @@
 #include <stddef.h>
 #include "prefpga/internal/backend.h"
 
-#define PF_MODEL_CUS_MAX 64u
+#define PF_EMU_CUS_MAX 64u
 
-struct pf_model_unit {
+struct pf_emu_unit {
 	enum pf_kernel kernel;
 	int            chain;                  /* ap_ctrl_chain; 0: ap_ctrl_hs */
 	uint64_t       base;                   /* of its registers */
 	char           name[64];               /* of the instance */
 };
-struct pf_model_layout {
+struct pf_emu_layout {
 	unsigned             count;
-	struct pf_model_unit unit[PF_MODEL_CUS_MAX];
+	struct pf_emu_unit unit[PF_EMU_CUS_MAX];
 };
 
 /* xml[length] need not end in 0 */
-int pf_model_layout_parse(const char *xml, size_t length, struct pf_model_layout *layout,
+int pf_emu_layout_parse(const char *xml, size_t length, struct pf_emu_layout *layout,
                           struct pf_error *error);
 #endif

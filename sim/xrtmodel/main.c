@@ -101,7 +101,7 @@ static int receive_body(int host, struct buffer *body, uint64_t length)
 	return receive(host, body->data, length);
 }
 
-static void serve(int host, struct pf_model_server *server)
+static void serve(int host, struct pf_emu_server *server)
 {
 	struct buffer body = { NULL, 0 };
 	struct pf_wire_reply reply = { 0 };
@@ -117,7 +117,7 @@ static void serve(int host, struct pf_model_server *server)
 			break;
 		if (pf_wire_parse(body.data, length, &message) != 0)
 			die("malformed request body");
-		if (pf_model_answer(server, api, &message, &reply, &error) != 0)
+		if (pf_emu_answer(server, api, &message, &reply, &error) != 0)
 			die(error.text);
 		if (!transmit(host, reply.data, reply.used))
 			break;
@@ -128,15 +128,15 @@ static void serve(int host, struct pf_model_server *server)
 
 int main(void)
 {
-	struct pf_model_server server;
+	struct pf_emu_server server;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	int host = connect_host();
-	if (pf_model_server_open(&server, fatal) != 0)
+	if (pf_emu_server_open(&server, fatal) != 0)
 		die("cannot reserve address space for the card's memory");
 	serve(host, &server);
 	close(host);
-	if (server.cus && pf_model_cus_busy(server.cus))
+	if (server.cus && pf_emu_cus_busy(server.cus))
 		_exit(0);                      /* a kernel hangs and cannot be stopped */
-	pf_model_server_close(&server);
+	pf_emu_server_close(&server);
 	return 0;
 }

@@ -10,7 +10,7 @@
 
 struct allocation { uint64_t address, bytes; int file; };
 
-struct pf_model_memory {
+struct pf_emu_memory {
 	uint8_t           *base;
 	uint64_t           bytes;
 	pthread_mutex_t    lock;               /* guards the list; compute units look into it */
@@ -18,9 +18,9 @@ struct pf_model_memory {
 	size_t             count, size;
 };
 
-int pf_model_memory_open(uint64_t bytes, struct pf_model_memory **memory)
+int pf_emu_memory_open(uint64_t bytes, struct pf_emu_memory **memory)
 {
-	struct pf_model_memory *m = calloc(1, sizeof *m);
+	struct pf_emu_memory *m = calloc(1, sizeof *m);
 	if (!m)
 		return -ENOMEM;
 	m->bytes = bytes;
@@ -36,7 +36,7 @@ int pf_model_memory_open(uint64_t bytes, struct pf_model_memory **memory)
 	return 0;
 }
 
-void pf_model_memory_close(struct pf_model_memory *memory)
+void pf_emu_memory_close(struct pf_emu_memory *memory)
 {
 	for (size_t i = 0; i < memory->count; i++)
 		if (memory->list[i].file >= 0)
@@ -47,7 +47,7 @@ void pf_model_memory_close(struct pf_model_memory *memory)
 	free(memory);
 }
 
-static int overlaps(const struct pf_model_memory *memory, uint64_t address, uint64_t bytes)
+static int overlaps(const struct pf_emu_memory *memory, uint64_t address, uint64_t bytes)
 {
 	for (size_t i = 0; i < memory->count; i++)
 		if (address < memory->list[i].address + memory->list[i].bytes
@@ -56,7 +56,7 @@ static int overlaps(const struct pf_model_memory *memory, uint64_t address, uint
 	return 0;
 }
 
-static int remember(struct pf_model_memory *memory, uint64_t address, uint64_t bytes)
+static int remember(struct pf_emu_memory *memory, uint64_t address, uint64_t bytes)
 {
 	if (overlaps(memory, address, bytes))
 		return PF_E_RANGE;
@@ -72,9 +72,9 @@ static int remember(struct pf_model_memory *memory, uint64_t address, uint64_t b
 	return 0;
 }
 
-int pf_model_alloc(struct pf_model_memory *memory, uint64_t address, uint64_t bytes)
+int pf_emu_alloc(struct pf_emu_memory *memory, uint64_t address, uint64_t bytes)
 {
-	if (!pf_model_at(memory, address, bytes))
+	if (!pf_emu_at(memory, address, bytes))
 		return PF_E_RANGE;
 	pthread_mutex_lock(&memory->lock);
 	int status = remember(memory, address, bytes);
@@ -82,7 +82,7 @@ int pf_model_alloc(struct pf_model_memory *memory, uint64_t address, uint64_t by
 	return status;
 }
 
-static struct allocation *find(struct pf_model_memory *memory, uint64_t address)
+static struct allocation *find(struct pf_emu_memory *memory, uint64_t address)
 {
 	for (size_t i = 0; i < memory->count; i++)
 		if (memory->list[i].address == address)
@@ -90,7 +90,7 @@ static struct allocation *find(struct pf_model_memory *memory, uint64_t address)
 	return NULL;
 }
 
-void pf_model_free(struct pf_model_memory *memory, uint64_t address)
+void pf_emu_free(struct pf_emu_memory *memory, uint64_t address)
 {
 	pthread_mutex_lock(&memory->lock);
 	struct allocation *gone = find(memory, address);
@@ -102,7 +102,7 @@ void pf_model_free(struct pf_model_memory *memory, uint64_t address)
 	pthread_mutex_unlock(&memory->lock);
 }
 
-int pf_model_file(struct pf_model_memory *memory, uint64_t address, char *path, size_t size)
+int pf_emu_file(struct pf_emu_memory *memory, uint64_t address, char *path, size_t size)
 {
 	struct allocation *owner = find(memory, address);
 	if (!owner)
@@ -116,14 +116,14 @@ int pf_model_file(struct pf_model_memory *memory, uint64_t address, char *path, 
 	return 0;
 }
 
-void *pf_model_at(struct pf_model_memory *memory, uint64_t address, uint64_t bytes)
+void *pf_emu_at(struct pf_emu_memory *memory, uint64_t address, uint64_t bytes)
 {
 	if (address > memory->bytes || bytes > memory->bytes - address)
 		return NULL;
 	return memory->base + address;
 }
 
-void *pf_model_allocated(struct pf_model_memory *memory, uint64_t address, uint64_t bytes)
+void *pf_emu_allocated(struct pf_emu_memory *memory, uint64_t address, uint64_t bytes)
 {
 	void *found = NULL;
 	pthread_mutex_lock(&memory->lock);

@@ -8,18 +8,18 @@
 #include "cu.h"
 #include "wire.h"
 
-struct pf_model_server {
-	struct pf_model_memory *memory;
-	struct pf_model_cus    *cus;           /* NULL until an image is loaded */
-	pf_model_fatal          fatal;
+struct pf_emu_server {
+	struct pf_emu_memory *memory;
+	struct pf_emu_cus    *cus;           /* NULL until an image is loaded */
+	pf_emu_fatal          fatal;
 	int                     over;          /* the host has closed the device: exit after the reply */
 };
 
 /* Return 0 or an error; nothing to close after an error */
-int  pf_model_server_open(struct pf_model_server *server, pf_model_fatal fatal);
-void pf_model_server_close(struct pf_model_server *server);
+int  pf_emu_server_open(struct pf_emu_server *server, pf_emu_fatal fatal);
+void pf_emu_server_close(struct pf_emu_server *server);
 /* Answers one request with a complete reply (head and body) */
-int  pf_model_answer(struct pf_model_server *server, uint32_t api,
+int  pf_emu_answer(struct pf_emu_server *server, uint32_t api,
                      const struct pf_wire_message *message, struct pf_wire_reply *reply,
                      struct pf_error *error);
 #endif
