@@ -51,7 +51,8 @@ write:
 	}
 }
 
-static void pf_row_fill(struct PF_BEAT *to, uint32_t beats, float value)
+/* `value` in the lanes of the vocabulary, 0 in the others */
+static void pf_row_fill(struct PF_BEAT *to, uint32_t beats, uint32_t vocab, float value)
 {
 fill:
 	for (uint32_t i = 0; i < beats; i++) {
@@ -59,7 +60,7 @@ fill:
 #pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 		struct PF_BEAT w;
 		for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
-			w.lane[l] = pf_lane_store(value);
+			w.lane[l] = pf_lane_store(i * PF_BEAT_LANES + l < vocab ? value : 0.0f);
 		to[i] = w;
 	}
 }
@@ -112,10 +113,11 @@ rows:
 		const int32_t y = target[t];
 		const struct pf_factor f = pf_factor_of(coef[t], &record, y);
 		const uint64_t first = (uint64_t)t * stride;
-		if (f.constant)
-			pf_row_fill(dz + first, used, f.scale);
-		else
-			pf_row_grad(z + first, dz + first, room, (uint32_t)y, f);
-		pf_row_fill(dz + first + used, stride - used, 0.0f);
+		if (f.constant) {
+			pf_row_fill(dz + first, stride, room, f.scale);
+			continue;
+		}
+		pf_row_grad(z + first, dz + first, room, (uint32_t)y, f);
+		pf_row_fill(dz + first + used, stride - used, 0, 0.0f);
 	}
 }
