@@ -104,7 +104,8 @@ static int lines_room(struct lines *l)
 {
 	char *larger;
 
-	memmove(l->text, l->text + l->begin, l->end - l->begin);
+	if (l->begin > 0)
+		memmove(l->text, l->text + l->begin, l->end - l->begin);
 	l->end -= l->begin;
 	l->begin = 0;
 	if (l->room - l->end >= READ_BYTES)
