@@ -9,6 +9,7 @@
 #include "../model/parallel.h"
 
 enum { CHUNK = 1 << 14, LANES = 8 };
+#define NORM_MOST 1e19                 /* its square still fits v */
 
 static int check(const struct pf_adamw_options *o, struct pf_error *error)
 {
@@ -140,12 +141,13 @@ static struct factors factors_of(const struct pf_adamw *a, double rate, double s
 int pf_adamw_step(struct pf_adamw *a, double rate, float *param, const float *grad, double *norm)
 {
 	const double length = pf_adamw_norm(a, grad), clip = a->options.clip;
+	const double scale = clip > 0.0 && length > clip ? clip / length : 1.0;
 	if (norm)
 		*norm = length;
-	if (!isfinite(length))
+	if (!(length * scale <= NORM_MOST))
 		return PF_E_NOT_FINITE;
 	a->step++;
-	struct update u = { a, param, grad, factors_of(a, rate, clip > 0.0 && length > clip ? clip / length : 1.0) };
+	struct update u = { a, param, grad, factors_of(a, rate, scale) };
 	pf_parallel(a->options.threads, chunks(a), update_chunk, &u);
 	return 0;
 }

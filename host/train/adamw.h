@@ -32,7 +32,7 @@ void pf_adamw_fini(struct pf_adamw *adamw);
 /* sqrt of the sum of grad^2 */
 double pf_adamw_norm(const struct pf_adamw *adamw, const float *grad);
 /* One update with `rate`. grad is read with the factor min(1, clip / norm); *norm: before clipping, may be NULL.
- * PF_E_NOT_FINITE, with nothing changed, when the norm is not finite */
+ * PF_E_NOT_FINITE, with nothing changed, when the norm is not finite or, unclipped, above 1e19 */
 int pf_adamw_step(struct pf_adamw *adamw, double rate, float *param, const float *grad, double *norm);
 
 /* The state as tensors adamw.m.<name>, adamw.v.<name> and note adamw.step: declare, then write in the same order */
