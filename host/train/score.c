@@ -39,17 +39,24 @@ struct score {
 };
 
 /* ---- checks ---- */
-static int check_targets(const struct pf_score_input *in, struct pf_error *error)
+int pf_score_check_targets(const struct pf_score_input *in, struct pf_error *error)
 {
 	for (uint64_t t = 0; t < in->rows; t++) {
-		int32_t y = in->target[t];
+		const int32_t y = in->target[t];
 		if (y != PF_IGNORE && (y < 0 || (uint32_t)y >= in->vocab))
 			return pf_fail(error, PF_E_RANGE, "row %" PRIu64 ": target %d is no token of a vocabulary of %u; use 0..%u, "
 			               "or %d to ignore the row", t, y, in->vocab, in->vocab - 1, PF_IGNORE);
-		if (in->want_grad && in->coef && !(fabsf(in->coef[t]) < 0x1p126f))
+	}
+	return 0;
+}
+
+int pf_score_check_coef(const struct pf_score_input *in, struct pf_error *error)
+{
+	const uint64_t rows = in->want_grad && in->coef ? in->rows : 0;
+	for (uint64_t t = 0; t < rows; t++)
+		if (!(fabsf(in->coef[t]) < 0x1p126f))
 			return pf_fail(error, PF_E_RANGE, "row %" PRIu64 ": coefficient %g; must be finite and below 2^126", t,
 			               (double)in->coef[t]);
-	}
 	return 0;
 }
 
@@ -59,7 +66,8 @@ static int check(const struct pf_score_input *in, struct pf_error *error)
 		return pf_fail(error, PF_E_TYPE, "logits must be float32, float16 or bfloat16");
 	if (in->vocab == 0 || in->vocab > PF_VOCAB_MAX)
 		return pf_fail(error, PF_E_RANGE, "a vocabulary of %u; kernels take 1..%u", in->vocab, PF_VOCAB_MAX);
-	return check_targets(in, error);
+	int code = pf_score_check_targets(in, error);
+	return code ? code : pf_score_check_coef(in, error);
 }
 
 /* ---- memory ---- */

@@ -32,8 +32,11 @@ struct pf_score_batch {
 /* Gets the batches in order; its arrays are gone when it returns. Non-zero stops with that code */
 typedef int (*pf_score_fn)(void *context, const struct pf_score_batch *batch, struct pf_error *error);
 
-/* Checks targets and coefficients (the error names the row), then streams. PF_E_MEMORY when three chunks of one row do
- * not fit the device. One thread */
+/* Errors name the row that is wrong. Without want_grad or coef the second has nothing to check */
+int pf_score_check_targets(const struct pf_score_input *input, struct pf_error *error);
+int pf_score_check_coef(const struct pf_score_input *input, struct pf_error *error);
+
+/* Makes these checks, then streams. PF_E_MEMORY when three chunks of one row do not fit the device. One thread */
 int pf_score(struct pf_device *device, const struct pf_score_input *input, pf_score_fn done, void *context,
              struct pf_error *error);
 #endif
