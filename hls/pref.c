@@ -95,14 +95,21 @@ words:
 
 struct pf_results { double loss[PF_ITEMS_MAX], grad[PF_ITEMS_MAX]; uint32_t status[PF_ITEMS_MAX]; };
 
-/* to += weight * value */
-static void pf_collect(const double value[PF_ITEMS_MAX], uint32_t items, double weight, double to[PF_ITEMS_MAX])
+/* to += weight * value; a number per group is that of the group's first item */
+static void pf_collect(const double value[PF_ITEMS_MAX], const struct pf_table *t, int per_group, double weight,
+                       double to[PF_ITEMS_MAX])
 {
-collect:
-	for (uint32_t i = 0; i < items; i++) {
+groups:
+	for (uint32_t g = 0; g < t->groups; g++) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=8192
+		const uint32_t begin = t->start[g], end = t->start[g + 1];
+members:
+		for (uint32_t i = begin; i < end; i++) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT min=1 max=8192
-		to[i] = pf_flush64(to[i] + pf_flush64(weight * value[i]));
+			const double v = value[per_group ? begin : i];
+			to[i] = pf_flush64(to[i] + pf_flush64(weight * v));
+		}
 	}
 }
 
@@ -242,9 +249,9 @@ components:
 		const uint32_t at = PF_PROG_COMPONENT + 4 * c;
 		const double weight = pf_flush64(program.par[PF_PAR_COMPONENT + PF_PAR_STRIDE * c]);
 		pf_run_code(&program, c, program.word[at], &table, stack, reg, operand);
-		pf_collect(stack[0], items, weight, results.loss);
+		pf_collect(stack[0], &table, program.word[at + 2] == 0, weight, results.loss);
 		pf_run_code(&program, c, program.word[at + 1], &table, stack, reg, operand);
-		pf_collect(stack[0], items, weight, results.grad);
+		pf_collect(stack[0], &table, 0, weight, results.grad);
 	}
 	pf_results_write(&table, pf_flush64(program.par[PF_PAR_DIVISOR]), &results, out);
 }

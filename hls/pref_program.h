@@ -78,7 +78,7 @@ components:
 	for (uint32_t c = 0; c < p->word[0]; c++) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4
 		const uint32_t at = PF_PROG_COMPONENT + 4 * c;
-		if (!pf_code_check(p, p->word[at]) || !pf_code_check(p, p->word[at + 1]))
+		if (!pf_code_check(p, p->word[at]) || !pf_code_check(p, p->word[at + 1]) || p->word[at + 2] > 1)
 			return 0;
 	}
 	return 1;
