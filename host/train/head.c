@@ -5,7 +5,7 @@
 #include "../model/logits.h"
 #include "prefpga/internal/kernels.h"
 
-enum { STAGES = 3, LANES = 16, ROWS_LEAST = 16, BLOCK_BYTES = 16 << 20 };
+enum { STAGES = 3, LANES = 16, ROWS_LEAST = 16, ROWS_MOST = 8192, BLOCK_BYTES = 16 << 20 };
 
 /* One block of logits on a device, with everything phase 1 and phase 3 need beside it */
 struct slot {
@@ -82,12 +82,11 @@ static uint64_t slot_bytes(const struct pf_head *h)
 	       7 * PF_PAGE_BYTES;
 }
 
-/* Rows of a block: about BLOCK_BYTES of logits, fewer if three blocks would not fit the memory given */
+/* Rows of a block: a power of two, about BLOCK_BYTES of logits, fewer if three blocks would not fit the memory given */
 static void choose_shape(struct pf_head *h, uint64_t memory_bytes, unsigned devices)
 {
-	uint64_t rows = BLOCK_BYTES / row_bytes(h);
-	h->rows = (uint32_t)(rows < ROWS_LEAST ? ROWS_LEAST : rows > 8192 ? 8192 : rows);
-	while (h->rows > ROWS_LEAST && slot_bytes(h) * STAGES > memory_bytes)
+	h->rows = ROWS_MOST;
+	while (h->rows > ROWS_LEAST && (h->rows * row_bytes(h) > BLOCK_BYTES || slot_bytes(h) * STAGES > memory_bytes))
 		h->rows /= 2;
 	uint64_t slots = memory_bytes / slot_bytes(h);
 	h->slots = (uint32_t)(slots > 4096 ? 4096 : slots) * devices;
