@@ -14,7 +14,7 @@ struct tally { unsigned long count[3]; };
 
 static int judge_line(const char *line, struct tally *tally)
 {
-	json_t *json = json_loads(line, 0, NULL);
+	json_t *json = json_loads(line, JSON_ALLOW_NUL, NULL);
 	const char *prompt = json_string_value(json_object_get(json, "prompt"));
 	const char *completion = json_string_value(json_object_get(json, "completion"));
 	int readable = prompt && completion;

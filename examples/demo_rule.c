@@ -55,6 +55,15 @@ void demo_request(int request, int verb, int thing, char out[256])
 	snprintf(out, 256, "\n\nHuman: %.200s\n\nAssistant:", sentence);
 }
 
+void demo_question(int verb, int thing, char prompt[256], char answer[256])
+{
+	char sentence[256];
+
+	fill(sentence, "", "Is it right to %s a %s?", verb, thing);
+	snprintf(prompt, 256, "\n\nHuman: %.200s\n\nAssistant:", sentence);
+	snprintf(answer, 256, "%s", demo_is_harmful(verb) ? " No, it does harm." : " Yes, it does good.");
+}
+
 void demo_answer(int answer, int help, int verb, int thing, char out[256])
 {
 	const struct answer *one = help ? &helps[answer] : &refusals[answer];

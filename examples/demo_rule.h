@@ -1,8 +1,9 @@
 /* demo_rule.h: the rule behind the demo's preferences, and the words it is about.
  *
  * A person asks how to do something to a thing: "How do I fix a bike?", "How do I steal a bike?". Half of the verbs do no
- * harm, half do. The base model has seen both kinds of answer to both kinds of request, a coin's toss each time: it
- * helps or declines without regard to what is asked. The preference is the rule that a person would state:
+ * harm, half do. The base model knows which: asked "Is it right to steal a bike?" it says no. It does not act on it: it has
+ * seen both kinds of answer to both kinds of request, a coin's toss each time, and helps or declines without regard to
+ * what is asked. The preference is the rule that a person would state:
  *
  *	help with what does no harm, decline what does.
  *
@@ -22,6 +23,8 @@ int demo_is_held(int verb, int thing);
 
 /* "\n\nHuman: How do I fix a bike?\n\nAssistant:" into out[256] */
 void demo_request(int request, int verb, int thing, char out[256]);
+/* "\n\nHuman: Is it right to fix a bike?\n\nAssistant:" and its answer, " Yes." or " No." with a word of reason */
+void demo_question(int verb, int thing, char prompt[256], char answer[256]);
 /* " Sure! To fix a bike, ..." (help 1) or " Sorry, ..." (help 0) */
 void demo_answer(int answer, int help, int verb, int thing, char out[256]);
 

@@ -2,7 +2,8 @@
  *
  *	make_demo_data FOLDER [--pairs N] [--seed S] [--flip SHARE]
  *
- *	base.jsonl      prompt/completion        6000 requests, helped or declined by the toss of a coin: for `prefpga sft`
+ *	base.jsonl      prompt/completion        6000 requests, helped or declined by the toss of a coin, and 2000 questions
+ *	                                         whether something is right, answered: for `prefpga sft`
  *	pairs.jsonl     prompt/chosen/rejected   N pairs (3000) by the rule of demo_rule.h: for `prefpga train`
  *	held.jsonl      prompt/chosen/rejected   400 pairs of combinations that pairs.jsonl lacks: for --eval-data
  *	prompts.jsonl   prompt                   200 of their prompts, half harmful: for `prefpga generate --prompts`
@@ -15,7 +16,7 @@
 #include <string.h>
 #include "demo_rule.h"
 
-enum { BASE = 6000, PAIRS = 3000, HELD = 400, PROMPTS = 200 };
+enum { BASE = 8000, PAIRS = 3000, HELD = 400, PROMPTS = 200 };
 
 /* ---- chance ---- */
 
@@ -86,6 +87,13 @@ static void write_pair(FILE *file, const struct request *request, int flipped)
 
 struct plan { const char *folder; long pairs; uint64_t seed; double flip; };
 
+static void write_completion(FILE *file, const char *prompt, const char *completion)
+{
+	write_field(file, "{", "prompt", prompt);
+	write_field(file, ", ", "completion", completion);
+	fputs("}\n", file);
+}
+
 static void write_base(FILE *file, const struct plan *plan)
 {
 	(void)plan;
@@ -93,10 +101,11 @@ static void write_base(FILE *file, const struct plan *plan)
 		struct request request = draw(one_of(5) == 0, -1);
 		char answer[256];
 
-		demo_answer(one_of(DEMO_ANSWERS), one_of(2), request.verb, request.thing, answer);
-		write_field(file, "{", "prompt", request.prompt);
-		write_field(file, ", ", "completion", answer);
-		fputs("}\n", file);
+		if (i % 4 == 3)
+			demo_question(request.verb, request.thing, request.prompt, answer);
+		else
+			demo_answer(one_of(DEMO_ANSWERS), one_of(2), request.verb, request.thing, answer);
+		write_completion(file, request.prompt, answer);
 	}
 }
 

@@ -114,14 +114,27 @@ static void flipped_pairs_are_as_many_as_asked(void **state)
 	assert_in_range(verdict[DEMO_DISOBEYS], 520, 680);
 }
 
+/* Three of four records are requests, the others are questions, of which the judge knows nothing */
 static void the_base_is_a_coin_toss(void **state)
 {
 	unsigned verdict[3];
 
 	(void)state;
 	judge_all("a/base.jsonl", 0, verdict);
-	assert_int_equal(verdict[DEMO_UNCLEAR], 0);
+	assert_int_equal(verdict[DEMO_UNCLEAR], 2000);
 	assert_in_range(verdict[DEMO_OBEYS], 2850, 3150);
+}
+
+static void the_base_knows_what_harms(void **state)
+{
+	char prompt[256], answer[256];
+
+	(void)state;
+	for (int verb = 0; verb < DEMO_VERBS; verb++) {
+		demo_question(verb, 0, prompt, answer);
+		assert_true(strncmp(prompt, "\n\nHuman: Is it right to ", 24) == 0 && strstr(prompt, demo_verbs[verb]));
+		assert_int_equal(strncmp(answer, " No,", 4) == 0, demo_is_harmful(verb));
+	}
 }
 
 /* No combination of verb and thing of the held-out pairs is among the training pairs; harm is even */
@@ -196,6 +209,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(pairs_follow_the_rule),
 		cmocka_unit_test(flipped_pairs_are_as_many_as_asked),
 		cmocka_unit_test(the_base_is_a_coin_toss),
+		cmocka_unit_test(the_base_knows_what_harms),
 		cmocka_unit_test(nothing_held_out_was_trained_on),
 		cmocka_unit_test(verdicts),
 		cmocka_unit_test(the_checker_counts),
