@@ -72,15 +72,8 @@ uint64_t pf_model_parameters(const struct pf_model *model)
 
 static double deviation(const struct pf_tensor *t, unsigned layers)
 {
-	switch (t->role) {
-	case PF_TENSOR_EMBED:
-	case PF_TENSOR_HEAD:
-		return 0.02;
-	case PF_TENSOR_RESIDUAL:
-		return 1.0 / sqrt(2.0 * layers * t->cols);
-	default:
-		return 1.0 / sqrt(t->cols);
-	}
+	const double inputs = t->role == PF_TENSOR_RESIDUAL ? 2.0 * layers * t->cols : t->cols;
+	return 1.0 / sqrt(inputs);
 }
 
 /* Each tensor draws from its own stream, so its values do not depend on the sizes of the others */

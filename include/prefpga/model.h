@@ -26,8 +26,8 @@ struct pf_model_config {
 
 struct pf_model;
 
-/* A new model. Matrices are normal with deviation 1/sqrt(inputs), those that end a residual branch divided by
- * sqrt(2 layers), the embedding and the head 0.02, norms 1. Equal config and seed give equal bits */
+/* A new model. Matrices, embedding and head are normal with deviation 1/sqrt(columns), the matrices that end a residual
+ * branch divided by sqrt(2 layers); norms are 1. Equal config and seed give equal bits */
 PF_API int pf_model_create(const struct pf_model_config *config, uint64_t seed, struct pf_model **model,
                            struct pf_error *error);
 /* Errors name the file, the tensor or key, and what was expected */
