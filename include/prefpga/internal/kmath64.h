@@ -183,7 +183,7 @@ static inline double pf_softplus64(double x)
 /* log(1 - e^x) for x < 0; -infinity at 0, NaN above */
 static inline double pf_log1mexp64(double x)
 {
-	if (!(x <= 0.0))
+	if (!(pf_flush64(x) <= 0.0))
 		return pf_float64(PF_F64_NAN);
 	if (x > -0.6931471805599453)
 		return pf_log64(-pf_expm1_64(x));

@@ -1,0 +1,54 @@
+#!/bin/sh
+# bits.sh quick|full SOURCE-FOLDER WORK-FOLDER: the same bits from every compiler, level, vector width, step and mode.
+# Compiles hls/ and bits.c in many ways and compares the hashes. 77 (skip) without both gcc and clang.
+mode=$1 source=$2 work=$3/bits-$1
+command -v gcc > /dev/null && command -v clang > /dev/null || { echo "needs gcc and clang"; exit 77; }
+rm -rf "$work"
+mkdir -p "$work" && cd "$work" || exit 1
+kernels="logprob logprob:-DPF_BF16 logit_grad logit_grad:-DPF_BF16 seq_sum pref coef"
+
+# build COMPILER STEP OPTIONS...: compiles, links, runs in both modes, adds two lines to `hashes`
+build() {
+	compiler=$1 step=$2
+	shift 2
+	objects=
+	for kernel in $kernels; do
+		define=${kernel#*:}
+		[ "$define" = "$kernel" ] && define=
+		object=${kernel%%:*}$define.o
+		$compiler -std=c11 -ffp-contract=off -w "$@" -DPF_STEP="$step" $define -I"$source/include" \
+			-c "$source/hls/${kernel%%:*}.c" -o "$object" || exit 1
+		objects="$objects $object"
+	done
+	$compiler -std=c11 -ffp-contract=off -w "$@" -I"$source/include" "$source/tests/bits.c" $objects -o bits || exit 1
+	for how in keep flush; do
+		echo "$(./bits $how) $compiler step $step $* $how" >> hashes
+	done
+}
+
+quick() {
+	build gcc 1 -O0
+	build gcc 64 -O3 -march=native -mprefer-vector-width=512
+	build clang 3 -O2 -msse2
+	build clang 64 -O3 -march=native
+}
+
+full() {
+	for compiler in gcc clang; do
+		for step in 1 3 64; do
+			build $compiler $step -O0
+			for level in -O1 -O2 -O3; do
+				for machine in -msse2 -march=x86-64-v2 -march=x86-64-v3 -march=native \
+				               "-march=native -mprefer-vector-width=512"; do
+					build $compiler $step $level $machine
+				done
+			done
+		done
+	done
+}
+
+case $mode in quick) quick ;; full) full ;; *) echo "quick or full"; exit 2 ;; esac
+distinct=$(cut -d' ' -f1 hashes | sort -u | wc -l)
+echo "$(wc -l < hashes) builds and modes, $distinct distinct hashes"
+[ "$distinct" = 1 ] || { cat hashes; exit 1; }
+rm -rf "$work"
