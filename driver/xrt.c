@@ -203,6 +203,8 @@ static int open_device(struct card *card, const struct pf_xrt_place *place, cons
 	char *end, text[128];
 	unsigned long index = strtoul(where, &end, 10);
 	int by_index = !where[0] || (!*end && index < 1024);
+	if (place->mode && strcmp(place->mode, "sw_emu") == 0 && by_index && index)
+		return pf_fail(error, PF_E_ABSENT, "software emulation has card 0 only, not %s", where);
 	card->device = by_index ? xrt.xrtDeviceOpen((unsigned)index) : xrt.xrtDeviceOpenByBDF(where);
 	snprintf(card->name, sizeof card->name, "XRT card %.40s%s", where[0] ? where : "0",
 	         place->mode ? " (emulated)" : "");
@@ -256,7 +258,8 @@ static void close_cu(struct cu *cu)
 		xrt.xrtKernelClose(cu->kernel);
 }
 
-/* With a lost unit, XRT's handles stay open: closing them would wait for the run */
+/* With a lost unit, XRT's handles stay open: XRT's scheduler goes on asking for the run's state, in
+ * memory that closing would free. 2.13's emulation may therefore crash when the program ends */
 static void xrt_close(void *opaque)
 {
 	struct card *card = opaque;
@@ -275,6 +278,7 @@ static void xrt_close(void *opaque)
 static void fill_facts(const struct card *card, struct pf_device_facts *facts)
 {
 	const struct pf_image_facts *image = pf_image_facts(card->image);
+	facts->backend = "xrt";
 	facts->name = card->name;
 	facts->variant = image->platform;
 	facts->memory_bytes = image->memory_bytes;

@@ -16,3 +16,29 @@ prefpga_test(discover SOURCES discover.c scratch.c)
 add_test(NAME kernels_md COMMAND ${CMAKE_COMMAND} -E compare_files --ignore-eol
          "${PROJECT_SOURCE_DIR}/bitstreams/KERNELS.md" "${PROJECT_BINARY_DIR}/bitstreams/KERNELS.md")
 set_tests_properties(kernels_md PROPERTIES LABELS quick)
+
+# Under XRT's software emulation; a machine without XRT skips (77)
+add_library(xrt_hang MODULE xrt_hang.c)
+prefpga_flags(xrt_hang)
+target_include_directories(xrt_hang PRIVATE "${PROJECT_SOURCE_DIR}")
+prefpga_emulated_image(test_two_units prefpga_emulated_kernels --cus coef=2,logprob=2 --control hs)
+prefpga_emulated_image(test_hanging xrt_hang
+                       --cus logprob=0,logprob_bf16=0,seq_sum=0,pref=0,logit_grad=0,logit_grad_bf16=0)
+
+# prefpga_emulated_test(name image target args...)
+function(prefpga_emulated_test name image target)
+  add_test(NAME ${name} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+           COMMAND prefpga_cli emulate --timeout 240 --image "${PROJECT_BINARY_DIR}/${image}.xclbin" --
+                   $<TARGET_FILE:${target}> ${ARGN})
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 LABELS "quick;no-sanitizer" TIMEOUT 300
+                       ENVIRONMENT "PREFPGA_TEST_TMP=${PROJECT_BINARY_DIR}/tmp")
+endfunction()
+prefpga_test(xrt SOURCES xrt.c job.c scratch.c LABELS none)
+add_dependencies(test_xrt prefpga-card-model image_prefpga-sw_emu image_test_two_units image_test_hanging)
+prefpga_emulated_test(xrt_device test_two_units test_xrt)
+prefpga_emulated_test(xrt_hang test_hanging test_xrt hang)
+prefpga_emulated_test(xrt_conformance prefpga-sw_emu test_conformance sim xrt)
+prefpga_emulated_test(xrt_conformance_hs test_two_units test_conformance sim xrt)
+prefpga_test(xrt_session SOURCES xrt_session.c LABELS quick no-sanitizer
+             ARGS $<TARGET_FILE:prefpga_cli> $<TARGET_FILE:test_xrt>)
+add_dependencies(test_xrt_session prefpga_cli test_xrt)

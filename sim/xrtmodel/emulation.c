@@ -150,7 +150,16 @@ static int wait_command(struct watch *watch, const sigset_t *set, struct pf_emul
 	return status;
 }
 
-/* What the command left running goes with it. Orphans come to us, so that their end can be seen */
+/* Did a process that the command has left end by a signal? Orphans come to us */
+static int orphan_died(pid_t group)
+{
+	int status, died = 0;
+	while (waitpid(-group, &status, WNOHANG) > 0)
+		died |= WIFSIGNALED(status) ? 1 : 0;
+	return died;
+}
+
+/* What the command left running goes with it */
 static void end_group(pid_t pid)
 {
 	struct timespec pause = { 0, 1000000 };
@@ -160,10 +169,11 @@ static void end_group(pid_t pid)
 			return;
 }
 
+/* When the card dies, XRT ends its whole process group by SIGTERM */
 static void describe(const struct watch *watch, int status, struct pf_emulation_end *end)
 {
 	end->code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-	end->card_died = WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM && !watch->sent;
+	end->card_died = end->code == 128 + SIGTERM && !watch->sent && orphan_died(watch->pid);
 }
 
 int pf_emulation_run(const struct pf_emulation *emulation, char *const argv[], unsigned limit_ms,
@@ -185,8 +195,8 @@ int pf_emulation_run(const struct pf_emulation *emulation, char *const argv[], u
 		become(&command, &before);
 	if (watch.pid > 0) {
 		int status = wait_command(&watch, &set, end);
-		end_group(watch.pid);
 		describe(&watch, status, end);
+		end_group(watch.pid);
 	}
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	sigprocmask(SIG_SETMASK, &before, NULL);

@@ -1,15 +1,14 @@
 /* The device process of XRT's software emulation: stands where Vitis has its genericpciemodel.
  *
  * XRT forks and executes it without arguments when an image is loaded, and listens on
- * /tmp/$USER/$EMULATION_SOCKETID. It serves until the host closes the device. `prefpga emulate`
- * arranges all of that. */
+ * /tmp/$USER/$EMULATION_SOCKETID. It serves until the host closes the device or is gone.
+ * `prefpga emulate` arranges all of that. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -129,7 +128,6 @@ static void serve(int host, struct pf_emu_server *server)
 int main(void)
 {
 	struct pf_emu_server server;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	int host = connect_host();
 	if (pf_emu_server_open(&server, fatal) != 0)
 		die("cannot reserve address space for the card's memory");

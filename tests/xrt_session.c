@@ -1,0 +1,232 @@
+/* `prefpga emulate`: what it hands on, what it ends, what it removes. argv: the program, the test of backend xrt. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "prefpga/emulation.h"
+#include "tests/cmocka.h"
+
+static const char *program, *worker;
+static char output[65536];
+
+/* Runs "<program> emulate <text>" in a shell; its exit code, what it printed in `output` */
+static int emulate(const char *text)
+{
+	char line[4096];
+	snprintf(line, sizeof line, "'%s' emulate %s 2>&1", program, text);
+	FILE *in = popen(line, "r");
+	assert_non_null(in);
+	size_t length = fread(output, 1, sizeof output - 1, in);
+	output[length] = '\0';
+	int status = pclose(in);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void printed(const char *text)
+{
+	if (!strstr(output, text))
+		fail_msg("\"%s\" was not printed, but: %s", text, output);
+}
+
+/* Waits until `gone` says so; the bound is far above what it takes and only ends a failing test */
+static int wait_until(int (*gone)(const void *), const void *what)
+{
+	struct timespec pause = { 0, 5000000 };
+	for (int i = 0; i < 4000; i++) {
+		if (gone(what))
+			return 1;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+static int no_process(const void *id)
+{
+	char path[64], state = 0;
+	snprintf(path, sizeof path, "/proc/%ld/stat", *(const long *)id);
+	FILE *in = fopen(path, "r");
+	int fields = in ? fscanf(in, "%*d %*s %c", &state) : 0;
+	if (in)
+		fclose(in);
+	return fields != 1 || state == 'Z';    /* nobody may be there to bury it */
+}
+
+static int no_file(const void *path)
+{
+	return access(path, F_OK) != 0;
+}
+
+static void exit_codes_pass(void **state)
+{
+	(void)state;
+	assert_int_equal(emulate("-- true"), 0);
+	assert_int_equal(emulate("-- sh -c 'exit 5'"), 5);
+	assert_int_equal(emulate("-- sh -c 'kill -9 $$'"), 128 + SIGKILL);
+	assert_int_equal(emulate("-- /no/such/program"), 127);
+	assert_int_equal(emulate("-- sh -c 'kill -15 $$'"), 128 + SIGTERM);
+	assert_null(strstr(output, "card died"));
+}
+
+static void the_environment_is_set(void **state)
+{
+	(void)state;
+	setenv("XILINX_HLS", "/opt/somewhere", 1);
+	assert_int_equal(emulate("-- sh -c 'test -z \"$XILINX_HLS\" && test -d \"$EMCONFIG_PATH\" && "
+	                         "test -f \"$XILINX_XRT/lib/libxrt_swemu.so.2\" && "
+	                         "test \"$XCL_EMULATION_MODE\" = sw_emu && "
+	                         "test -d \"/tmp/$USER\"'"), 0);
+	unsetenv("XILINX_HLS");
+}
+
+static void time_limits_end_the_command(void **state)
+{
+	(void)state;
+	assert_int_equal(emulate("--timeout 0.2 -- sleep 600"), 124);
+	printed("ended after 0.2 seconds");
+}
+
+static void nothing_is_left(void **state)
+{
+	char folder[256];
+	long id;
+	(void)state;
+	assert_int_equal(emulate("-- sh -c 'sleep 600 & echo $! $EMCONFIG_PATH'"), 0);
+	assert_int_equal(sscanf(output, "%ld %255s", &id, folder), 2);
+	assert_true(no_process(&id));
+	assert_true(no_file(folder));
+}
+
+/* ---- sessions that died ---- */
+static void make_session(const char *folder, int *lock)
+{
+	char path[512];
+	snprintf(path, sizeof path, "%s/run", folder);
+	mkdir(folder, 0700);
+	mkdir(path, 0700);
+	snprintf(path, sizeof path, "%s/run/file", folder);
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+	snprintf(path, sizeof path, "%s/lock", folder);
+	*lock = open(path, O_CREAT | O_RDWR, 0600);
+	assert_true(*lock >= 0);
+}
+
+static void dead_sessions_are_removed(void **state)
+{
+	char dead[128], live[128];
+	int dead_lock, live_lock;
+	(void)state;
+	assert_int_equal(emulate("-- true"), 0);       /* makes the folder of all sessions */
+	snprintf(dead, sizeof dead, "/tmp/prefpga-%lu/s0-dead%ld", (unsigned long)getuid(), (long)getpid());
+	snprintf(live, sizeof live, "/tmp/prefpga-%lu/s0-live%ld", (unsigned long)getuid(), (long)getpid());
+	make_session(dead, &dead_lock);
+	close(dead_lock);
+	make_session(live, &live_lock);
+	assert_int_equal(flock(live_lock, LOCK_EX | LOCK_NB), 0);
+	assert_int_equal(emulate("-- true"), 0);
+	assert_true(no_file(dead));
+	assert_false(no_file(live));
+	close(live_lock);
+	assert_int_equal(emulate("-- true"), 0);
+	assert_true(no_file(live));
+}
+
+/* Starts a session that sleeps; its pid, the command's, and the folder */
+static pid_t start(long *command, char folder[256])
+{
+	int ends[2];
+	char line[512];
+	assert_int_equal(pipe(ends), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		dup2(ends[1], 1);
+		close(ends[0]);
+		execl(program, program, "emulate", "--", "sh", "-c", "echo $$ $EMCONFIG_PATH; exec sleep 600",
+		      (char *)NULL);
+		_exit(1);
+	}
+	close(ends[1]);
+	FILE *in = fdopen(ends[0], "r");
+	assert_non_null(fgets(line, sizeof line, in));
+	assert_int_equal(sscanf(line, "%ld %255s", command, folder), 2);
+	fclose(in);
+	return child;
+}
+
+static void a_killed_session_ends_its_command(void **state)
+{
+	char folder[256];
+	long command;
+	int status;
+	(void)state;
+	pid_t session = start(&command, folder);
+	kill(session, SIGKILL);
+	assert_int_equal(waitpid(session, &status, 0), session);
+	assert_true(wait_until(no_process, &command));
+	assert_int_equal(emulate("-- true"), 0);
+	assert_true(no_file(folder));
+}
+
+static void signals_go_on_to_the_command(void **state)
+{
+	char folder[256];
+	long command;
+	int status;
+	(void)state;
+	pid_t session = start(&command, folder);
+	kill(session, SIGTERM);
+	assert_int_equal(waitpid(session, &status, 0), session);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 128 + SIGTERM);
+	assert_true(no_process(&command));
+	assert_true(no_file(folder));
+}
+
+/* ---- the card ---- */
+static void a_lost_card_is_an_error(void **state)
+{
+	char text[2048];
+	(void)state;
+	snprintf(text, sizeof text, "--timeout 120 -- '%s' kill", worker);
+	assert_int_equal(emulate(text), 128 + SIGTERM);
+	printed("card died");
+}
+
+static void what_is_missing_is_named(void **state)
+{
+	struct pf_emulation_options options = { .xrt = "/no/such/folder" };
+	struct pf_emulation *emulation;
+	struct pf_error error = { 0 };
+	(void)state;
+	assert_int_equal(pf_emulation_open(&options, &emulation, &error), PF_E_ABSENT);
+	assert_non_null(strstr(error.text, "/no/such/folder"));
+	assert_null(emulation);
+	assert_int_equal(emulate("--image /no/such.xclbin -- true"), 1);
+	printed("/no/such.xclbin");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 3)
+		return 2;
+	program = argv[1];
+	worker = argv[2];
+	if (emulate("-- true") == 77) {
+		printf("skipped: %s", output);
+		return 77;
+	}
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(exit_codes_pass), cmocka_unit_test(the_environment_is_set),
+		cmocka_unit_test(time_limits_end_the_command), cmocka_unit_test(nothing_is_left),
+		cmocka_unit_test(dead_sessions_are_removed),
+		cmocka_unit_test(a_killed_session_ends_its_command),
+		cmocka_unit_test(signals_go_on_to_the_command), cmocka_unit_test(a_lost_card_is_an_error),
+		cmocka_unit_test(what_is_missing_is_named),
+	};
+	return cmocka_run_group_tests_name("xrt_session", tests, NULL, NULL);
+}
