@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""Checks the kernels' sources against kernels.def and the dialect that HLS compilers agree on.
+
+  - every argument of a built kernel has exactly the INTERFACE pragmas that the table implies, and no other has one;
+  - a loop with a pragma has a label, its pragmas directly under it, and PIPELINE and UNROLL say how much;
+  - a pipelined loop with a variable bound has LOOP_TRIPCOUNT; ARRAY_PARTITION names an array declared just above;
+  - no pragma beyond those known here, no promise that dependences are false, nothing that hardware cannot have.
+
+usage: lint_kernels.py COMPILER SOURCE-FOLDER [--self-test]   (self-test: spoils the sources and wants to be told)"""
+import os
+import re
+import subprocess
+import sys
+
+KNOWN = {"INTERFACE", "PIPELINE", "UNROLL", "LOOP_TRIPCOUNT", "ARRAY_PARTITION"}
+FORBIDDEN = [
+    (r"\b(malloc|calloc|realloc|free|alloca|memcpy|memset|printf|assert|abort|exit)\s*\(", "library call"),
+    (r"#\s*include\s*<(?!stdint\.h)", "header that is not ours"),
+    (r"\bgoto\b|\bsetjmp\b|\basm\b|__asm__", "jump or assembly"),
+    (r"\b(exp|log|expf|logf|sqrt|sqrtf|pow|fma|fmaf|rint|floor)\s*\(", "libm call"),
+    (r"__builtin_|__attribute__|\bvolatile\b", "not plain C"),
+    (r"^\s+static\s+(?!const)", "variable that survives a call"),
+]
+
+
+def table(compiler, include):
+    """{kernel: (file, [(name, direction, bundle)])} of the built kernels"""
+    def expand(text):
+        run = subprocess.run([compiler, "-E", "-P", "-I", include, "-x", "c", "-"], input=text, text=True,
+                             capture_output=True, check=True)
+        return re.findall(r"@@([^@]*)@@", run.stdout)
+
+    head = '#include "prefpga/internal/kernels.def"\n'
+    rows = expand(head + "#define K(k, file, state, lanes, brief) @@k file state@@\nPF_KERNELS(K)\n")
+    built = [row.split() for row in rows if row.split()[2] == "BUILT"]
+    kernels = {}
+    for kernel, file, _ in built:
+        args = expand(head + "#define A(k, name, dir, ctype, ports, bundle, bank, count) @@name dir bundle ports@@\n"
+                      "#define S()\nPF_ARGS_%s(A, S)\n" % kernel)
+        kernels[kernel] = (file, [tuple(arg.split()) for arg in args])
+    return kernels
+
+
+def check_interface(kernel, args, lines, complain):
+    want = set()
+    for name, direction, bundle, ports in args:
+        if direction != "VAL":
+            want.add("mode=m_axi port=%s bundle=%s offset=slave" % (name, bundle))
+        want.add("mode=s_axilite port=%s bundle=control" % name)
+        if int(ports) > 1:
+            complain(0, "kernel %s: %s has several ports; teach this check about them" % (kernel, name))
+    want.add("mode=s_axilite port=return bundle=control")
+    have = [(n, m.group(1)) for n, line in lines for m in [re.match(r"#pragma HLS INTERFACE (.*)$", line)] if m]
+    for n, text in have:
+        if text not in want:
+            complain(n, "kernel %s: the table has no `%s`" % (kernel, text))
+    texts = [text for _, text in have]
+    for text in sorted(want):
+        if texts.count(text) != 1:
+            complain(0, "kernel %s: `%s` stands %d times" % (kernel, text, texts.count(text)))
+
+
+def check_loop(n, lines, complain):
+    """lines[n] is the first pragma of a block; the line above must be a labelled loop's"""
+    header = n - 1
+    while header > 0 and not re.match(r"\s*for \(", lines[header]) and lines[header].endswith("\\"):
+        header -= 1
+    if not re.match(r"\t*for \(.*\{$", lines[header]):
+        complain(n, "pragma is not directly under a loop")
+        return
+    if not re.match(r"[a-z][a-z0-9_]*:$", lines[header - 1]):
+        complain(header, "loop with a pragma has no label")
+    block = []
+    while lines[n].startswith("#pragma HLS"):
+        block.append(lines[n])
+        n += 1
+    pipelined = any(" PIPELINE " in line + " " for line in block)
+    constant = re.search(r"[<>]=? (PF_[A-Z_0-9]+|\d+);", lines[header])
+    if pipelined and not constant and not any("LOOP_TRIPCOUNT" in line for line in block):
+        complain(n, "pipelined loop with a variable bound has no LOOP_TRIPCOUNT")
+
+
+def check_pragmas(lines, complain):
+    for n, line in enumerate(lines):
+        match = re.match(r"\s*#\s*pragma\s+(\S+)\s*(\S*)\s*(.*)$", line)
+        if not match:
+            continue
+        kind, name, rest = match.groups()
+        if kind != "HLS" or name not in KNOWN or not line.startswith("#pragma"):
+            complain(n, "unknown pragma")
+        if name == "PIPELINE" and not re.fullmatch(r"II=[0-9]+", rest):
+            complain(n, "PIPELINE without II")
+        if name == "UNROLL" and not re.fullmatch(r"factor=[0-9]+", rest):
+            complain(n, "UNROLL without factor")
+        if name == "ARRAY_PARTITION":
+            array = re.match(r"variable=(\w+) complete( dim=[0-9])?$", rest)
+            above = "\n".join(lines[max(0, n - 20):n])
+            if not array or not re.search(r"\b%s\[" % array.group(1), above):
+                complain(n, "ARRAY_PARTITION of no array above")
+        if name in ("PIPELINE", "UNROLL", "LOOP_TRIPCOUNT") and not lines[n - 1].startswith("#pragma HLS"):
+            check_loop(n, lines, complain)
+
+
+def check_dialect(text, complain):
+    plain = re.sub(r"/\*.*?\*/", lambda m: "\n" * m.group(0).count("\n"), text, flags=re.S)
+    for n, line in enumerate(plain.split("\n")):
+        for pattern, what in FORBIDDEN:
+            if re.search(pattern, line):
+                complain(n, what)
+
+
+def check(kernels, sources):
+    """Faults of {file name: text}, as lines of text"""
+    faults = []
+    for name, text in sorted(sources.items()):
+        lines = text.split("\n")
+
+        def complain(n, what):
+            faults.append("hls/%s:%d: %s" % (name, n + 1, what))
+
+        check_pragmas(lines, complain)
+        check_dialect(text, complain)
+        for kernel, (file, args) in kernels.items():
+            if file + ".c" == name:
+                check_interface(kernel, args, list(enumerate(lines)), complain)
+        if not any(file + ".c" == name for file, _ in kernels.values()) and "INTERFACE" in text:
+            complain(0, "INTERFACE in a file without a built kernel")
+    for kernel, (file, _) in kernels.items():
+        if file + ".c" not in sources:
+            faults.append("hls/%s.c: missing, kernel %s is built from it" % (file, kernel))
+    return faults
+
+
+SPOILED = [  # file, text, replacement
+    ("logprob.c", "port=target bundle=gmem1", "port=target bundle=gmem2"),
+    ("logprob.c", "mode=s_axilite port=flags", "mode=s_axilite port=flag"),
+    ("logprob.c", "mode=m_axi port=out", "port=out"),
+    ("coef.c", "#pragma HLS INTERFACE mode=s_axilite port=return bundle=control\n", ""),
+    ("coef.c", "zero:\n", ""),
+    ("coef.c", "PIPELINE II=1", "PIPELINE"),
+    ("seq_sum.c", "#pragma HLS LOOP_TRIPCOUNT min=1 max=1048576\n", ""),
+    ("logprob.c", "steps:\n", ""),
+    ("logprob.c", "PIPELINE II=1", "DEPENDENCE variable=sum false"),
+    ("row_sum.h", "UNROLL factor=4", "UNROLL"),
+    ("logprob.c", "ARRAY_PARTITION variable=sum ", "ARRAY_PARTITION variable=sums "),
+    ("pref.c", "struct pf_results results;", "static struct pf_results results;"),
+    ("pref_lane.h", "return pf_exp64(x)", "return exp(x)"),
+]
+
+
+def main():
+    compiler, source = sys.argv[1:3]
+    folder = os.path.join(source, "hls")
+    sources = {}
+    for name in os.listdir(folder):
+        if name.endswith((".c", ".h")):
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                sources[name] = file.read()
+    kernels = table(compiler, os.path.join(source, "include"))
+    faults = check(kernels, sources)
+    if "--self-test" in sys.argv:
+        for name, text, spoiled in SPOILED:
+            if text not in sources[name]:
+                faults.append("self-test: hls/%s has no `%s`" % (name, text.strip()))
+            elif not check(kernels, dict(sources, **{name: sources[name].replace(text, spoiled, 1)})):
+                faults.append("self-test: hls/%s: nothing noticed about `%s`" % (name, spoiled or "- " + text.strip()))
+    print("\n".join(faults + ["%d kernels, %d files, %d faults" % (len(kernels), len(sources), len(faults))]))
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
