@@ -1,6 +1,7 @@
 /* The watchdog, the loss of a card, closing under load. Time is the test's own: nothing here waits for a clock. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include "tests/cmocka.h"
@@ -41,6 +42,30 @@ static struct pf_device *open_wrapped(uint32_t watchdog_ms)
 	assert_int_equal(pf_device_open_backend(wrap_backend(), "", &options, &device, NULL), 0);
 	pf_device_clock(device, now, NULL);
 	return device;
+}
+
+/* The simulator, which tells when it has been closed */
+static atomic_uint closed;
+
+static void counting_close(void *card)
+{
+	pf_backend_sim.close(card);
+	atomic_fetch_add(&closed, 1);
+}
+
+static void reset_counting(void)
+{
+	static struct pf_backend inner;
+	inner = pf_backend_sim;
+	inner.close = counting_close;
+	atomic_store(&closed, 0);
+	wrap_reset(&inner);
+}
+
+static void await_closed(void)
+{
+	while (atomic_load(&closed) == 0)
+		sched_yield();
 }
 
 static void expect_failed(struct pf_device *device, struct job *job)
@@ -112,7 +137,7 @@ static void hanging_run_is_abandoned(void **state)
 	struct pf_error error = { 0 };
 	struct job job;
 	(void)state;
-	wrap_reset(&pf_backend_sim);
+	reset_counting();
 	struct pf_device *device = open_wrapped(100);
 	assert_int_equal(job_open(device, &job, NULL), 0);
 	wrap_pass(WRAP_RUN, 0);
@@ -122,28 +147,79 @@ static void hanging_run_is_abandoned(void **state)
 	assert_int_equal(pf_wait(&job.run, &error), PF_E_TIMEOUT);
 	job_close(&job);
 	wrap_pass(WRAP_RUN, WRAP_ALL);                                 /* it runs on the buffers just freed */
-	wrap_await_left(WRAP_RUN, 1);
-	assert_int_equal(pf_device_close(device), 0);
+	pf_device_close(device);                                       /* whether it is back by then is open */
+	await_closed();
 }
 
-static atomic_uint closed;
-
-static void counting_close(void *card)
+/* An abort that is taken but does not help: after the grace the run is given up all the same */
+static int abort_in_vain(void *card, enum pf_kernel kernel, unsigned cu)
 {
-	pf_backend_sim.close(card);
-	atomic_fetch_add(&closed, 1);
+	(void)card, (void)kernel, (void)cu;
+	return 0;
+}
+
+static atomic_int waited;
+
+static void *wait_for_run(void *job)
+{
+	assert_int_equal(pf_wait(&((struct job *)job)->run, NULL), PF_E_TIMEOUT);
+	atomic_store(&waited, 1);
+	return NULL;
+}
+
+static void abort_has_a_grace(void **state)
+{
+	struct pf_device_options options = { .watchdog_ms = 100 };
+	static struct pf_backend outer;
+	struct pf_device *device;
+	struct job job;
+	pthread_t waiter;
+	(void)state;
+	reset_counting();
+	outer = *wrap_backend();
+	outer.abort = abort_in_vain;
+	assert_int_equal(pf_device_open_backend(&outer, "", &options, &device, NULL), 0);
+	pf_device_clock(device, now, NULL);
+	assert_int_equal(job_open(device, &job, NULL), 0);
+	wrap_pass(WRAP_RUN, 0);
+	assert_int_equal(job_submit(&job, 1), 0);
+	wrap_await_entered(WRAP_RUN, 1);
+	atomic_store(&waited, 0);
+	assert_int_equal(pthread_create(&waiter, NULL, wait_for_run, &job), 0);
+	while (!atomic_load(&waited)) {
+		pass_time(device, PF_ABORT_GRACE_NS);
+		sched_yield();
+	}
+	pthread_join(waiter, NULL);
+	wrap_pass(WRAP_RUN, WRAP_ALL);
+	pf_device_close(device);
+	await_closed();
+}
+
+/* The real clock: nobody needs to tell the watchdog */
+static void time_passes_by_itself(void **state)
+{
+	struct pf_device_options options = { .watchdog_ms = 1 };
+	struct pf_device *device;
+	struct job job;
+	(void)state;
+	reset_counting();
+	wrap_abort_with(-EINTR);
+	wrap_pass(WRAP_RUN, 0);
+	assert_int_equal(pf_device_open_backend(wrap_backend(), "", &options, &device, NULL), 0);
+	assert_int_equal(job_open(device, &job, NULL), 0);
+	assert_int_equal(job_submit(&job, 1), 0);
+	assert_int_equal(pf_wait(&job.run, NULL), PF_E_TIMEOUT);
+	pf_device_close(device);
+	await_closed();
 }
 
 /* The same, but it has not come back when the device is closed: the last thread to leave takes the device with it */
 static void close_leaves_a_hanging_run(void **state)
 {
-	static struct pf_backend inner;
 	struct job job;
 	(void)state;
-	inner = pf_backend_sim;
-	inner.close = counting_close;
-	atomic_store(&closed, 0);
-	wrap_reset(&inner);
+	reset_counting();
 	struct pf_device *device = open_wrapped(100);
 	assert_int_equal(job_open(device, &job, NULL), 0);
 	wrap_pass(WRAP_RUN, 0);
@@ -155,8 +231,7 @@ static void close_leaves_a_hanging_run(void **state)
 	assert_int_equal(job.back.status, PF_E_DEVICE);
 	assert_int_equal(atomic_load(&closed), 0);
 	wrap_pass(WRAP_RUN, WRAP_ALL);
-	while (atomic_load(&closed) == 0)
-		sched_yield();
+	await_closed();
 }
 
 /* ---- closing while a run or a copy is in progress ---- */
@@ -217,13 +292,9 @@ static void let_time_pass(struct pf_device *device)
 /* Copies have no limit of their own; closing gives them one */
 static void close_abandons_a_copy(void **state)
 {
-	static struct pf_backend inner;
 	struct job job;
 	(void)state;
-	inner = pf_backend_sim;
-	inner.close = counting_close;
-	atomic_store(&closed, 0);
-	wrap_reset(&inner);
+	reset_counting();
 	struct pf_device *device = open_wrapped(0);
 	assert_int_equal(job_open(device, &job, NULL), 0);
 	assert_int_equal(job_submit(&job, 1), 0);
@@ -236,8 +307,7 @@ static void close_abandons_a_copy(void **state)
 	assert_int_equal(close_beside(device, &job, let_time_pass), PF_E_TIMEOUT);
 	assert_int_equal(job.back.status, PF_E_TIMEOUT);
 	wrap_pass(WRAP_COPY_OUT, WRAP_ALL);
-	while (atomic_load(&closed) == 0)
-		sched_yield();
+	await_closed();
 }
 
 /* ---- a card that is gone ---- */
@@ -268,7 +338,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(limit_is_an_option), cmocka_unit_test(limit_learns),
-		cmocka_unit_test(hanging_run_is_abandoned), cmocka_unit_test(close_leaves_a_hanging_run),
+		cmocka_unit_test(hanging_run_is_abandoned), cmocka_unit_test(abort_has_a_grace),
+		cmocka_unit_test(time_passes_by_itself), cmocka_unit_test(close_leaves_a_hanging_run),
 		cmocka_unit_test(close_waits_for_a_run), cmocka_unit_test(close_abandons_a_copy),
 		cmocka_unit_test(lost_card_fails_the_device),
 	};

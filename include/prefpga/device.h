@@ -46,7 +46,7 @@ struct pf_device_facts {
 	const char *backend;           /* "cpu", "sim", "xrt", ... */
 	const char *name;              /* what a person calls it: "simulated u55c", ... */
 	const char *variant;           /* instruction set or image the kernels come from */
-	uint64_t    memory_bytes;
+	uint64_t    memory_bytes;      /* for logits: what buffers of bank class STREAM can take together */
 	uint32_t    numerics;          /* version of the numerics; equal versions and exact = equal bits */
 	int         exact;             /* 1: bits of the numerics version; 0: within the stated bound of it */
 	int         host_visible;      /* 1: pf_buf_map works */
