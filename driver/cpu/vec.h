@@ -123,6 +123,7 @@ PF_INLINE void vec_accumulate(double *sum, pf_vec a)
  * because vexp.h's constants are short */
 enum { PF_VEC = 4 };
 typedef float pf_vec __attribute__((vector_size(16)));
+typedef uint32_t pf_bits __attribute__((vector_size(16)));       /* unsigned: sums may wrap */
 typedef int32_t pf_ivec __attribute__((vector_size(16)));
 typedef int16_t pf_pair __attribute__((vector_size(16), may_alias));
 PF_INLINE pf_vec vec_set(float x) { return (pf_vec){ x, x, x, x }; }
@@ -137,7 +138,7 @@ PF_INLINE pf_vec vec_select(pf_ivec mask, pf_vec a, pf_vec b)
 	return (pf_vec)((mask & (pf_ivec)a) | (~mask & (pf_ivec)b));
 }
 PF_INLINE pf_vec vec_above(pf_vec x, pf_vec low, pf_vec a) { return (pf_vec)((x > low) & (pf_ivec)a); }
-PF_INLINE pf_vec vec_scale(pf_vec p, pf_vec k) { return (pf_vec)((pf_ivec)p + ((pf_ivec)k << 23)); }
+PF_INLINE pf_vec vec_scale(pf_vec p, pf_vec k) { return (pf_vec)((pf_bits)p + ((pf_bits)k << 23)); }
 #if defined(__SSE2__)
 PF_INLINE pf_pair vec_narrow(pf_ivec a, pf_ivec b) { return (pf_pair)_mm_packs_epi32((__m128i)a, (__m128i)b); }
 PF_INLINE void vec_stream_pair(uint16_t *p, pf_pair a) { _mm_stream_si128((__m128i *)p, (__m128i)a); }
@@ -157,14 +158,14 @@ PF_INLINE pf_vec vec_min(pf_vec a, pf_vec b) { return vec_select(a < b, a, b); }
 #endif
 PF_INLINE pf_vec vec_load_bf16(const uint16_t *p)
 {
-	return (pf_vec)((pf_ivec){ p[0], p[1], p[2], p[3] } << 16);
+	return (pf_vec)((pf_bits){ p[0], p[1], p[2], p[3] } << 16);
 }
 PF_INLINE pf_pair vec_pair_bf16(pf_vec a, pf_vec b)
 {
-	pf_ivec x = (pf_ivec)a, y = (pf_ivec)b;
-	x = (x + ((x >> 16) & 1) + 0x7fff) >> 16;
-	y = (y + ((y >> 16) & 1) + 0x7fff) >> 16;
-	return vec_narrow(x, y);
+	pf_bits x = (pf_bits)a, y = (pf_bits)b;
+	x += ((x >> 16) & 1) + 0x7fff;
+	y += ((y >> 16) & 1) + 0x7fff;
+	return vec_narrow((pf_ivec)x >> 16, (pf_ivec)y >> 16);
 }
 PF_INLINE void vec_store_pair(uint16_t *p, pf_pair a) { *(pf_pair *)p = a; }
 PF_INLINE void vec_accumulate(double *sum, pf_vec a)
