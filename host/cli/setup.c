@@ -79,10 +79,11 @@ int pf_setup_reference(struct pf_setup *s, const struct pf_options *o, struct pf
 
 /* ---- data ---- */
 
+/* A list of two is a pair, so losses over lists take both as they come */
 static enum pf_record_form wanted_form(const struct pf_loss *loss)
 {
 	static const enum pf_record_form wanted[] = { [PF_FORM_TOKENS] = PF_RECORD_SFT, [PF_FORM_PAIR] = PF_RECORD_PAIRS,
-		[PF_FORM_BINARY] = PF_RECORD_BINARY, [PF_FORM_TRIPLE] = PF_RECORD_PAIRS, [PF_FORM_LIST] = PF_RECORD_RANKINGS };
+		[PF_FORM_BINARY] = PF_RECORD_BINARY, [PF_FORM_TRIPLE] = PF_RECORD_PAIRS, [PF_FORM_LIST] = PF_RECORD_AUTO };
 	return wanted[pf_loss_form(loss)];
 }
 
@@ -108,6 +109,10 @@ static int open_corpus(const struct pf_setup *s, const struct pf_options *o, con
 	int code = pf_corpus_open(paths, s->tokenizer, &options, corpus, error);
 	if (code)
 		return code;
+	const enum pf_record_form found = pf_corpus_form(*corpus);
+	if (options.want == PF_RECORD_AUTO && found != PF_RECORD_PAIRS && found != PF_RECORD_RANKINGS)
+		return pf_fail(error, PF_E_DATA, "%s: %s records; loss %s needs rankings or pairs", paths,
+		               pf_record_form_name(found), s->loss.component[0].row->name);
 	pf_corpus_describe(*corpus, text, sizeof text);
 	pf_cli_note(o, "%s", text);
 	return 0;
