@@ -43,12 +43,16 @@ static void numbers_and_strings_mean_the_same(void **state)
 {
 	(void)state;
 	start("sigmoid");
-	accepts("{\"lw\": -1.5, \"ll\": \"-2.25\", \"rw\": \"-1e0\", \"rl\": -3, \"nw\": \"7.0\", \"nl\": 9, \"beta\": \"0.5\"}");
+	accepts("{\"lw\": -1.5, \"ll\": \"-2.25\", \"rw\": \"-1e0\", \"rl\": -3, \"nw\": \"7.0\", "
+	        "\"nl\": 9, \"beta\": \"0.5\"}");
 	assert_int_equal(cases.items, 2);
 	assert_true(cases.item[0].policy == q32(-1.5) && cases.item[0].reference == q32(-1));
-	assert_true(cases.item[0].kind == PF_KIND_CHOSEN && cases.item[0].n == 7 && cases.item[0].weight == 1);
-	assert_true(cases.item[1].policy == q32(-2.25) && cases.item[1].kind == PF_KIND_REJECTED && cases.item[1].n == 9);
-	assert_true(cases.list[0].setting.loss.component[0].param[0] == 0.5 && cases.loss.component[0].param[0] == 0.1);
+	assert_true(cases.item[0].kind == PF_KIND_CHOSEN && cases.item[0].n == 7 &&
+	            cases.item[0].weight == 1);
+	assert_true(cases.item[1].policy == q32(-2.25) && cases.item[1].kind == PF_KIND_REJECTED &&
+	            cases.item[1].n == 9);
+	assert_true(cases.list[0].setting.loss.component[0].param[0] == 0.5 &&
+	            cases.loss.component[0].param[0] == 0.1);
 	assert_true(cases.list[0].setting.batch.divisor == 1);
 }
 
@@ -56,7 +60,8 @@ static void every_bit_of_a_sum_is_kept(void **state)
 {
 	(void)state;
 	start("cpo");
-	accepts("{\"lw\": \"-2147483647.99999999976716935634613037109375\", \"ll\": \"0.00000000023283064365386962890625\","
+	accepts("{\"lw\": \"-2147483647.99999999976716935634613037109375\", \"ll\": "
+	        "\"0.00000000023283064365386962890625\","
 	        " \"nw\": 1, \"nl\": 1}");
 	assert_true(cases.item[0].policy == INT64_MIN + 1 && cases.item[1].policy == 1);
 	refuses("{\"lw\": 2147483648, \"ll\": 0, \"nw\": 1, \"nl\": 1}", "outside +-2^31");
@@ -67,22 +72,31 @@ static void keys_of_other_losses_are_passed_over(void **state)
 {
 	(void)state;
 	start("sigmoid");
-	accepts("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"tau\":1,\"psi\":[1],\"old\":[1],\"lamD\":2,\"simpo_gamma\":3,\"m\":1}");
-	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"bta\":1}", "unknown key \"bta\"; did you mean \"beta\"?");
+	accepts("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"tau\":1,\"psi\":[1],\"old\":[1],\"lamD\":2,"
+	        "\"simpo_gamma\":3,\"m\":1}");
+	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"bta\":1}",
+	        "unknown key \"bta\"; did you mean \"beta\"?");
 	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"frobnicate\":1}", "no loss has it");
 	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"weight\":1}", "unknown key \"weight\"");
+	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"\":1}", "unknown key \"\"");
 }
 
 static void lists_are_batches(void **state)
 {
 	(void)state;
 	start("ipo");
-	accepts("{\"lw\":[-1,-2,-3],\"ll\":[-4,-5,-6],\"rw\":0,\"rl\":[0,1,2],\"nw\":2,\"nl\":[1,2,3]}");
-	assert_true(cases.items == 6 && cases.groups == 3 && cases.list[0].setting.batch.divisor == 3);
-	assert_true(cases.item[4].policy == q32(-3) && cases.item[5].reference == q32(2) && cases.item[5].n == 3);
-	refuses("{\"lw\":[1,2],\"ll\":[1],\"rw\":0,\"rl\":0,\"nw\":1,\"nl\":1}", "\"ll\" has 1 values but \"lw\" has 2");
-	refuses("{\"lw\":[],\"ll\":1,\"rw\":0,\"rl\":0,\"nw\":1,\"nl\":1}", "a list with at least one number");
-	refuses("{\"lw\":[[1]],\"ll\":1,\"rw\":0,\"rl\":0,\"nw\":1,\"nl\":1}", "\"lw\" must be a finite number");
+	accepts("{\"lw\":[-1,-2,-3],\"ll\":[-4,-5,-6],\"rw\":0,\"rl\":[0,1,2],\"nw\":2,\"nl\":[1,2,"
+	        "3]}");
+	assert_true(cases.items == 6 && cases.groups == 3 &&
+	            cases.list[0].setting.batch.divisor == 3);
+	assert_true(cases.item[4].policy == q32(-3) && cases.item[5].reference == q32(2) &&
+	            cases.item[5].n == 3);
+	refuses("{\"lw\":[1,2],\"ll\":[1],\"rw\":0,\"rl\":0,\"nw\":1,\"nl\":1}",
+	        "\"ll\" has 1 values but \"lw\" has 2");
+	refuses("{\"lw\":[],\"ll\":1,\"rw\":0,\"rl\":0,\"nw\":1,\"nl\":1}",
+	        "a list with at least one number");
+	refuses("{\"lw\":[[1]],\"ll\":1,\"rw\":0,\"rl\":0,\"nw\":1,\"nl\":1}",
+	        "\"lw\" must be a finite number");
 }
 
 static void labels_and_scalars(void **state)
@@ -91,16 +105,19 @@ static void labels_and_scalars(void **state)
 	start("kto");
 	accepts("{\"l\":[-1,-2,-3],\"r\":[0,0,0],\"y\":[true,false,\"1\"],\"z0\":0.25,\"lamU\":2}");
 	assert_true(cases.items == 3 && cases.groups == 3);
-	assert_true(cases.item[0].kind == PF_KIND_CHOSEN && cases.item[1].kind == PF_KIND_REJECTED &&
-	            cases.item[2].kind == PF_KIND_CHOSEN);
-	assert_true(cases.list[0].setting.batch.z0 == 0.25 && cases.list[0].setting.loss.component[0].param[2] == 2);
+	assert_true(cases.item[0].kind == PF_KIND_CHOSEN &&
+	            cases.item[1].kind == PF_KIND_REJECTED && cases.item[2].kind == PF_KIND_CHOSEN);
+	assert_true(cases.list[0].setting.batch.z0 == 0.25 &&
+	            cases.list[0].setting.loss.component[0].param[2] == 2);
 	refuses("{\"l\":[1],\"r\":[0],\"y\":[true]}", "key \"z0\" is missing");
 	refuses("{\"l\":[1],\"r\":[0],\"y\":[2],\"z0\":0}", "must be true (desirable) or false");
-	refuses("{\"l\":[1],\"r\":[0],\"y\":[\"yes\"],\"z0\":0}", "must be true (desirable) or false");
+	refuses("{\"l\":[1],\"r\":[0],\"y\":[\"yes\"],\"z0\":0}",
+	        "must be true (desirable) or false");
 	refuses("{\"l\":[1],\"r\":[0],\"y\":[true],\"z0\":[0]}", "one number for the whole case");
 	start("bco");
 	accepts("{\"l\":[-1,-2],\"r\":[0,0],\"y\":[true,false],\"delta\":0.5,\"wl\":10}");
-	assert_true(cases.item[0].weight == 1 && cases.item[1].weight == 10 && cases.list[0].setting.batch.delta == 0.5);
+	assert_true(cases.item[0].weight == 1 && cases.item[1].weight == 10 &&
+	            cases.list[0].setting.batch.delta == 0.5);
 }
 
 static void rows_have_keys_of_their_own(void **state)
@@ -112,7 +129,8 @@ static void rows_have_keys_of_their_own(void **state)
 	refuses("{\"lw\":1,\"ll\":-1}", "key \"rc\" is missing");
 	start("tpo");
 	accepts("{\"lw\":1,\"ll\":-1,\"lg\":-2,\"nw\":1,\"nl\":1,\"ng\":3}");
-	assert_true(cases.items == 3 && cases.item[2].kind == PF_KIND_EXTRA && cases.item[2].n == 3);
+	assert_true(cases.items == 3 && cases.item[2].kind == PF_KIND_EXTRA &&
+	            cases.item[2].n == 3);
 	start("infonca");
 	accepts("{\"l\":[1,2],\"r\":[0,0],\"psi\":[\"0.5\",1]}");
 	assert_true(cases.groups == 1 && cases.item[0].score == 0.5f);
@@ -134,12 +152,16 @@ static void mistakes_name_the_remedy(void **state)
 	refuses("{\"lw\":\"\",\"ll\":0,\"rw\":0,\"rl\":0}", "\"lw\" must be a finite number");
 	refuses("{\"lw\":true,\"ll\":0,\"rw\":0,\"rl\":0}", "\"lw\" must be a finite number");
 	refuses("{\"lw\":null,\"ll\":0,\"rw\":0,\"rl\":0}", "\"lw\" must be a finite number");
-	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"nw\":0}", "\"nw\" = 0 must be a whole number of tokens");
-	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"nw\":1.5}", "must be a whole number of tokens");
+	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"nw\":0}",
+	        "\"nw\" = 0 must be a whole number of tokens");
+	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"nw\":1.5}",
+	        "must be a whole number of tokens");
 	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"beta\":0}", "beta = 0 is outside (0, inf)");
-	refuses("{\"lw\":2e9,\"ll\":0,\"rw\":-2e9,\"rl\":0}", "policy - reference = 4000000000 nats is outside");
+	refuses("{\"lw\":2e9,\"ll\":0,\"rw\":-2e9,\"rl\":0}",
+	        "policy - reference = 4000000000 nats is outside");
 	start("dpo_offset");
-	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"delta\":1e39}", "outside the range of single precision");
+	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"delta\":1e39}",
+	        "outside the range of single precision");
 	start("pl_dpo");
 	char list[1024] = "{\"l\":[0";
 	for (int i = 0; i < 99; i++)
@@ -156,7 +178,8 @@ static void equal_cases_share_launches(void **state)
 	start("sigmoid");
 	for (int i = 0; i < 3000; i++) {
 		char text[128];
-		snprintf(text, sizeof text, "{\"lw\":%d,\"ll\":0,\"rw\":0,\"rl\":0,\"beta\":%d}", i % 50, 1 + i % 2);
+		snprintf(text, sizeof text, "{\"lw\":%d,\"ll\":0,\"rw\":0,\"rl\":0,\"beta\":%d}",
+		         i % 50, 1 + i % 2);
 		accepts(text);
 	}
 	assert_int_equal(pf_device_open("cpu", NULL, &device, &error), 0);
@@ -182,10 +205,14 @@ static int finish(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(numbers_and_strings_mean_the_same), cmocka_unit_test(every_bit_of_a_sum_is_kept),
-		cmocka_unit_test(keys_of_other_losses_are_passed_over), cmocka_unit_test(lists_are_batches),
-		cmocka_unit_test(labels_and_scalars), cmocka_unit_test(rows_have_keys_of_their_own),
-		cmocka_unit_test(mistakes_name_the_remedy), cmocka_unit_test(equal_cases_share_launches),
+		cmocka_unit_test(numbers_and_strings_mean_the_same),
+		cmocka_unit_test(every_bit_of_a_sum_is_kept),
+		cmocka_unit_test(keys_of_other_losses_are_passed_over),
+		cmocka_unit_test(lists_are_batches),
+		cmocka_unit_test(labels_and_scalars),
+		cmocka_unit_test(rows_have_keys_of_their_own),
+		cmocka_unit_test(mistakes_name_the_remedy),
+		cmocka_unit_test(equal_cases_share_launches),
 	};
 	return cmocka_run_group_tests(tests, NULL, finish);
 }

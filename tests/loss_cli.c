@@ -67,10 +67,15 @@ static void cases_in_results_out(void **state)
 {
 	(void)state;
 	assert_int_equal(run_loss("sigmoid", "cpu", PAIR("-1") "\n \r\n" PAIR("\"-1.0\"")), 0);
-	assert_string_equal(output, "{\"loss\":0.69314718055994529,\"grad\":{\"lw\":-0.5,\"ll\":0.5}}\n"
-	                            "{\"loss\":0.69314718055994529,\"grad\":{\"lw\":-0.5,\"ll\":0.5}}\n");
-	assert_int_equal(run_loss("oracle:kto:lamU=2", "cpu", "{\"l\":[-1,-1],\"r\":[-1,-1],\"y\":[true,false],\"z0\":0}"), 0);
-	assert_string_equal(output, "{\"loss\":0.75,\"grad\":{\"l\":[-0.012500000000000001,0.025000000000000001]}}\n");
+	assert_string_equal(output,
+	                    "{\"loss\":0.69314718055994529,\"grad\":{\"lw\":-0.5,\"ll\":0.5}}\n"
+	                    "{\"loss\":0.69314718055994529,\"grad\":{\"lw\":-0.5,\"ll\":0.5}}\n");
+	assert_int_equal(run_loss("oracle:kto:lamU=2", "cpu",
+	                          "{\"l\":[-1,-1],\"r\":[-1,-1],\"y\":[true,false],\"z0\":0}"),
+	                 0);
+	assert_string_equal(
+		output,
+		"{\"loss\":0.75,\"grad\":{\"l\":[-0.012500000000000001,0.025000000000000001]}}\n");
 	assert_int_equal(run_loss("sigmoid", "cpu", ""), 0);
 	assert_string_equal(output, "");
 }
@@ -91,10 +96,14 @@ static void a_broken_line_is_named(void **state)
 {
 	(void)state;
 	assert_int_equal(run_loss("sigmoid", "cpu", PAIR("-1") "\n{\"lw\":\n" PAIR("-1")), 1);
-	assert_string_equal(output, "{\"loss\":0.69314718055994529,\"grad\":{\"lw\":-0.5,\"ll\":0.5}}\n");
+	assert_string_equal(output,
+	                    "{\"loss\":0.69314718055994529,\"grad\":{\"lw\":-0.5,\"ll\":0.5}}\n");
 	errors_say("prefpga loss: line 3: ");
 	errors_say("one JSON object a line");
-	assert_int_equal(run_loss("ipo_sum", "cpu", PAIR("-1") "{\"lw\":1,\"ll\":1,\"rw\":1,\"rl\":1,\"beta\":1e-200}"), 1);
+	assert_int_equal(
+		run_loss("ipo_sum", "cpu",
+	                 PAIR("-1") "{\"lw\":1,\"ll\":1,\"rw\":1,\"rl\":1,\"beta\":1e-200}"),
+		1);
 	errors_say("line 2: the loss or its gradient is not finite");
 	assert_int_equal(run_loss("sigmoid", "cpu", "{\"lw\":1,\"ll\":1,\"rw\":1}"), 1);
 	errors_say("line 1: key \"rl\" is missing");
@@ -120,12 +129,14 @@ static void many_lines_keep_their_order(void **state)
 	(void)state;
 	assert_non_null(input);
 	for (int i = 0; i < LINES; i++)
-		fprintf(input, "{\"lw\":%d,\"ll\":0,\"rw\":0,\"rl\":0,\"beta\":%d}\n", -i % 1000, 1 + i % 3);
+		fprintf(input, "{\"lw\":%d,\"ll\":0,\"rw\":0,\"rl\":0,\"beta\":%d}\n", -i % 1000,
+		        1 + i % 3);
 	assert_int_equal(run(argv, input), 0);
 	for (int i = 0; i < LINES; i++) {
 		char want[64];
 		int beta = 1 + i % 3, length;
-		length = snprintf(want, sizeof want, "{\"loss\":%d,\"grad\":{\"lw\":-%d,\"ll\":%d}}\n",
+		length = snprintf(want, sizeof want,
+		                  "{\"loss\":%d,\"grad\":{\"lw\":-%d,\"ll\":%d}}\n",
 		                  1 + i % 1000 * beta, beta, beta);
 		if (strncmp(at, want, (size_t)length) != 0)
 			fail_msg("line %d is %.*s", i + 1, 40, at);
@@ -167,7 +178,9 @@ static void an_answer_does_not_wait_for_more(void **state)
 
 static void losses_lists_every_row(void **state)
 {
-	const char *const text[] = { program, "losses", NULL }, *const json[] = { program, "losses", "--format", "json", NULL };
+	const char *const text[] = { program, "losses", NULL }, *const json[] = { program, "losses",
+		                                                                  "--format",
+		                                                                  "json", NULL };
 	const struct pf_loss_row *row;
 	json_t *list;
 
@@ -181,8 +194,10 @@ static void losses_lists_every_row(void **state)
 	for (unsigned i = 0; (row = pf_loss_row(i)) != NULL; i++) {
 		const json_t *entry = json_array_get(list, i);
 		assert_string_equal(json_string_value(json_object_get(entry, "name")), row->name);
-		assert_int_equal(json_array_size(json_object_get(entry, "parameters")), row->params);
-		assert_string_equal(json_string_value(json_object_get(entry, "computed_by")), "kernel pref");
+		assert_int_equal(json_array_size(json_object_get(entry, "parameters")),
+		                 row->params);
+		assert_string_equal(json_string_value(json_object_get(entry, "computed_by")),
+		                    "kernel pref");
 	}
 	json_decref(list);
 }
@@ -190,9 +205,12 @@ static void losses_lists_every_row(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(cases_in_results_out), cmocka_unit_test(the_simulator_agrees),
-		cmocka_unit_test(a_broken_line_is_named), cmocka_unit_test(a_wrong_name_is_a_usage_error),
-		cmocka_unit_test(many_lines_keep_their_order), cmocka_unit_test(an_answer_does_not_wait_for_more),
+		cmocka_unit_test(cases_in_results_out),
+		cmocka_unit_test(the_simulator_agrees),
+		cmocka_unit_test(a_broken_line_is_named),
+		cmocka_unit_test(a_wrong_name_is_a_usage_error),
+		cmocka_unit_test(many_lines_keep_their_order),
+		cmocka_unit_test(an_answer_does_not_wait_for_more),
 		cmocka_unit_test(losses_lists_every_row),
 	};
 

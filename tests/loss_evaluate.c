@@ -1,4 +1,5 @@
-/* loss_evaluate.c: items of a whole step on a device: launches split between groups, mixtures, invalid members, errors. */
+/* loss_evaluate.c: items of a whole step on a device: launches split between groups, mixtures,
+ * invalid members, errors. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +7,7 @@
 #include "prefpga/loss.h"
 #include "tests/cmocka.h"
 
-enum { PAIRS = 3 * PF_ITEMS_MAX / 2 + 5 };     /* three launches and a bit, the border inside a pair */
+enum { PAIRS = 3 * PF_ITEMS_MAX / 2 + 5 }; /* three launches and a bit, the border inside a pair */
 
 static struct pf_device *device;
 static struct pf_error error;
@@ -22,8 +23,11 @@ static struct pf_loss parsed(const char *text)
 
 static struct pf_loss_item item(int kind, double policy, double reference, uint32_t n)
 {
-	return (struct pf_loss_item) { .policy = llrint(ldexp(policy, 32)), .reference = llrint(ldexp(reference, 32)),
-	                               .n = n, .kind = kind, .weight = 1 };
+	return (struct pf_loss_item){ .policy = llrint(ldexp(policy, 32)),
+		                      .reference = llrint(ldexp(reference, 32)),
+		                      .n = n,
+		                      .kind = kind,
+		                      .weight = 1 };
 }
 
 static void close_to(double got, double want)
@@ -32,13 +36,15 @@ static void close_to(double got, double want)
 		fail_msg("%.17g instead of %.17g", got, want);
 }
 
-static int evaluate(const char *name, struct pf_loss_batch batch, const struct pf_loss_item *items, size_t count,
-                    const uint32_t *groups, size_t group_count, struct pf_loss_result *result)
+static int evaluate(const char *name, struct pf_loss_batch batch, const struct pf_loss_item *items,
+                    size_t count, const uint32_t *groups, size_t group_count,
+                    struct pf_loss_result *result)
 {
 	struct pf_loss loss = parsed(name);
 
 	memset(&error, 0, sizeof error);
-	return pf_loss_evaluate(device, &loss, &batch, items, count, groups, group_count, result, &error);
+	return pf_loss_evaluate(device, &loss, &batch, items, count, groups, group_count, result,
+	                        &error);
 }
 
 static void many_launches_give_what_single_pairs_give(void **state)
@@ -58,14 +64,18 @@ static void many_launches_give_what_single_pairs_give(void **state)
 		groups[i] = 2 * i;
 	}
 	groups[PAIRS] = 2 * PAIRS;
-	assert_int_equal(evaluate("sigmoid:beta=0.5", batch, items, 2 * PAIRS, groups, PAIRS, result), 0);
+	assert_int_equal(evaluate("sigmoid:beta=0.5", batch, items, 2 * PAIRS, groups, PAIRS,
+	                          result),
+	                 0);
 	for (uint32_t i = 0; i < PAIRS; i++) {
-		double u = ldexp((double)(items[2 * i].policy - items[2 * i].reference), -32), x = 0.5 * (u - 3.5 * (i % 7));
+		double u = ldexp((double)(items[2 * i].policy - items[2 * i].reference), -32),
+		       x = 0.5 * (u - 3.5 * (i % 7));
 		close_to(result[2 * i].loss, log1p(exp(-x)));
 		assert_true(result[2 * i].loss == result[2 * i + 1].loss);
 		close_to(result[2 * i].grad * PAIRS, -0.5 / (1 + exp(x)));
 		assert_true(result[2 * i].grad == -result[2 * i + 1].grad);
-		assert_true(result[2 * i].group == i && result[2 * i + 1].group == i && result[2 * i].status == 0);
+		assert_true(result[2 * i].group == i && result[2 * i + 1].group == i &&
+		            result[2 * i].status == 0);
 		sum += result[2 * i].loss;
 	}
 	close_to(pf_loss_total(&loss, &batch, result, 2 * PAIRS, &invalid), sum / PAIRS);
@@ -88,7 +98,9 @@ static void likelihood_mixes_with_pairs(void **state)
 	double first = log1p(exp(-2)), second = log(2), nll = (3 + 7) / 10.0;
 
 	(void)state;
-	assert_int_equal(evaluate("sigmoid:beta=1+sft:weight=0.5", batch, items, 4, groups, 2, result), 0);
+	assert_int_equal(evaluate("sigmoid:beta=1+sft:weight=0.5", batch, items, 4, groups, 2,
+	                          result),
+	                 0);
 	close_to(pf_loss_total(&loss, &batch, result, 4, NULL), (first + second) / 2 + 0.5 * nll);
 	close_to(result[0].grad, -1 / (1 + exp(2)) / 2 - 0.5 / 10);
 	close_to(result[1].grad, 1 / (1 + exp(2)) / 2);
@@ -98,7 +110,9 @@ static void likelihood_mixes_with_pairs(void **state)
 static void samples_have_their_own_losses(void **state)
 {
 	const struct pf_loss_item items[] = {
-		item(PF_KIND_CHOSEN, -3, -4, 4), item(PF_KIND_REJECTED, -5, -4, 2), item(PF_KIND_CHOSEN, -7, -7, 6),
+		item(PF_KIND_CHOSEN, -3, -4, 4),
+		item(PF_KIND_REJECTED, -5, -4, 2),
+		item(PF_KIND_CHOSEN, -7, -7, 6),
 	};
 	const uint32_t groups[] = { 0, 3 };
 	const struct pf_loss_batch batch = { .divisor = 3, .z0 = 0.5 };
@@ -110,7 +124,8 @@ static void samples_have_their_own_losses(void **state)
 	close_to(result[0].loss, 1 / (1 + exp(0.5)));
 	close_to(result[1].loss, 1 / (1 + exp(1.5)));
 	close_to(result[2].loss, 1 / (1 + exp(-0.5)));
-	close_to(pf_loss_total(&loss, &batch, result, 3, NULL), (result[0].loss + result[1].loss + result[2].loss) / 3);
+	close_to(pf_loss_total(&loss, &batch, result, 3, NULL),
+	         (result[0].loss + result[1].loss + result[2].loss) / 3);
 }
 
 static void invalid_groups_are_counted_and_left_out(void **state)
@@ -132,19 +147,23 @@ static void invalid_groups_are_counted_and_left_out(void **state)
 	assert_int_equal(evaluate("sigmoid", batch, items, 6, groups, 3, result), 0);
 	assert_int_equal(result[0].status, PF_ITEM_NO_TOKENS);
 	assert_int_equal(result[3].status, PF_ITEM_BAD_ROW);
-	assert_true(isnan(result[0].loss) && result[0].grad == 0 && isnan(result[3].loss) && result[3].grad == 0);
+	assert_true(isnan(result[0].loss) && result[0].grad == 0 && isnan(result[3].loss) &&
+	            result[3].grad == 0);
 	close_to(pf_loss_total(&loss, &batch, result, 6, &invalid), log(2));
 	assert_int_equal(invalid, 2);
 }
 
 static void overflow_is_marked(void **state)
 {
-	const struct pf_loss_item items[] = { item(PF_KIND_CHOSEN, -3, -4, 4), item(PF_KIND_REJECTED, -5, -4, 2) };
+	const struct pf_loss_item items[] = { item(PF_KIND_CHOSEN, -3, -4, 4),
+		                              item(PF_KIND_REJECTED, -5, -4, 2) };
 	const uint32_t groups[] = { 0, 2 };
 	struct pf_loss_result result[2];
 
 	(void)state;
-	assert_int_equal(evaluate("ipo:beta=1e-200", (struct pf_loss_batch) { .divisor = 1 }, items, 2, groups, 1, result), 0);
+	assert_int_equal(evaluate("ipo:beta=1e-200", (struct pf_loss_batch){ .divisor = 1 }, items,
+	                          2, groups, 1, result),
+	                 0);
 	assert_int_equal(result[0].status, PF_ITEM_NOT_FINITE);
 	assert_true(isnan(result[0].loss) && result[1].grad == 0);
 }
@@ -154,13 +173,16 @@ static void nothing_is_something(void **state)
 	const uint32_t groups[] = { 0 };
 
 	(void)state;
-	assert_int_equal(evaluate("sigmoid", (struct pf_loss_batch) { .divisor = 1 }, NULL, 0, groups, 0, NULL), 0);
+	assert_int_equal(evaluate("sigmoid", (struct pf_loss_batch){ .divisor = 1 }, NULL, 0,
+	                          groups, 0, NULL),
+	                 0);
 }
 
 /* ---- errors ---- */
 
-static void refuses(const char *loss, struct pf_loss_batch batch, const struct pf_loss_item *items, size_t count,
-                    const uint32_t *groups, size_t group_count, int code, const char *wanted)
+static void refuses(const char *loss, struct pf_loss_batch batch, const struct pf_loss_item *items,
+                    size_t count, const uint32_t *groups, size_t group_count, int code,
+                    const char *wanted)
 {
 	struct pf_loss_result result[64];
 
@@ -171,27 +193,35 @@ static void refuses(const char *loss, struct pf_loss_batch batch, const struct p
 
 static void mistakes_name_item_or_group(void **state)
 {
-	struct pf_loss_item items[] = { item(PF_KIND_CHOSEN, -3, -4, 4), item(PF_KIND_REJECTED, -5, -4, 2),
-	                                item(PF_KIND_REJECTED, -5, -4, 2) };
-	const uint32_t pair[] = { 0, 2 }, three[] = { 0, 3 }, tail[] = { 0, 2, 3 }, backwards[] = { 0, 3, 2, 3 };
+	struct pf_loss_item items[] = { item(PF_KIND_CHOSEN, -3, -4, 4),
+		                        item(PF_KIND_REJECTED, -5, -4, 2),
+		                        item(PF_KIND_REJECTED, -5, -4, 2) };
+	const uint32_t pair[] = { 0, 2 }, three[] = { 0, 3 }, tail[] = { 0, 2, 3 },
+		       backwards[] = { 0, 3, 2, 3 };
 	const struct pf_loss_batch one = { .divisor = 1 };
 
 	(void)state;
-	refuses("sigmoid", one, items, 3, three, 1, PF_E_DATA, "group 0 has 1 chosen, 2 rejected and 0 extra items");
+	refuses("sigmoid", one, items, 3, three, 1, PF_E_DATA,
+	        "group 0 has 1 chosen, 2 rejected and 0 extra items");
 	refuses("sigmoid", one, items, 3, tail, 2, PF_E_DATA, "group 1 has 0 chosen");
 	refuses("slic_hf", one, items, 2, pair, 1, PF_E_DATA, "which is no triple");
-	refuses("sigmoid", one, items, 3, pair, 1, PF_E_SHAPE, "groups run from 0 to 2 instead of from 0 to 3");
-	refuses("kto", one, items, 3, backwards, 3, PF_E_SHAPE, "group 1 is empty or runs backwards");
-	refuses("sigmoid", (struct pf_loss_batch) { 0 }, items, 2, pair, 1, PF_E_RANGE, "divisor = 0 must be finite and above");
+	refuses("sigmoid", one, items, 3, pair, 1, PF_E_SHAPE,
+	        "groups run from 0 to 2 instead of from 0 to 3");
+	refuses("kto", one, items, 3, backwards, 3, PF_E_SHAPE,
+	        "group 1 is empty or runs backwards");
+	refuses("sigmoid", (struct pf_loss_batch){ 0 }, items, 2, pair, 1, PF_E_RANGE,
+	        "divisor = 0 must be finite and above");
 	refuses("sft", one, items, 2, pair, 1, PF_E_RANGE, "tokens = 0 must be finite and above 0");
-	refuses("kto", (struct pf_loss_batch) { .divisor = 1, .z0 = NAN }, items, 2, pair, 1, PF_E_RANGE, "z0 = nan");
+	refuses("kto", (struct pf_loss_batch){ .divisor = 1, .z0 = NAN }, items, 2, pair, 1,
+	        PF_E_RANGE, "z0 = nan");
 	items[1].kind = 8;
 	refuses("kto", one, items, 2, pair, 1, PF_E_DATA, "neither chosen nor rejected nor extra");
 }
 
 static void ratios_stay_in_range(void **state)
 {
-	struct pf_loss_item items[] = { item(PF_KIND_CHOSEN, -3, -4, 4), item(PF_KIND_REJECTED, -5, -4, 2) };
+	struct pf_loss_item items[] = { item(PF_KIND_CHOSEN, -3, -4, 4),
+		                        item(PF_KIND_REJECTED, -5, -4, 2) };
 	const uint32_t pair[] = { 0, 2 };
 
 	(void)state;
@@ -228,10 +258,14 @@ static int close_device(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(many_launches_give_what_single_pairs_give), cmocka_unit_test(likelihood_mixes_with_pairs),
-		cmocka_unit_test(samples_have_their_own_losses), cmocka_unit_test(invalid_groups_are_counted_and_left_out),
-		cmocka_unit_test(overflow_is_marked), cmocka_unit_test(nothing_is_something),
-		cmocka_unit_test(mistakes_name_item_or_group), cmocka_unit_test(ratios_stay_in_range),
+		cmocka_unit_test(many_launches_give_what_single_pairs_give),
+		cmocka_unit_test(likelihood_mixes_with_pairs),
+		cmocka_unit_test(samples_have_their_own_losses),
+		cmocka_unit_test(invalid_groups_are_counted_and_left_out),
+		cmocka_unit_test(overflow_is_marked),
+		cmocka_unit_test(nothing_is_something),
+		cmocka_unit_test(mistakes_name_item_or_group),
+		cmocka_unit_test(ratios_stay_in_range),
 		cmocka_unit_test(long_lists_are_refused),
 	};
 	return cmocka_run_group_tests(tests, open_device, close_device);

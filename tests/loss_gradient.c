@@ -1,5 +1,6 @@
-/* loss_gradient.c: the gradient program of every loss against finite differences of its value program, both on the wide
- * reference machine (tests/ref), at random points; and what programs promise about members they do not look at. */
+/* loss_gradient.c: the gradient program of every loss against finite differences of its value
+ * program, both on the wide reference machine (tests/ref), at random points; and what programs
+ * promise about members they do not look at. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,16 +42,20 @@ static int64_t q32(double nats)
 
 static double draw_param(const struct pf_loss_param *param)
 {
-	double low = isfinite(param->low) ? param->low : -1, high = isfinite(param->high) ? param->high : low + 1;
+	double low = isfinite(param->low) ? param->low : -1,
+	       high = isfinite(param->high) ? param->high : low + 1;
 	double value = param->value != 0 ? param->value * draw(0.5, 2) : draw(low, high);
 
-	return value > low && value < high ? value : param->value != 0 ? param->value : (low + high) / 2;
+	return value > low && value < high ? value
+	       : param->value != 0         ? param->value
+	                                   : (low + high) / 2;
 }
 
 static uint32_t members(enum pf_loss_form form)
 {
 	static const uint32_t counts[] = {
-		[PF_FORM_TOKENS] = 1, [PF_FORM_PAIR] = 2, [PF_FORM_BINARY] = 1, [PF_FORM_TRIPLE] = 3, [PF_FORM_LIST] = LIST,
+		[PF_FORM_TOKENS] = 1, [PF_FORM_PAIR] = 2,    [PF_FORM_BINARY] = 1,
+		[PF_FORM_TRIPLE] = 3, [PF_FORM_LIST] = LIST,
 	};
 	return counts[form];
 }
@@ -67,9 +72,14 @@ static struct pf_item draw_item(uint32_t kind)
 	uint32_t n = (uint32_t)draw(1, 30);
 	double reference = -draw(0.5, 2.5) * n;
 
-	return (struct pf_item) {
-		.policy = q32(reference + draw(-0.4, 0.4) * n), .reference = q32(reference), .n = n, .kind = kind,
-		.score = (float)draw(0, 1), .margin = (float)draw(0, 2), .weight = (float)draw(0.3, 1.5),
+	return (struct pf_item){
+		.policy = q32(reference + draw(-0.4, 0.4) * n),
+		.reference = q32(reference),
+		.n = n,
+		.kind = kind,
+		.score = (float)draw(0, 1),
+		.margin = (float)draw(0, 2),
+		.weight = (float)draw(0.3, 1.5),
 	};
 }
 
@@ -81,7 +91,9 @@ static void draw_step(struct step *s, const struct pf_loss_row *row, uint32_t si
 		fail_msg("%s", error.text);
 	for (unsigned i = 0; i < row->params; i++)
 		s->loss.component[0].param[i] = draw_param(&row->param[i]);
-	s->batch = (struct pf_loss_batch) { .divisor = 3, .z0 = draw(0, 2), .delta = draw(-1, 1), .tokens = 11 };
+	s->batch = (struct pf_loss_batch){
+		.divisor = 3, .z0 = draw(0, 2), .delta = draw(-1, 1), .tokens = 11
+	};
 	s->items = 0;
 	for (uint32_t g = 0; g < GROUPS; g++) {
 		s->group[g] = s->items;
@@ -98,8 +110,8 @@ static void draw_step(struct step *s, const struct pf_loss_row *row, uint32_t si
 
 static void run(const struct step *s, unsigned which, long double *result)
 {
-	ref_pref_run(s->par, s->program.word, s->program.word[PF_PROG_COMPONENT + which], 0, s->item, s->items, s->group,
-	             GROUPS, result);
+	ref_pref_run(s->par, s->program.word, s->program.word[PF_PROG_COMPONENT + which], 0,
+	             s->item, s->items, s->group, GROUPS, result);
 }
 
 static long double total(const struct step *s)
@@ -109,7 +121,8 @@ static long double total(const struct step *s)
 	run(s, 0, value);
 	for (uint32_t g = 0; g < GROUPS; g++)
 		for (uint32_t i = s->group[g]; i < s->group[g + 1]; i++)
-			sum += s->program.word[PF_PROG_COMPONENT + 2] || i == s->group[g] ? value[i] : 0;
+			sum += s->program.word[PF_PROG_COMPONENT + 2] || i == s->group[g] ? value[i]
+			                                                                  : 0;
 	return sum;
 }
 
@@ -126,8 +139,8 @@ static long double difference(struct step *s, uint32_t i, int64_t h)
 	return (up - down) / ldexpl(2 * (long double)h, -32);
 }
 
-/* Central differences with steps 1/4, 1/8, ... nats, extrapolated (Ridders); *error estimates what is left. Steps that
- * cross a kink have large estimates and lose against smaller ones */
+/* Central differences with steps 1/4, 1/8, ... nats, extrapolated (Ridders); *error estimates what
+ * is left. Steps that cross a kink have large estimates and lose against smaller ones */
 static long double derivative(struct step *s, uint32_t i, long double *error)
 {
 	long double table[LEVELS][LEVELS], best = NAN;
@@ -137,7 +150,8 @@ static long double derivative(struct step *s, uint32_t i, long double *error)
 		table[0][k] = difference(s, i, (int64_t)1 << (30 - k));
 		for (int j = 1; j <= k; j++) {
 			long double factor = ldexpl(1, 2 * j);
-			table[j][k] = (table[j - 1][k] * factor - table[j - 1][k - 1]) / (factor - 1);
+			table[j][k] =
+				(table[j - 1][k] * factor - table[j - 1][k - 1]) / (factor - 1);
 			long double left = fmaxl(fabsl(table[j][k] - table[j - 1][k]),
 			                         fabsl(table[j][k] - table[j - 1][k - 1]));
 			if (left <= *error) {
@@ -155,8 +169,9 @@ static void check_item(struct step *s, uint32_t i, long double grad, const char 
 	long double scale = fabsl(grad) + 1e-6L * fabsl(total(s)) + 1e-12L;
 
 	if (!(error <= 1e-7L * scale) || !(fabsl(numeric - grad) <= 1e-7L * scale))
-		fail_msg("loss %s, item %u: gradient %.12Lg, differences of the value %.12Lg +- %.1Lg", name, i, grad, numeric,
-		         error);
+		fail_msg("loss %s, item %u: gradient %.12Lg, differences of the value %.12Lg +- "
+		         "%.1Lg",
+		         name, i, grad, numeric, error);
 }
 
 static void gradients_are_derivatives(void **state)
@@ -189,11 +204,14 @@ static void group_losses_stand_on_every_member(void **state)
 		run(&s, 0, value);
 		for (uint32_t i = 0; i < s.items && !row->per_item; i++)
 			if (!(value[i] == value[i / members(row->form) * members(row->form)]))
-				fail_msg("loss %s leaves different values on the members of a group", row->name);
+				fail_msg(
+					"loss %s leaves different values on the members of a group",
+					row->name);
 	}
 }
 
-/* A third member changes nothing for a pair loss and gets no gradient: mixtures with triples rely on it */
+/* A third member changes nothing for a pair loss and gets no gradient: mixtures with triples rely
+ * on it */
 static void pairs_ignore_an_extra_member(void **state)
 {
 	const struct pf_loss_row *row;
@@ -231,13 +249,16 @@ static void loops_stop_at_the_end_of_a_list(void **state)
 			continue;
 		draw_step(&s, row, 3);
 		longer = s;
-		assert_int_equal(pf_program_build(&longer.program, &longer.loss, LIST + 2, &error), 0);
+		assert_int_equal(pf_program_build(&longer.program, &longer.loss, LIST + 2, &error),
+		                 0);
 		for (unsigned which = 0; which < 2; which++) {
 			run(&s, which, want[which]);
 			run(&longer, which, got);
 			for (uint32_t i = 0; i < s.items; i++)
-				if (!(fabsl(got[i] - want[which][i]) <= 1e-15L * (1 + fabsl(want[which][i]))))
-					fail_msg("loss %s depends on the length of other lists", row->name);
+				if (!(fabsl(got[i] - want[which][i]) <=
+				      1e-15L * (1 + fabsl(want[which][i]))))
+					fail_msg("loss %s depends on the length of other lists",
+					         row->name);
 		}
 	}
 }
@@ -245,8 +266,10 @@ static void loops_stop_at_the_end_of_a_list(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(gradients_are_derivatives), cmocka_unit_test(group_losses_stand_on_every_member),
-		cmocka_unit_test(pairs_ignore_an_extra_member), cmocka_unit_test(loops_stop_at_the_end_of_a_list),
+		cmocka_unit_test(gradients_are_derivatives),
+		cmocka_unit_test(group_losses_stand_on_every_member),
+		cmocka_unit_test(pairs_ignore_an_extra_member),
+		cmocka_unit_test(loops_stop_at_the_end_of_a_list),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,8 @@ static void names_and_defaults(void **state)
 {
 	(void)state;
 	accepts("sigmoid");
-	assert_true(loss.components == 1 && loss.component[0].param[0] == 0.1 && loss.component[0].weight == 1);
+	assert_true(loss.components == 1 && loss.component[0].param[0] == 0.1 &&
+	            loss.component[0].weight == 1);
 	accepts("dpo:beta=0.25");
 	assert_string_equal(loss.component[0].row->name, "sigmoid");
 	assert_true(loss.component[0].param[0] == 0.25);
@@ -44,13 +45,16 @@ static void mixtures(void **state)
 	(void)state;
 	accepts("sigmoid:beta=1e+1,weight=.8+bco_pair:weight=0.2+sft");
 	assert_int_equal(loss.components, 3);
-	assert_true(loss.component[0].param[0] == 10 && loss.component[0].weight == 0.8 && loss.component[1].weight == 0.2);
-	assert_true(pf_loss_form(&loss) == PF_FORM_PAIR && !pf_loss_per_item(&loss) && pf_loss_needs_reference(&loss));
+	assert_true(loss.component[0].param[0] == 10 && loss.component[0].weight == 0.8 &&
+	            loss.component[1].weight == 0.2);
+	assert_true(pf_loss_form(&loss) == PF_FORM_PAIR && !pf_loss_per_item(&loss) &&
+	            pf_loss_needs_reference(&loss));
 	accepts("sft+kto");
 	assert_true(pf_loss_form(&loss) == PF_FORM_BINARY && pf_loss_per_item(&loss));
 	accepts("simpo+tpo");
 	assert_true(pf_loss_form(&loss) == PF_FORM_TRIPLE && !pf_loss_needs_reference(&loss));
-	refuses("kto+sigmoid", PF_E_ARGUMENT, "loss sigmoid works on pair items and cannot be mixed with kto");
+	refuses("kto+sigmoid", PF_E_ARGUMENT,
+	        "loss sigmoid works on pair items and cannot be mixed with kto");
 	refuses("pl_dpo+sft+kto", PF_E_ARGUMENT, "cannot be mixed");
 	refuses("sft+sft+sft+sft+sft", PF_E_RANGE, "at most 4 losses");
 }
@@ -71,7 +75,8 @@ static void mistakes_name_the_remedy(void **state)
 	refuses("sigmoid:beta=1x", PF_E_ARGUMENT, "\"x\" is not understood");
 	refuses("", PF_E_ARGUMENT, "the name of a loss is missing");
 	refuses("sigmoid+", PF_E_ARGUMENT, "the name of a loss is missing");
-	refuses("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", PF_E_UNKNOWN, "too long");
+	refuses("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+	        PF_E_UNKNOWN, "too long");
 }
 
 static void ranges_are_kept(void **state)
@@ -106,7 +111,8 @@ static unsigned answering(const char *name)
 
 	for (unsigned i = 0; (row = pf_loss_row(i)) != NULL; i++) {
 		char words[256];
-		assert_true(snprintf(words, sizeof words, " %s %s ", row->name, row->aliases) < (int)sizeof words);
+		assert_true(snprintf(words, sizeof words, " %s %s ", row->name, row->aliases) <
+		            (int)sizeof words);
 		char padded[80];
 		snprintf(padded, sizeof padded, " %s ", name);
 		found += strstr(words, padded) != NULL;
@@ -124,7 +130,8 @@ static void every_name_means_one_loss(void **state)
 		int used;
 		assert_ptr_equal(pf_loss_find(row->name), row);
 		assert_int_equal(answering(row->name), 1);
-		for (const char *at = row->aliases; sscanf(at, " %63s%n", alias, &used) == 1; at += used) {
+		for (const char *at = row->aliases; sscanf(at, " %63s%n", alias, &used) == 1;
+		     at += used) {
 			assert_ptr_equal(pf_loss_find(alias), row);
 			assert_int_equal(answering(alias), 1);
 		}
@@ -150,9 +157,10 @@ static void defaults_are_allowed_values(void **state)
 static void the_article_is_there(void **state)
 {
 	static const char *const names[] = {
-		"sigmoid", "cdpo", "robust", "ipo", "ipo_sum", "hinge", "slic_hf", "kto", "gpo_logistic", "gpo_hinge",
-		"gpo_squared", "gpo_exponential", "gpo_truncated_squared", "gpo_savage", "discopop", "sft",
-		"oracle:dpo_sigmoid", "oracle:ipo_avg", "oracle:discopop_lrml", "oracle:sft_nll",
+		"sigmoid", "cdpo", "robust", "ipo", "ipo_sum", "hinge", "slic_hf", "kto",
+		"gpo_logistic", "gpo_hinge", "gpo_squared", "gpo_exponential",
+		"gpo_truncated_squared", "gpo_savage", "discopop", "sft", "oracle:dpo_sigmoid",
+		"oracle:ipo_avg", "oracle:discopop_lrml", "oracle:sft_nll",
 	};
 
 	(void)state;
@@ -172,7 +180,8 @@ static void programs_fit_the_kernel(void **state)
 		assert_true(most >= (row->form == PF_FORM_LIST ? 8 : PF_ITEMS_MAX));
 		assert_int_equal(pf_program_build(&program, &loss, most, &error), 0);
 		if (most < PF_ITEMS_MAX) {
-			assert_int_equal(pf_program_build(&program, &loss, most + 1, &error), PF_E_RANGE);
+			assert_int_equal(pf_program_build(&program, &loss, most + 1, &error),
+			                 PF_E_RANGE);
 			assert_non_null(strstr(error.text, "takes at most"));
 		}
 	}
@@ -198,9 +207,10 @@ static void complains(const char *text, const char *wanted)
 static void words_become_operations(void **state)
 {
 	static const uint32_t want[] = {
-		PF_WORD(PF_OP_U, 0), PF_WORD(PF_OP_STORE, 0), PF_WORD(PF_OP_LOAD, 0), PF_WORD(PF_OP_PAR, 0),
-		PF_WORD(PF_OP_MUL, 0), PF_WORD(PF_OP_CONST, 0), PF_WORD(PF_OP_ADD, 0), PF_WORD(PF_OP_CONST, 0),
-		PF_WORD(PF_OP_SUB, 0), PF_WORD(PF_OP_IS, 3), PF_WORD(PF_OP_MUL, 0), PF_WORD(PF_OP_SCALAR, PF_PAR_Z0),
+		PF_WORD(PF_OP_U, 0),   PF_WORD(PF_OP_STORE, 0), PF_WORD(PF_OP_LOAD, 0),
+		PF_WORD(PF_OP_PAR, 0), PF_WORD(PF_OP_MUL, 0),   PF_WORD(PF_OP_CONST, 0),
+		PF_WORD(PF_OP_ADD, 0), PF_WORD(PF_OP_CONST, 0), PF_WORD(PF_OP_SUB, 0),
+		PF_WORD(PF_OP_IS, 3),  PF_WORD(PF_OP_MUL, 0),   PF_WORD(PF_OP_SCALAR, PF_PAR_Z0),
 		PF_WORD(PF_OP_SUB, 0), PF_WORD(PF_OP_END, 0),
 	};
 
@@ -208,7 +218,8 @@ static void words_become_operations(void **state)
 	assert_int_equal(assemble("  u =x x beta *  1.5 + 1.5 - is chosen|rejected * z0 - "), 0);
 	assert_int_equal(program.words, sizeof want / sizeof *want);
 	assert_memory_equal(program.word, want, sizeof want);
-	assert_true(program.constants == 1 && program.constant[0] == 1.5 && program.scalars == 1u << PF_PAR_Z0);
+	assert_true(program.constants == 1 && program.constant[0] == 1.5 &&
+	            program.scalars == 1u << PF_PAR_Z0);
 }
 
 static void loops_unroll(void **state)
@@ -221,7 +232,8 @@ static void loops_unroll(void **state)
 static void errors_name_column_and_word(void **state)
 {
 	(void)state;
-	complains("u softplsu", "program of loss sigmoid, column 3: unknown word \"softplsu\"; did you mean \"softplus\"?");
+	complains("u softplsu", "program of loss sigmoid, column 3: unknown word \"softplsu\"; did "
+	                        "you mean \"softplus\"?");
 	complains("u frobnicate", "no operation, register, parameter or batch scalar");
 	complains("u +", "column 3: \"+\" needs 2 values, the stack holds 1");
 	complains("u u", "ends with 2 values on the stack instead of one");
@@ -244,7 +256,8 @@ static void errors_name_column_and_word(void **state)
 	complains("u ]", "\"]\" without \"[\"");
 	complains("[ [ ] ]", "loops do not nest");
 	complains("u [ u ]", "leaves the stack with 2 values instead of 1");
-	complains("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "too long for a word");
+	complains("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+	          "too long for a word");
 }
 
 static void limits_are_kept(void **state)
@@ -270,12 +283,19 @@ static void limits_are_kept(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names_and_defaults), cmocka_unit_test(mixtures), cmocka_unit_test(mistakes_name_the_remedy),
-		cmocka_unit_test(ranges_are_kept), cmocka_unit_test(every_error_may_go_unread),
-		cmocka_unit_test(every_name_means_one_loss), cmocka_unit_test(defaults_are_allowed_values),
-		cmocka_unit_test(the_article_is_there), cmocka_unit_test(programs_fit_the_kernel),
-		cmocka_unit_test(words_become_operations), cmocka_unit_test(loops_unroll),
-		cmocka_unit_test(errors_name_column_and_word), cmocka_unit_test(limits_are_kept),
+		cmocka_unit_test(names_and_defaults),
+		cmocka_unit_test(mixtures),
+		cmocka_unit_test(mistakes_name_the_remedy),
+		cmocka_unit_test(ranges_are_kept),
+		cmocka_unit_test(every_error_may_go_unread),
+		cmocka_unit_test(every_name_means_one_loss),
+		cmocka_unit_test(defaults_are_allowed_values),
+		cmocka_unit_test(the_article_is_there),
+		cmocka_unit_test(programs_fit_the_kernel),
+		cmocka_unit_test(words_become_operations),
+		cmocka_unit_test(loops_unroll),
+		cmocka_unit_test(errors_name_column_and_word),
+		cmocka_unit_test(limits_are_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

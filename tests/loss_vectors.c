@@ -1,5 +1,6 @@
-/* loss_vectors.c: every loss on every backend against tests/vectors/losses.json (made by generate.py from the formulas).
- * Error rule: |got - want| <= 4 u (|want| + sum |input * derivative|), u = 2^-24, plus 2^-1022, below which pref says 0. */
+/* loss_vectors.c: every loss on every backend against tests/vectors/losses.json (made by
+ * generate.py from the formulas). Error rule: |got - want| <= 4 u (|want| + sum |input *
+ * derivative|), u = 2^-24, plus 2^-1022, below which pref says 0. */
 #include <float.h>
 #include <jansson.h>
 #include <math.h>
@@ -23,15 +24,17 @@ static int within(double got, long double want, long double cond)
 	return fabsl(got - want) <= 4 * 0x1p-24L * (fabsl(want) + cond) + DBL_MIN;
 }
 
-static void check(double got, const json_t *want, const json_t *cond, const char *loss, size_t i, const char *output)
+static void check(double got, const json_t *want, const json_t *cond, const char *loss, size_t i,
+                  const char *output)
 {
 	checked++;
 	if (!within(got, number(want), number(cond)))
-		fail_msg("%s, case %zu, %s: %.17g instead of %s, condition %s", loss, i, output, got,
-		         json_string_value(want), json_string_value(cond));
+		fail_msg("%s, case %zu, %s: %.17g instead of %s, condition %s", loss, i, output,
+		         got, json_string_value(want), json_string_value(cond));
 }
 
-static void check_grad(const struct pf_cases *cases, size_t i, unsigned key, const json_t *record, const char *loss)
+static void check_grad(const struct pf_cases *cases, size_t i, unsigned key, const json_t *record,
+                       const char *loss)
 {
 	const char *name = cases->key[key].name;
 	const json_t *want = json_object_get(json_object_get(record, "grad"), name);
@@ -43,17 +46,20 @@ static void check_grad(const struct pf_cases *cases, size_t i, unsigned key, con
 	}
 	assert_int_equal(json_array_size(want), pf_cases_length(cases, i));
 	for (uint32_t at = 0; at < json_array_size(want); at++)
-		check(pf_cases_grad(cases, i, key, at), json_array_get(want, at), json_array_get(cond, at), loss, i, name);
+		check(pf_cases_grad(cases, i, key, at), json_array_get(want, at),
+		      json_array_get(cond, at), loss, i, name);
 }
 
-static void check_case(const struct pf_cases *cases, size_t i, const json_t *record, const char *loss)
+static void check_case(const struct pf_cases *cases, size_t i, const json_t *record,
+                       const char *loss)
 {
 	struct pf_error error;
 	double value;
 
 	if (pf_cases_loss(cases, i, &value, &error))
 		fail_msg("%s, case %zu: %s", loss, i, error.text);
-	check(value, json_object_get(record, "loss"), json_object_get(record, "cond"), loss, i, "loss");
+	check(value, json_object_get(record, "loss"), json_object_get(record, "cond"), loss, i,
+	      "loss");
 	for (unsigned key = 0; key < cases->keys; key++)
 		if (cases->key[key].field == PF_CASE_POLICY)
 			check_grad(cases, i, key, record, loss);
@@ -127,10 +133,12 @@ static void every_loss_has_vectors(void **state)
 	for (unsigned i = 0; (row = pf_loss_row(i)) != NULL; i++) {
 		const json_t *entry;
 		size_t at, found = 0;
-		json_array_foreach(vectors, at, entry)
-			found += strcmp(json_string_value(json_object_get(entry, "loss")), row->name) == 0;
+		json_array_foreach(vectors, at, entry) found +=
+			strcmp(json_string_value(json_object_get(entry, "loss")), row->name) == 0;
 		if (found != 1)
-			fail_msg("loss %s has no entry in tests/vectors/losses.json; add it to generate.py", row->name);
+			fail_msg("loss %s has no entry in tests/vectors/losses.json; add it to "
+			         "generate.py",
+			         row->name);
 	}
 }
 
@@ -138,7 +146,8 @@ static void the_rule_notices_mistakes(void **state)
 {
 	(void)state;
 	assert_true(within(1.0 + 0x1p-24, 1, 0));
-	assert_false(within(NAN, 1, 1) || within(INFINITY, 1, 1) || within(1.0 + 0x1p-21, 1, 0) || within(1e-300, 0, 0));
+	assert_false(within(NAN, 1, 1) || within(INFINITY, 1, 1) || within(1.0 + 0x1p-21, 1, 0) ||
+	             within(1e-300, 0, 0));
 }
 
 static int load(void **state)
@@ -162,8 +171,10 @@ static int unload(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_loss_has_vectors), cmocka_unit_test(the_rule_notices_mistakes),
-		cmocka_unit_test(on_cpu), cmocka_unit_test(on_sim),
+		cmocka_unit_test(every_loss_has_vectors),
+		cmocka_unit_test(the_rule_notices_mistakes),
+		cmocka_unit_test(on_cpu),
+		cmocka_unit_test(on_sim),
 	};
 	return cmocka_run_group_tests(tests, load, unload);
 }

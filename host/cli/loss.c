@@ -21,16 +21,17 @@ static json_t *json_limit(double value)
 static json_t *json_param(const struct pf_loss_param *param)
 {
 	return json_pack("{ss, ss, sf, so, so, sb, sb, ss}", "name", param->name, "oracle",
-	                 *param->oracle ? param->oracle : param->name, "default", param->value, "low",
-	                 json_limit(param->low), "high", json_limit(param->high), "low_open", param->low_open,
-	                 "high_open", param->high_open, "text", param->text);
+	                 *param->oracle ? param->oracle : param->name, "default", param->value,
+	                 "low", json_limit(param->low), "high", json_limit(param->high), "low_open",
+	                 param->low_open, "high_open", param->high_open, "text", param->text);
 }
 
 static json_t *json_words(const char *words)
 {
 	json_t *list = json_array();
 
-	for (size_t length; (length = strcspn(words += strspn(words, " "), " ")) > 0; words += length)
+	for (size_t length; (length = strcspn(words += strspn(words, " "), " ")) > 0;
+	     words += length)
 		json_array_append_new(list, json_stringn(words, length));
 	return list;
 }
@@ -41,11 +42,12 @@ static json_t *json_loss(const struct pf_loss_row *row)
 
 	for (unsigned i = 0; i < row->params; i++)
 		json_array_append_new(params, json_param(&row->param[i]));
-	return json_pack("{ss, so, ss, ss, ss, sb, ss, ss, so, ss, ss}", "name", row->name, "aliases",
-	                 json_words(row->aliases), "title", row->title, "source", row->source, "form",
-	                 pf_loss_form_name(row->form), "reference", row->needs_reference, "per",
-	                 row->per_item ? "item" : "group", "computed_by", "kernel pref", "parameters", params,
-	                 "value", row->value, "gradient", row->grad);
+	return json_pack("{ss, so, ss, ss, ss, sb, ss, ss, so, ss, ss}", "name", row->name,
+	                 "aliases", json_words(row->aliases), "title", row->title, "source",
+	                 row->source, "form", pf_loss_form_name(row->form), "reference",
+	                 row->needs_reference, "per", row->per_item ? "item" : "group",
+	                 "computed_by", "kernel pref", "parameters", params, "value", row->value,
+	                 "gradient", row->grad);
 }
 
 static int print_json(void)
@@ -63,9 +65,10 @@ static int print_json(void)
 
 static void print_param(const struct pf_loss_param *param)
 {
-	printf("    %s = %g in %c%g, %g%c: %s%s%s%s\n", param->name, param->value, param->low_open ? '(' : '[', param->low,
-	       param->high, param->high_open ? ')' : ']', param->text, *param->oracle ? " (in test vectors: " : "",
-	       param->oracle, *param->oracle ? ")" : "");
+	printf("    %s = %g in %c%g, %g%c: %s%s%s%s\n", param->name, param->value,
+	       param->low_open ? '(' : '[', param->low, param->high, param->high_open ? ')' : ']',
+	       param->text, *param->oracle ? " (in test vectors: " : "", param->oracle,
+	       *param->oracle ? ")" : "");
 }
 
 static void print_row(const struct pf_loss_row *row)
@@ -139,7 +142,8 @@ static int lines_ready(const struct lines *l)
 {
 	struct pollfd wait = { .fd = l->fd, .events = POLLIN };
 
-	return memchr(l->text + l->begin, '\n', l->end - l->begin) || l->ended || poll(&wait, 1, 0) > 0;
+	return memchr(l->text + l->begin, '\n', l->end - l->begin) || l->ended ||
+	       poll(&wait, 1, 0) > 0;
 }
 
 /* 1: the next line, without its end, in line[length]; 0: no more; negative: an error */
@@ -150,8 +154,7 @@ static int lines_next(struct lines *l, const char **line, size_t *length)
 
 	for (;;) {
 		int status;
-		newline = l->end - l->begin > searched
-		              ? memchr(l->text + l->begin + searched, '\n', l->end - l->begin - searched) : NULL;
+		newline = memchr(l->text + l->begin + searched, '\n', l->end - l->begin - searched);
 		if (newline || l->ended)
 			break;
 		searched = l->end - l->begin;
@@ -194,7 +197,8 @@ static int is_blank(const char *line, size_t length)
 }
 
 /* Cases before a broken line are still answered */
-static int run_lines(struct lines *lines, struct pf_cases *cases, struct pf_device *device, struct pf_error *error)
+static int run_lines(struct lines *lines, struct pf_cases *cases, struct pf_device *device,
+                     struct pf_error *error)
 {
 	const char *line = NULL;
 	size_t length = 0;
@@ -202,8 +206,11 @@ static int run_lines(struct lines *lines, struct pf_cases *cases, struct pf_devi
 
 	while (!status && (got = lines_next(lines, &line, &length)) > 0) {
 		struct pf_error broken = { 0 };
-		int added = is_blank(line, length) ? 0 : pf_cases_add(cases, line, length, lines->number, &broken);
-		if (added || cases->count >= CASES_MOST || cases->items >= ITEMS_MOST || !lines_ready(lines))
+		int added = is_blank(line, length)
+		                    ? 0
+		                    : pf_cases_add(cases, line, length, lines->number, &broken);
+		if (added || cases->count >= CASES_MOST || cases->items >= ITEMS_MOST ||
+		    !lines_ready(lines))
 			status = flush_cases(cases, device, error);
 		if (added && !status)
 			return pf_fail(error, added, "line %zu: %s", lines->number, broken.text);
@@ -230,8 +237,10 @@ static int run_cases(const struct pf_loss *loss, struct pf_device *device, struc
 
 int pf_verb_loss(const struct pf_options *options)
 {
-	const struct pf_device_options wanted = { .threads = (uint32_t)options->threads,
-	                                          .watchdog_ms = (uint32_t)(options->timeout * 1000) };
+	const struct pf_device_options wanted = {
+		.threads = (uint32_t)options->threads,
+		.watchdog_ms = (uint32_t)(options->timeout * 1000),
+	};
 	struct pf_error error = { 0 };
 	struct pf_device *device;
 	struct pf_loss loss;

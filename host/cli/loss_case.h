@@ -1,9 +1,10 @@
-/* loss_case.h: test cases of a loss, one JSON object each, turned into preference items and back into results.
+/* loss_case.h: test cases of a loss, one JSON object each, into preference items and results.
  *
- * A case holds the inputs of one evaluation under the keys of the loss (losses.def: the form's own keys and the row's),
- * as numbers or numeric strings; lists of equal length are a batch, whose loss is the mean. Parameters of the loss may
- * stand beside them and override what the loss came with. Cases gather and are evaluated many to a launch: those with
- * equal parameters and batch scalars together.
+ * A case holds the inputs of one evaluation under the keys of the loss (losses.def: the form's own
+ * and the row's), as numbers or numeric strings; lists of equal length are a batch, whose loss is
+ * the mean. Parameters of the loss may stand beside them and override what the loss came with.
+ * Cases gather and are evaluated many to a launch: those with equal parameters and batch scalars
+ * together.
  * One thread per struct pf_cases. */
 #ifndef PF_CLI_LOSS_CASE_H
 #define PF_CLI_LOSS_CASE_H
@@ -13,8 +14,8 @@
 enum { PF_CASE_KEYS = 24, PF_CASE_KEY_BYTES = 32 };
 
 enum pf_case_field {
-	PF_CASE_POLICY, PF_CASE_REFERENCE, PF_CASE_N, PF_CASE_SCORE, PF_CASE_MARGIN, PF_CASE_WEIGHT, PF_CASE_LABEL,
-	PF_CASE_Z0, PF_CASE_DELTA,
+	PF_CASE_POLICY, PF_CASE_REFERENCE, PF_CASE_N, PF_CASE_SCORE, PF_CASE_MARGIN,
+	PF_CASE_WEIGHT, PF_CASE_LABEL, PF_CASE_Z0, PF_CASE_DELTA,
 	PF_CASE_FIELDS
 };
 /* One key of a case: what it means, for which member of a group (PF_KIND_..., 0: every item) */
@@ -52,8 +53,10 @@ int pf_cases_init(struct pf_cases *cases, const struct pf_loss *loss, struct pf_
 void pf_cases_free(struct pf_cases *cases);
 /* Forgets the cases, keeps the memory */
 void pf_cases_clear(struct pf_cases *cases);
-/* Adds the JSON object in text[length], found on `line`. On an error nothing is added and the text says what to mend */
-int pf_cases_add(struct pf_cases *cases, const char *text, size_t length, size_t line, struct pf_error *error);
+/* Adds the JSON object in text[length], found on `line`. On an error nothing is added, and its text
+ * says what to mend */
+int pf_cases_add(struct pf_cases *cases, const char *text, size_t length, size_t line,
+                 struct pf_error *error);
 int pf_cases_evaluate(struct pf_cases *cases, struct pf_device *device, struct pf_error *error);
 /* Loss of case i (mean over its groups or items); an error when it has none */
 int pf_cases_loss(const struct pf_cases *cases, size_t i, double *loss, struct pf_error *error);

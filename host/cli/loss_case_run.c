@@ -18,7 +18,8 @@ static int compare_settings(const struct pf_case_setting *a, const struct pf_cas
 	int order = memcmp(&a->batch, &b->batch, sizeof a->batch);
 
 	for (unsigned i = 0; i < a->loss.components && !order; i++)
-		order = memcmp(a->loss.component[i].param, b->loss.component[i].param, sizeof a->loss.component[i].param);
+		order = memcmp(a->loss.component[i].param, b->loss.component[i].param,
+		               sizeof a->loss.component[i].param);
 	return order;
 }
 
@@ -52,8 +53,8 @@ static void bucket_close(struct bucket *b)
 	free(b->group);
 }
 
-static int run_bucket(struct bucket *b, struct pf_cases *cases, size_t first, size_t last, struct pf_device *device,
-                      struct pf_error *error)
+static int run_bucket(struct bucket *b, struct pf_cases *cases, size_t first, size_t last,
+                      struct pf_device *device, struct pf_error *error)
 {
 	const struct pf_case_setting *setting = &b->order[first]->setting;
 	uint32_t items = 0, groups = 0;
@@ -67,20 +68,23 @@ static int run_bucket(struct bucket *b, struct pf_cases *cases, size_t first, si
 		items += c->items;
 	}
 	b->group[groups] = items;
-	status = pf_loss_evaluate(device, &setting->loss, &setting->batch, b->item, items, b->group, groups, b->result,
-	                          error);
+	status = pf_loss_evaluate(device, &setting->loss, &setting->batch, b->item, items, b->group,
+	                          groups, b->result, error);
 	for (size_t i = first, at = 0; i < last && !status; at += b->order[i++]->items)
-		memcpy(cases->result + b->order[i]->item, b->result + at, b->order[i]->items * sizeof *b->result);
+		memcpy(cases->result + b->order[i]->item, b->result + at,
+		       b->order[i]->items * sizeof *b->result);
 	return status;
 }
 
-static int run_all(struct bucket *b, struct pf_cases *cases, struct pf_device *device, struct pf_error *error)
+static int run_all(struct bucket *b, struct pf_cases *cases, struct pf_device *device,
+                   struct pf_error *error)
 {
 	int status = 0;
 
 	for (size_t first = 0, last; first < cases->count && !status; first = last) {
 		last = first + 1;
-		while (last < cases->count && !compare_settings(&b->order[first]->setting, &b->order[last]->setting))
+		while (last < cases->count &&
+		       !compare_settings(&b->order[first]->setting, &b->order[last]->setting))
 			last++;
 		status = run_bucket(b, cases, first, last, device, error);
 	}
@@ -113,10 +117,13 @@ int pf_cases_loss(const struct pf_cases *cases, size_t i, double *loss, struct p
 	const struct pf_case *c = &cases->list[i];
 	size_t invalid;
 
-	*loss = pf_loss_total(&c->setting.loss, &c->setting.batch, cases->result + c->item, c->items, &invalid);
+	*loss = pf_loss_total(&c->setting.loss, &c->setting.batch, cases->result + c->item,
+	                      c->items, &invalid);
 	if (invalid || !isfinite(*loss))
-		return pf_fail(error, PF_E_NOT_FINITE, "the loss or its gradient is not finite; parameters or log-probs are "
-		               "too large for this loss");
+		return pf_fail(
+			error, PF_E_NOT_FINITE,
+			"the loss or its gradient is not finite; parameters or log-probs are "
+			"too large for this loss");
 	return 0;
 }
 

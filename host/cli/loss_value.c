@@ -15,7 +15,8 @@ static int read_text(const char *text, struct pf_number *number)
 	return !*end && !*end_wide && isfinite(number->value);
 }
 
-int pf_number_read(const json_t *value, const char *key, struct pf_number *number, struct pf_error *error)
+int pf_number_read(const json_t *value, const char *key, struct pf_number *number,
+                   struct pf_error *error)
 {
 	int good = 1;
 
@@ -27,35 +28,43 @@ int pf_number_read(const json_t *value, const char *key, struct pf_number *numbe
 	else
 		good = 0;
 	if (!good)
-		return pf_fail(error, PF_E_DATA, "\"%.64s\" must be a finite number or a string that holds one", key);
+		return pf_fail(error, PF_E_DATA,
+		               "\"%.64s\" must be a finite number or a string that holds one", key);
 	return 0;
 }
 
-static int read_nats(const struct pf_number *number, const char *key, int64_t *q32, struct pf_error *error)
+static int read_nats(const struct pf_number *number, const char *key, int64_t *q32,
+                     struct pf_error *error)
 {
 	long double scaled = rintl(ldexpl(number->wide, 32));
 
 	if (!(scaled > -0x1p63L && scaled < 0x1p63L))
-		return pf_fail(error, PF_E_RANGE, "\"%s\" = %.10Lg nats is outside +-2^31, the range of sums", key,
+		return pf_fail(error, PF_E_RANGE,
+		               "\"%s\" = %.10Lg nats is outside +-2^31, the range of sums", key,
 		               number->wide);
 	*q32 = (int64_t)scaled;
 	return 0;
 }
 
-static int read_count(const struct pf_number *number, const char *key, uint32_t *n, struct pf_error *error)
+static int read_count(const struct pf_number *number, const char *key, uint32_t *n,
+                      struct pf_error *error)
 {
-	if (!(number->value >= 1 && number->value <= UINT32_MAX) || number->value != floor(number->value))
-		return pf_fail(error, PF_E_RANGE, "\"%s\" = %.10g must be a whole number of tokens, at least 1", key,
+	if (!(number->value >= 1 && number->value <= UINT32_MAX) ||
+	    number->value != floor(number->value))
+		return pf_fail(error, PF_E_RANGE,
+		               "\"%s\" = %.10g must be a whole number of tokens, at least 1", key,
 		               number->value);
 	*n = (uint32_t)number->value;
 	return 0;
 }
 
-static int read_single(const struct pf_number *number, const char *key, float *value, struct pf_error *error)
+static int read_single(const struct pf_number *number, const char *key, float *value,
+                       struct pf_error *error)
 {
 	*value = (float)number->value;
 	if (!isfinite(*value))
-		return pf_fail(error, PF_E_RANGE, "\"%s\" = %.10g is outside the range of single precision", key,
+		return pf_fail(error, PF_E_RANGE,
+		               "\"%s\" = %.10g is outside the range of single precision", key,
 		               number->value);
 	return 0;
 }
@@ -71,8 +80,8 @@ static int read_label(const json_t *value, const char *key, int *kind, struct pf
 	return 0;
 }
 
-int pf_case_field_read(const json_t *value, const struct pf_case_key *key, struct pf_loss_item *item,
-                      struct pf_error *error)
+int pf_case_field_read(const json_t *value, const struct pf_case_key *key,
+                       struct pf_loss_item *item, struct pf_error *error)
 {
 	struct pf_number number;
 	int status;

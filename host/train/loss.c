@@ -12,17 +12,29 @@ enum { NAME_MAX_BYTES = 64 };
 
 enum ends { CLOSED = 0, LOW_OPEN = 1, HIGH_OPEN = 2, OPEN = 3 };
 #define PARAM(name, oracle, value, low, high, ends, text) \
-	{ name, oracle, value, low, high, (ends) & LOW_OPEN ? 1 : 0, (ends) & HIGH_OPEN ? 1 : 0, text },
-#define PARAMS(name, ...) static const struct pf_loss_param params_##name[] = { PF_PARAMS_##name(PARAM) { 0 } };
+	{ name, oracle, value, low, high, (ends)&LOW_OPEN ? 1 : 0, (ends)&HIGH_OPEN ? 1 : 0, text },
+#define PARAMS(name, ...) \
+	static const struct pf_loss_param params_##name[] = { PF_PARAMS_##name(PARAM){ 0 } };
 PF_LOSSES(PARAMS)
 
 enum { PF_WANTS_FREE = 0, PF_WANTS_REF = 1, PF_SCOPE_GROUP = 0, PF_SCOPE_ITEM = 1 };
 #define ROW(name, aliases, title, source, form, wants, scope, inputs, value, grad) \
-	{ #name, aliases, title, source, PF_FORM_##form, PF_WANTS_##wants, PF_SCOPE_##scope, inputs, \
-	  sizeof params_##name / sizeof *params_##name - 1, params_##name, value, grad },
+	{ #name, \
+	  aliases, \
+	  title, \
+	  source, \
+	  PF_FORM_##form, \
+	  PF_WANTS_##wants, \
+	  PF_SCOPE_##scope, \
+	  inputs, \
+	  sizeof params_##name / sizeof *params_##name - 1, \
+	  params_##name, \
+	  value, \
+	  grad },
 static const struct pf_loss_row rows[] = { PF_LOSSES(ROW) };
 
-#define COUNTED(name, ...) _Static_assert(sizeof params_##name / sizeof *params_##name - 1 <= PF_LOSS_PARAMS, #name);
+#define COUNTED(name, ...) \
+	_Static_assert(sizeof params_##name / sizeof *params_##name - 1 <= PF_LOSS_PARAMS, #name);
 PF_LOSSES(COUNTED)
 
 const struct pf_loss_row *pf_loss_row(unsigned i)
@@ -77,7 +89,8 @@ static const struct pf_loss_row *nearest_row(const char *name)
 			row = &rows[i];
 	}
 	for (size_t i = 0; i < sizeof rows / sizeof *rows && !row; i++)
-		for (const char *at = rows[i].aliases, *found = NULL; !row && next_word(&at, word, sizeof word);) {
+		for (const char *at = rows[i].aliases, *found = NULL;
+		     !row && next_word(&at, word, sizeof word);) {
 			pf_name_nearest(name, word, &found);
 			row = found ? &rows[i] : NULL;
 		}
@@ -105,10 +118,12 @@ static const struct pf_loss_param weight_param = {
 	"weight", "", 1, 0, INFINITY, 0, 1, "weight of the component in a mixture",
 };
 
-static const struct pf_loss_param *find_param(const struct pf_loss_row *row, const char *key, unsigned *index)
+static const struct pf_loss_param *find_param(const struct pf_loss_row *row, const char *key,
+                                              unsigned *index)
 {
 	for (*index = 0; *index < row->params; ++*index)
-		if (strcmp(row->param[*index].name, key) == 0 || strcmp(row->param[*index].oracle, key) == 0)
+		if (strcmp(row->param[*index].name, key) == 0 ||
+		    (*key && strcmp(row->param[*index].oracle, key) == 0))
 			return &row->param[*index];
 	return strcmp(key, weight_param.name) == 0 ? &weight_param : NULL;
 }
@@ -126,12 +141,15 @@ static int unknown_key(const struct pf_loss_row *row, const char *key, struct pf
 			strcat(strcat(known, ", "), row->param[i].name);
 	}
 	if (nearest)
-		return pf_fail(error, PF_E_UNKNOWN, "loss %s has no parameter \"%s\"; did you mean %s?", row->name, key,
+		return pf_fail(error, PF_E_UNKNOWN,
+		               "loss %s has no parameter \"%s\"; did you mean %s?", row->name, key,
 		               nearest);
-	return pf_fail(error, PF_E_UNKNOWN, "loss %s has no parameter \"%s\"; it has: %s", row->name, key, known);
+	return pf_fail(error, PF_E_UNKNOWN, "loss %s has no parameter \"%s\"; it has: %s",
+	               row->name, key, known);
 }
 
-int pf_loss_set(struct pf_loss *loss, unsigned component, const char *key, double value, struct pf_error *error)
+int pf_loss_set(struct pf_loss *loss, unsigned component, const char *key, double value,
+                struct pf_error *error)
 {
 	struct pf_loss_component *c = &loss->component[component];
 	unsigned index;
@@ -140,9 +158,9 @@ int pf_loss_set(struct pf_loss *loss, unsigned component, const char *key, doubl
 	if (!param)
 		return unknown_key(c->row, key, error);
 	if (!in_range(param, value))
-		return pf_fail(error, PF_E_RANGE, "loss %s: %s = %g is outside %c%g, %g%c (%s)", c->row->name, param->name,
-		               value, param->low_open ? '(' : '[', param->low, param->high,
-		               param->high_open ? ')' : ']', param->text);
+		return pf_fail(error, PF_E_RANGE, "loss %s: %s = %g is outside %c%g, %g%c (%s)",
+		               c->row->name, param->name, value, param->low_open ? '(' : '[',
+		               param->low, param->high, param->high_open ? ')' : ']', param->text);
 	*(param == &weight_param ? &c->weight : &c->param[index]) = value;
 	return 0;
 }
@@ -151,7 +169,8 @@ static int wider_form(enum pf_loss_form a, enum pf_loss_form b, enum pf_loss_for
 {
 	*form = a == PF_FORM_TOKENS || b == PF_FORM_TRIPLE ? b : a;
 	return a == b || a == PF_FORM_TOKENS || b == PF_FORM_TOKENS ||
-	       (a == PF_FORM_PAIR && b == PF_FORM_TRIPLE) || (a == PF_FORM_TRIPLE && b == PF_FORM_PAIR);
+	       (a == PF_FORM_PAIR && b == PF_FORM_TRIPLE) ||
+	       (a == PF_FORM_TRIPLE && b == PF_FORM_PAIR);
 }
 
 enum pf_loss_form pf_loss_form(const struct pf_loss *loss)
@@ -189,13 +208,16 @@ static size_t name_length(const char *text)
 	return prefix + strcspn(text + prefix, ":+");
 }
 
-static int take_word(const char *text, size_t length, char *word, const char *what, struct pf_error *error)
+static int take_word(const char *text, size_t length, char *word, const char *what,
+                     struct pf_error *error)
 {
 	if (length == 0)
-		return pf_fail(error, PF_E_ARGUMENT, "%s is missing at \"%.32s\"; write NAME[:key=value,...][+NAME...]", what,
-		               text);
+		return pf_fail(error, PF_E_ARGUMENT,
+		               "%s is missing at \"%.32s\"; write NAME[:key=value,...][+NAME...]",
+		               what, text);
 	if (length >= NAME_MAX_BYTES)
-		return pf_fail(error, PF_E_UNKNOWN, "%s \"%.32s...\" is too long to be known", what, text);
+		return pf_fail(error, PF_E_UNKNOWN, "%s \"%.32s...\" is too long to be known", what,
+		               text);
 	memcpy(word, text, length);
 	word[length] = '\0';
 	return 0;
@@ -213,7 +235,8 @@ static int parse_name(const char **text, struct pf_loss *loss, struct pf_error *
 	c->row = pf_loss_find(name);
 	if (!c->row) {
 		const struct pf_loss_row *near = nearest_row(name);
-		return pf_fail(error, PF_E_UNKNOWN, "no loss is called \"%s\"; %s%s%s", name, near ? "did you mean " : "",
+		return pf_fail(error, PF_E_UNKNOWN, "no loss is called \"%s\"; %s%s%s", name,
+		               near ? "did you mean " : "",
 		               near ? near->name : "`prefpga losses` lists them", near ? "?" : "");
 	}
 	c->weight = weight_param.value;
@@ -234,11 +257,13 @@ static int parse_setting(const char **text, struct pf_loss *loss, struct pf_erro
 	if (status)
 		return status;
 	if ((*text)[length] != '=')
-		return pf_fail(error, PF_E_ARGUMENT, "parameter \"%s\" of loss %s has no value; write %s=NUMBER", key,
+		return pf_fail(error, PF_E_ARGUMENT,
+		               "parameter \"%s\" of loss %s has no value; write %s=NUMBER", key,
 		               loss->component[loss->components].row->name, key);
 	value = strtod(*text + length + 1, &end);
 	if (end == *text + length + 1)
-		return pf_fail(error, PF_E_ARGUMENT, "parameter \"%s\" of loss %s: \"%.32s\" is not a number", key,
+		return pf_fail(error, PF_E_ARGUMENT,
+		               "parameter \"%s\" of loss %s: \"%.32s\" is not a number", key,
 		               loss->component[loss->components].row->name, *text + length + 1);
 	*text = end;
 	return pf_loss_set(loss, loss->components, key, value, error);
@@ -263,9 +288,11 @@ static int check_mixture(const struct pf_loss *loss, struct pf_error *error)
 	enum pf_loss_form form = pf_loss_form(loss), wide;
 
 	if (!wider_form(form, c->row->form, &wide))
-		return pf_fail(error, PF_E_ARGUMENT, "loss %s works on %s items and cannot be mixed with %s, which works on %s",
-		               c->row->name, pf_loss_form_name(c->row->form), loss->component[0].row->name,
-		               pf_loss_form_name(form));
+		return pf_fail(
+			error, PF_E_ARGUMENT,
+			"loss %s works on %s items and cannot be mixed with %s, which works on %s",
+			c->row->name, pf_loss_form_name(c->row->form), loss->component[0].row->name,
+			pf_loss_form_name(form));
 	return 0;
 }
 
@@ -275,11 +302,15 @@ int pf_loss_parse(const char *text, struct pf_loss *loss, struct pf_error *error
 
 	memset(loss, 0, sizeof *loss);
 	for (;; at++) {
-		int status = loss->components < PF_LOSS_COMPONENTS ? parse_component(&at, loss, error)
-		                : pf_fail(error, PF_E_RANGE, "a mixture has at most %d losses", PF_LOSS_COMPONENTS);
+		int status = loss->components < PF_LOSS_COMPONENTS
+		                     ? parse_component(&at, loss, error)
+		                     : pf_fail(error, PF_E_RANGE, "a mixture has at most %d losses",
+		                               PF_LOSS_COMPONENTS);
 		if (!status && *at && *at != '+')
-			status = pf_fail(error, PF_E_ARGUMENT,
-			                 "\"%.32s\" is not understood; write NAME[:key=value,...][+NAME...]", at);
+			status = pf_fail(
+				error, PF_E_ARGUMENT,
+				"\"%.32s\" is not understood; write NAME[:key=value,...][+NAME...]",
+				at);
 		if (!status)
 			status = check_mixture(loss, error);
 		if (status)

@@ -21,15 +21,17 @@ struct session {
 
 /* ---- what can be wrong with a step ---- */
 
-static int check_scalar(const char *name, double value, int used, int positive, struct pf_error *error)
+static int check_scalar(const char *name, double value, int used, int positive,
+                        struct pf_error *error)
 {
 	if (used && !(isfinite(value) && (!positive || value > 0)))
-		return pf_fail(error, PF_E_RANGE, "batch scalar %s = %g must be finite%s", name, value,
-		               positive ? " and above 0" : "");
+		return pf_fail(error, PF_E_RANGE, "batch scalar %s = %g must be finite%s", name,
+		               value, positive ? " and above 0" : "");
 	return 0;
 }
 
-static int check_batch(const struct pf_program *program, const struct pf_loss_batch *batch, struct pf_error *error)
+static int check_batch(const struct pf_program *program, const struct pf_loss_batch *batch,
+                       struct pf_error *error)
 {
 	uint32_t used = program->scalars;
 	int status = check_scalar("divisor", batch->divisor, 1, 1, error);
@@ -46,8 +48,9 @@ static int check_batch(const struct pf_program *program, const struct pf_loss_ba
 /* How many items of each kind a group of the form has; -1: any number */
 struct members { int chosen, rejected, extra; };
 static const struct members form_members[] = {
-	[PF_FORM_TOKENS] = { -1, -1, -1 }, [PF_FORM_PAIR] = { 1, 1, -1 }, [PF_FORM_TRIPLE] = { 1, 1, 1 },
-	[PF_FORM_BINARY] = { -1, -1, 0 }, [PF_FORM_LIST] = { -1, -1, -1 },
+	[PF_FORM_TOKENS] = { -1, -1, -1 }, [PF_FORM_PAIR] = { 1, 1, -1 },
+	[PF_FORM_TRIPLE] = { 1, 1, 1 },    [PF_FORM_BINARY] = { -1, -1, 0 },
+	[PF_FORM_LIST] = { -1, -1, -1 },
 };
 
 static int fits(int wanted, int found)
@@ -55,8 +58,8 @@ static int fits(int wanted, int found)
 	return wanted < 0 || wanted == found;
 }
 
-static int check_members(enum pf_loss_form form, const struct pf_loss_item *item, uint32_t n, size_t group,
-                         struct pf_error *error)
+static int check_members(enum pf_loss_form form, const struct pf_loss_item *item, uint32_t n,
+                         size_t group, struct pf_error *error)
 {
 	const struct members *want = &form_members[form];
 	struct members have = { 0, 0, 0 };
@@ -67,26 +70,34 @@ static int check_members(enum pf_loss_form form, const struct pf_loss_item *item
 		have.extra += item[i].kind == PF_KIND_EXTRA;
 	}
 	if ((uint32_t)(have.chosen + have.rejected + have.extra) != n)
-		return pf_fail(error, PF_E_DATA, "group %zu: an item is neither chosen nor rejected nor extra", group);
-	if (!fits(want->chosen, have.chosen) || !fits(want->rejected, have.rejected) || !fits(want->extra, have.extra))
-		return pf_fail(error, PF_E_DATA, "group %zu has %d chosen, %d rejected and %d extra items, which is no %s",
-		               group, have.chosen, have.rejected, have.extra, pf_loss_form_name(form));
+		return pf_fail(error, PF_E_DATA,
+		               "group %zu: an item is neither chosen nor rejected nor extra",
+		               group);
+	if (!fits(want->chosen, have.chosen) || !fits(want->rejected, have.rejected) ||
+	    !fits(want->extra, have.extra))
+		return pf_fail(
+			error, PF_E_DATA,
+			"group %zu has %d chosen, %d rejected and %d extra items, which is no %s",
+			group, have.chosen, have.rejected, have.extra, pf_loss_form_name(form));
 	return 0;
 }
 
 static int check_groups(const struct pf_loss *loss, const struct pf_loss_item *items, size_t count,
-                        const uint32_t *groups, size_t group_count, uint32_t *largest, struct pf_error *error)
+                        const uint32_t *groups, size_t group_count, uint32_t *largest,
+                        struct pf_error *error)
 {
 	enum pf_loss_form form = pf_loss_form(loss);
 	int status = 0;
 
 	*largest = 1;
 	if (groups[0] != 0 || groups[group_count] != count)
-		return pf_fail(error, PF_E_SHAPE, "groups run from %u to %u instead of from 0 to %zu", groups[0],
+		return pf_fail(error, PF_E_SHAPE,
+		               "groups run from %u to %u instead of from 0 to %zu", groups[0],
 		               groups[group_count], count);
 	for (size_t g = 0; g < group_count && !status; g++) {
 		if (groups[g + 1] <= groups[g] || groups[g + 1] > count)
-			return pf_fail(error, PF_E_SHAPE, "group %zu is empty or runs backwards", g);
+			return pf_fail(error, PF_E_SHAPE, "group %zu is empty or runs backwards",
+			               g);
 		uint32_t n = groups[g + 1] - groups[g];
 		*largest = n > *largest ? n : *largest;
 		status = check_members(form, items + groups[g], n, g, error);
@@ -96,24 +107,33 @@ static int check_groups(const struct pf_loss *loss, const struct pf_loss_item *i
 
 /* ---- one launch ---- */
 
-static int pack_item(const struct pf_loss_item *from, struct pf_item *to, size_t index, struct pf_error *error)
+static int pack_item(const struct pf_loss_item *from, struct pf_item *to, size_t index,
+                     struct pf_error *error)
 {
 	int64_t ratio;
 
-	*to = (struct pf_item) { .n = from->n, .kind = (uint32_t)from->kind, .score = from->score, .margin = from->margin,
-	                         .weight = from->weight, .advantage = from->advantage, .status = from->status };
+	*to = (struct pf_item){ .n = from->n,
+		                .kind = (uint32_t)from->kind,
+		                .score = from->score,
+		                .margin = from->margin,
+		                .weight = from->weight,
+		                .advantage = from->advantage,
+		                .status = from->status };
 	if (from->status & PF_ROW_BAD)
 		return 0;              /* its sums mean nothing; the kernel marks the group */
 	if (__builtin_sub_overflow(from->policy, from->reference, &ratio))
-		return pf_fail(error, PF_E_RANGE, "item %zu: the log-ratio %.10g - %.10g leaves the range of Q31.32, +-2^31 nats",
-		               index, ldexp((double)from->policy, -32), ldexp((double)from->reference, -32));
+		return pf_fail(error, PF_E_RANGE,
+		               "item %zu: the log-ratio %.10g - %.10g leaves the range of Q31.32, "
+		               "+-2^31 nats",
+		               index, ldexp((double)from->policy, -32),
+		               ldexp((double)from->reference, -32));
 	to->policy = from->policy;
 	to->reference = from->reference;
 	return 0;
 }
 
-static int copy_in(struct session *s, int which, const void *from, uint64_t bytes, const struct pf_ticket *after,
-                   struct pf_ticket *ticket)
+static int copy_in(struct session *s, int which, const void *from, uint64_t bytes,
+                   const struct pf_ticket *after, struct pf_ticket *ticket)
 {
 	return pf_copy_in(s->buf[which], 0, from, bytes, after, ticket);
 }
@@ -121,24 +141,31 @@ static int copy_in(struct session *s, int which, const void *from, uint64_t byte
 static int submit(struct session *s, uint32_t items, uint32_t groups, struct pf_ticket *ticket)
 {
 	const struct pf_arg args[PF_ARG_pref_COUNT] = {
-		[PF_ARG_pref_par] = { .buf = s->buf[PAR] }, [PF_ARG_pref_prog] = { .buf = s->buf[PROG] },
-		[PF_ARG_pref_item] = { .buf = s->buf[ITEM] }, [PF_ARG_pref_group] = { .buf = s->buf[GROUP] },
+		[PF_ARG_pref_par] = { .buf = s->buf[PAR] },
+		[PF_ARG_pref_prog] = { .buf = s->buf[PROG] },
+		[PF_ARG_pref_item] = { .buf = s->buf[ITEM] },
+		[PF_ARG_pref_group] = { .buf = s->buf[GROUP] },
 		[PF_ARG_pref_out] = { .buf = s->buf[OUT] },
 		[PF_ARG_pref_words] = { .val.u32 = s->program->words },
-		[PF_ARG_pref_items] = { .val.u32 = items }, [PF_ARG_pref_groups] = { .val.u32 = groups },
+		[PF_ARG_pref_items] = { .val.u32 = items },
+		[PF_ARG_pref_groups] = { .val.u32 = groups },
 	};
 	int status = copy_in(s, PAR, s->par, sizeof s->par, NULL, &ticket[0]);
 
 	if (!status)
-		status = copy_in(s, PROG, s->program->word, s->program->words * sizeof(uint32_t), &ticket[0], &ticket[1]);
+		status = copy_in(s, PROG, s->program->word, s->program->words * sizeof(uint32_t),
+		                 &ticket[0], &ticket[1]);
 	if (!status)
 		status = copy_in(s, ITEM, s->item, items * sizeof *s->item, &ticket[1], &ticket[2]);
 	if (!status)
-		status = copy_in(s, GROUP, s->group, (groups + 1) * sizeof *s->group, &ticket[2], &ticket[3]);
+		status = copy_in(s, GROUP, s->group, (groups + 1) * sizeof *s->group, &ticket[2],
+		                 &ticket[3]);
 	if (!status)
-		status = pf_run(s->device, PF_KERNEL_pref, args, PF_ARG_pref_COUNT, &ticket[3], &ticket[4]);
+		status = pf_run(s->device, PF_KERNEL_pref, args, PF_ARG_pref_COUNT, &ticket[3],
+		                &ticket[4]);
 	if (!status)
-		status = pf_copy_out(s->buf[OUT], 0, s->out, items * sizeof *s->out, &ticket[4], &ticket[5]);
+		status = pf_copy_out(s->buf[OUT], 0, s->out, items * sizeof *s->out, &ticket[4],
+		                     &ticket[5]);
 	return status;
 }
 
@@ -155,12 +182,14 @@ static int launch(struct session *s, uint32_t items, uint32_t groups, struct pf_
 		first = first ? first : waited;
 	}
 	if (status && !first)
-		return pf_fail(error, status, "kernel pref was not started: %s", pf_error_text(status));
+		return pf_fail(error, status, "kernel pref was not started: %s",
+		               pf_error_text(status));
 	return first;
 }
 
-static int evaluate_range(struct session *s, const struct pf_loss_item *items, const uint32_t *groups, size_t first,
-                          size_t last, struct pf_loss_result *result, struct pf_error *error)
+static int evaluate_range(struct session *s, const struct pf_loss_item *items,
+                          const uint32_t *groups, size_t first, size_t last,
+                          struct pf_loss_result *result, struct pf_error *error)
 {
 	const uint32_t begin = groups[first], count = groups[last] - begin;
 	int status = 0;
@@ -172,8 +201,9 @@ static int evaluate_range(struct session *s, const struct pf_loss_item *items, c
 	if (!status)
 		status = launch(s, count, (uint32_t)(last - first), error);
 	for (uint32_t i = 0; i < count && !status; i++)
-		result[begin + i] = (struct pf_loss_result) { s->out[i].loss, s->out[i].grad, s->out[i].status,
-		                                              s->out[i].group + (uint32_t)first };
+		result[begin + i] =
+			(struct pf_loss_result){ s->out[i].loss, s->out[i].grad, s->out[i].status,
+			                         s->out[i].group + (uint32_t)first };
 	return status;
 }
 
@@ -181,8 +211,10 @@ static int evaluate_range(struct session *s, const struct pf_loss_item *items, c
 
 static int session_open(struct session *s, uint32_t most, struct pf_error *error)
 {
-	const struct { unsigned arg; uint64_t bytes; } want[BUFFERS] = {
-		[PAR] = { PF_ARG_pref_par, sizeof s->par }, [PROG] = { PF_ARG_pref_prog, sizeof s->program->word },
+	const struct { unsigned arg; uint64_t bytes;
+	} want[BUFFERS] = {
+		[PAR] = { PF_ARG_pref_par, sizeof s->par },
+		[PROG] = { PF_ARG_pref_prog, sizeof s->program->word },
 		[ITEM] = { PF_ARG_pref_item, most * sizeof *s->item },
 		[GROUP] = { PF_ARG_pref_group, (most + 1) * sizeof *s->group },
 		[OUT] = { PF_ARG_pref_out, most * sizeof *s->out },
@@ -193,9 +225,11 @@ static int session_open(struct session *s, uint32_t most, struct pf_error *error
 	s->group = calloc(most + 1, sizeof *s->group);
 	s->out = calloc(most, sizeof *s->out);
 	if (!s->item || !s->group || !s->out)
-		return pf_fail(error, -ENOMEM, "no memory for the %u preference items of a launch", most);
+		return pf_fail(error, -ENOMEM, "no memory for the %u preference items of a launch",
+		               most);
 	for (int i = 0; i < BUFFERS && !status; i++)
-		status = pf_buf_alloc(s->device, PF_KERNEL_pref, want[i].arg, want[i].bytes, &s->buf[i], error);
+		status = pf_buf_alloc(s->device, PF_KERNEL_pref, want[i].arg, want[i].bytes,
+		                      &s->buf[i], error);
 	return status;
 }
 
@@ -218,8 +252,9 @@ static size_t launch_end(const uint32_t *groups, size_t group_count, size_t firs
 	return last;
 }
 
-static int evaluate_all(struct session *s, const struct pf_loss_item *items, size_t count, const uint32_t *groups,
-                        size_t group_count, struct pf_loss_result *result, struct pf_error *error)
+static int evaluate_all(struct session *s, const struct pf_loss_item *items, size_t count,
+                        const uint32_t *groups, size_t group_count, struct pf_loss_result *result,
+                        struct pf_error *error)
 {
 	int status = session_open(s, count < PF_ITEMS_MAX ? (uint32_t)count : PF_ITEMS_MAX, error);
 
@@ -231,8 +266,9 @@ static int evaluate_all(struct session *s, const struct pf_loss_item *items, siz
 	return status;
 }
 
-int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss, const struct pf_loss_batch *batch,
-                     const struct pf_loss_item *items, size_t count, const uint32_t *groups, size_t group_count,
+int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss,
+                     const struct pf_loss_batch *batch, const struct pf_loss_item *items,
+                     size_t count, const uint32_t *groups, size_t group_count,
                      struct pf_loss_result *result, struct pf_error *error)
 {
 	struct pf_program program;
@@ -253,8 +289,8 @@ int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss, const
 	return evaluate_all(&session, items, count, groups, group_count, result, error);
 }
 
-double pf_loss_total(const struct pf_loss *loss, const struct pf_loss_batch *batch, const struct pf_loss_result *result,
-                     size_t count, size_t *invalid)
+double pf_loss_total(const struct pf_loss *loss, const struct pf_loss_batch *batch,
+                     const struct pf_loss_result *result, size_t count, size_t *invalid)
 {
 	int per_item = pf_loss_per_item(loss);
 	double sum = 0;

@@ -15,10 +15,16 @@ static const struct operation operations[PF_OP_COUNT] = {
 #undef PF_OPERATION
 };
 _Static_assert(PF_OP_COUNT <= 64, "pf_program.operations");
-_Static_assert((int)PF_LOSS_PARAMS == (int)PF_PARAMS && (int)PF_LOSS_COMPONENTS == (int)PF_COMPONENTS, "loss.h");
+_Static_assert((int)PF_LOSS_PARAMS == (int)PF_PARAMS, "loss.h");
+_Static_assert((int)PF_LOSS_COMPONENTS == (int)PF_COMPONENTS, "loss.h");
+_Static_assert((int)PF_LOSS_Z0 == (int)PF_PAR_Z0 && (int)PF_LOSS_DELTA == (int)PF_PAR_DELTA &&
+               (int)PF_LOSS_TOKENS == (int)PF_PAR_TOKENS, "loss.h");
 
 static const struct { const char *name; uint32_t index; } scalars[] = {
-	{ "divisor", PF_PAR_DIVISOR }, { "z0", PF_PAR_Z0 }, { "delta", PF_PAR_DELTA }, { "tokens", PF_PAR_TOKENS },
+	{ "divisor", PF_PAR_DIVISOR },
+	{ "z0", PF_PAR_Z0 },
+	{ "delta", PF_PAR_DELTA },
+	{ "tokens", PF_PAR_TOKENS },
 };
 static const struct { const char *name; uint32_t mask; } kinds[] = {
 	{ "chosen", PF_ITEM_CHOSEN }, { "rejected", PF_ITEM_REJECTED }, { "extra", PF_ITEM_EXTRA },
@@ -45,7 +51,8 @@ struct assembler {
 
 static int fail_at(struct assembler *a, int code)
 {
-	pf_fail_in(a->error, "program of loss %s, column %d", a->row->name, (int)(a->word_at - a->text) + 1);
+	pf_fail_in(a->error, "program of loss %s, column %d", a->row->name,
+	           (int)(a->word_at - a->text) + 1);
 	return code;
 }
 
@@ -70,8 +77,8 @@ static int emit(struct assembler *a, uint32_t op, uint32_t operand)
 	struct pf_program *p = a->program;
 
 	if (a->depth < operations[op].takes)
-		return FAIL(a, PF_E_FORMAT, "\"%s\" needs %u values, the stack holds %u", a->word, operations[op].takes,
-		            a->depth);
+		return FAIL(a, PF_E_FORMAT, "\"%s\" needs %u values, the stack holds %u", a->word,
+		            operations[op].takes, a->depth);
 	a->depth += operations[op].leaves - operations[op].takes;
 	if (a->depth > PF_STACK_MAX)
 		return FAIL(a, PF_E_FORMAT, "more than %u values on the stack", PF_STACK_MAX);
@@ -91,7 +98,8 @@ static int emit_constant(struct assembler *a, double value)
 	while (i < p->constants && memcmp(&p->constant[i], &value, sizeof value) != 0)
 		i++;
 	if (i == PF_CONSTS)
-		return FAIL(a, PF_E_RANGE, "more than %u different constants in one launch", PF_CONSTS);
+		return FAIL(a, PF_E_RANGE, "more than %u different constants in one launch",
+		            PF_CONSTS);
 	p->constant[i] = value;
 	p->constants += i == p->constants;
 	return emit(a, PF_OP_CONST, i);
@@ -143,8 +151,11 @@ static int unknown(struct assembler *a)
 	for (unsigned i = 0; i < a->register_count; i++)
 		pf_name_nearest(a->word, a->registers[i], &nearest);
 	if (nearest)
-		return FAIL(a, PF_E_UNKNOWN, "unknown word \"%s\"; did you mean \"%s\"?", a->word, nearest);
-	return FAIL(a, PF_E_UNKNOWN, "unknown word \"%s\": no operation, register, parameter or batch scalar", a->word);
+		return FAIL(a, PF_E_UNKNOWN, "unknown word \"%s\"; did you mean \"%s\"?", a->word,
+		            nearest);
+	return FAIL(a, PF_E_UNKNOWN,
+	            "unknown word \"%s\": no operation, register, parameter or batch scalar",
+	            a->word);
 }
 
 /* ---- one word ---- */
@@ -171,9 +182,12 @@ static int store(struct assembler *a)
 	const char *name = a->word + 1;
 	int reg = find_register(a, name);
 
-	if (reg < 0 && (!isalpha((unsigned char)*name) || strcmp(name, "is") == 0 || find_operation(name) >= 0 ||
-	                find_param(a, name) >= 0 || find_scalar(name) >= 0))
-		return FAIL(a, PF_E_FORMAT, "\"%s\" cannot name a register: it is no word or has a meaning already", name);
+	if (reg < 0 &&
+	    (!isalpha((unsigned char)*name) || strcmp(name, "is") == 0 ||
+	     find_operation(name) >= 0 || find_param(a, name) >= 0 || find_scalar(name) >= 0))
+		return FAIL(a, PF_E_FORMAT,
+		            "\"%s\" cannot name a register: it is no word or has a meaning already",
+		            name);
 	if (reg < 0 && a->register_count == PF_REGISTERS)
 		return FAIL(a, PF_E_RANGE, "more than %u registers", PF_REGISTERS);
 	if (reg < 0) {
@@ -190,7 +204,8 @@ static int kind_mask(const char *word, uint32_t *mask)
 	for (*mask = 0;; word += length + 1) {
 		int kind = 0;
 		length = strcspn(word, "|");
-		while (kind < KINDS && (strlen(kinds[kind].name) != length || strncmp(kinds[kind].name, word, length) != 0))
+		while (kind < KINDS && (strlen(kinds[kind].name) != length ||
+		                        strncmp(kinds[kind].name, word, length) != 0))
 			kind++;
 		if (kind == KINDS)
 			return 0;
@@ -208,8 +223,10 @@ static int is_kind(struct assembler *a)
 	if (status < 0)
 		return status;
 	if (!kind_mask(a->word, &mask))
-		return FAIL(a, PF_E_UNKNOWN, "\"%s\" follows `is`, where chosen, rejected, extra or a set like "
-		            "chosen|rejected belongs", a->word);
+		return FAIL(a, PF_E_UNKNOWN,
+		            "\"%s\" follows `is`, where chosen, rejected, extra or a set like "
+		            "chosen|rejected belongs",
+		            a->word);
 	return emit(a, PF_OP_IS, mask);
 }
 
@@ -229,7 +246,8 @@ static int loop_close(struct assembler *a)
 	if (!a->loop)
 		return FAIL(a, PF_E_FORMAT, "\"]\" without \"[\"");
 	if (a->depth != a->loop_depth)
-		return FAIL(a, PF_E_FORMAT, "the loop leaves the stack with %u values instead of %u", a->depth,
+		return FAIL(a, PF_E_FORMAT,
+		            "the loop leaves the stack with %u values instead of %u", a->depth,
 		            a->loop_depth);
 	if (a->loop_turn == 0)
 		a->program->looped += a->program->words - a->loop_start;
@@ -278,7 +296,9 @@ static int finish(struct assembler *a, int sum)
 	if (a->loop)
 		return FAIL(a, PF_E_FORMAT, "\"[\" without \"]\"");
 	if (a->depth != 1)
-		return FAIL(a, PF_E_FORMAT, "the program ends with %u values on the stack instead of one", a->depth);
+		return FAIL(a, PF_E_FORMAT,
+		            "the program ends with %u values on the stack instead of one",
+		            a->depth);
 	status = sum ? emit(a, PF_OP_GSUM, 0) : 0;
 	if (!status && a->program->words >= PF_PROG_MAX)
 		return FAIL(a, PF_E_RANGE, "more than %u words", PF_PROG_MAX);
@@ -290,8 +310,13 @@ static int finish(struct assembler *a, int sum)
 int pf_program_assemble(struct pf_program *program, const struct pf_loss_row *row, const char *text,
                         uint32_t positions, int sum, struct pf_error *error)
 {
-	struct assembler a = { .program = program, .row = row, .text = text, .at = text, .word_at = text,
-	                       .positions = positions, .error = error };
+	struct assembler a = { .program = program,
+		               .row = row,
+		               .text = text,
+		               .at = text,
+		               .word_at = text,
+		               .positions = positions,
+		               .error = error };
 	int status;
 
 	while ((status = next_word(&a)) > 0)
@@ -302,7 +327,8 @@ int pf_program_assemble(struct pf_program *program, const struct pf_loss_row *ro
 
 /* ---- a whole launch ---- */
 
-static int build(struct pf_program *p, const struct pf_loss *loss, uint32_t positions, struct pf_error *error)
+static int build(struct pf_program *p, const struct pf_loss *loss, uint32_t positions,
+                 struct pf_error *error)
 {
 	int per_item = pf_loss_per_item(loss), status = 0;
 
@@ -314,7 +340,8 @@ static int build(struct pf_program *p, const struct pf_loss *loss, uint32_t posi
 		uint32_t *head = p->word + PF_PROG_COMPONENT + 4 * c;
 		head[0] = p->words;
 		head[2] = (uint32_t)per_item;
-		status = pf_program_assemble(p, row, row->value, positions, row->per_item && !per_item, error);
+		status = pf_program_assemble(p, row, row->value, positions,
+		                             row->per_item && !per_item, error);
 		head[1] = p->words;
 		if (!status)
 			status = pf_program_assemble(p, row, row->grad, positions, 0, error);
@@ -335,16 +362,6 @@ uint32_t pf_loss_group_max(const struct pf_loss *loss)
 	return most < PF_ITEMS_MAX ? most : PF_ITEMS_MAX;
 }
 
-int pf_program_build(struct pf_program *program, const struct pf_loss *loss, uint32_t positions, struct pf_error *error)
-{
-	uint32_t most = pf_loss_group_max(loss);
-
-	if (most > 0 && positions > most)
-		return pf_fail(error, PF_E_RANGE, "a group of %u items is too large: loss %s takes at most %u", positions,
-		               loss->component[0].row->name, most);
-	return build(program, loss, positions, error);
-}
-
 int pf_loss_uses(const struct pf_loss *loss, enum pf_loss_scalar scalar)
 {
 	struct pf_program program;
@@ -352,11 +369,20 @@ int pf_loss_uses(const struct pf_loss *loss, enum pf_loss_scalar scalar)
 	return build(&program, loss, 1, NULL) == 0 && program.scalars >> scalar & 1;
 }
 
-_Static_assert((int)PF_LOSS_Z0 == PF_PAR_Z0 && (int)PF_LOSS_DELTA == PF_PAR_DELTA && (int)PF_LOSS_TOKENS == PF_PAR_TOKENS,
-               "public numbers of batch scalars");
+int pf_program_build(struct pf_program *program, const struct pf_loss *loss, uint32_t positions,
+                     struct pf_error *error)
+{
+	uint32_t most = pf_loss_group_max(loss);
 
-void pf_program_par(const struct pf_program *program, const struct pf_loss *loss, const struct pf_loss_batch *batch,
-                    double *par)
+	if (most > 0 && positions > most)
+		return pf_fail(error, PF_E_RANGE,
+		               "a group of %u items is too large: loss %s takes at most %u",
+		               positions, loss->component[0].row->name, most);
+	return build(program, loss, positions, error);
+}
+
+void pf_program_par(const struct pf_program *program, const struct pf_loss *loss,
+                    const struct pf_loss_batch *batch, double *par)
 {
 	memset(par, 0, PF_PAR_COUNT * sizeof *par);
 	par[PF_PAR_DIVISOR] = batch->divisor;

@@ -1,7 +1,8 @@
 /* loss_program.h: from the rows of losses.def to the tables that kernel pref reads.
  *
- * The assembler takes the text of a program (losses.def has the language) to words, follows the depth of the stack and
- * places constants; the packer lays several programs, parameters and scalars out as par[] and prog[].
+ * The assembler takes the text of a program (losses.def has the language) to words, follows the
+ * depth of the stack and places constants; the packer lays several programs, parameters and scalars
+ * out as par[] and prog[].
  * Thread-safe: everything is in the caller's memory. */
 #ifndef PF_TRAIN_LOSS_PROGRAM_H
 #define PF_TRAIN_LOSS_PROGRAM_H
@@ -19,13 +20,14 @@ struct pf_program {
 	uint64_t operations;           /* bit i: operation i is used */
 };
 
-/* Appends the program `text` of loss `row` with loops unrolled `positions` times; `sum` adds up the result over the
- * group. Errors name the row, the column in the text and the word */
+/* Appends the program `text` of loss `row` with loops unrolled `positions` times; `sum` adds up the
+ * result over the group. Errors name the row, the column in the text and the word */
 int pf_program_assemble(struct pf_program *program, const struct pf_loss_row *row, const char *text,
                         uint32_t positions, int sum, struct pf_error *error);
 /* Header and programs of every component for groups of at most `positions` items */
-int pf_program_build(struct pf_program *program, const struct pf_loss *loss, uint32_t positions, struct pf_error *error);
+int pf_program_build(struct pf_program *program, const struct pf_loss *loss, uint32_t positions,
+                     struct pf_error *error);
 /* par[PF_PAR_COUNT] beside a built program */
-void pf_program_par(const struct pf_program *program, const struct pf_loss *loss, const struct pf_loss_batch *batch,
-                    double *par);
+void pf_program_par(const struct pf_program *program, const struct pf_loss *loss,
+                    const struct pf_loss_batch *batch, double *par);
 #endif

@@ -1,7 +1,7 @@
-/* loss.h: preference losses by name: what there is, one loss with its parameters, its program, its value.
+/* loss.h: preference losses by name: what there is, one loss with its parameters, its value.
  *
- * A loss is a row of losses.def: parameters with ranges, what data it needs, and two programs for kernel `pref`. This
- * header turns names into programs; pf_loss_evaluate runs them on a device.
+ * A loss is a row of losses.def: parameters with ranges, what data it needs, and two programs for
+ * kernel `pref`. This header turns names into losses; pf_loss_evaluate runs them on a device.
  * Thread-safe: rows are constant; a struct pf_loss is plain data owned by the caller. */
 #ifndef PREFPGA_LOSS_H
 #define PREFPGA_LOSS_H
@@ -15,7 +15,7 @@ extern "C" {
 enum pf_loss_form { PF_FORM_TOKENS, PF_FORM_PAIR, PF_FORM_BINARY, PF_FORM_TRIPLE, PF_FORM_LIST };
 
 struct pf_loss_param {
-	const char *name, *oracle;     /* TRL's name and, where it differs, the one in the test vectors ("" = same) */
+	const char *name, *oracle;     /* TRL's name; test vectors' where it differs, else "" */
 	double      value, low, high;  /* default; allowed range, both ends included */
 	int         low_open, high_open;       /* 1: that end itself is excluded */
 	const char *text;
@@ -23,12 +23,12 @@ struct pf_loss_param {
 
 struct pf_loss_row {
 	const char   *name;            /* as in TRL where TRL has it */
-	const char   *aliases;         /* other names it answers to, blank separated: "dpo oracle:dpo_sigmoid" */
+	const char   *aliases;         /* other names, blank separated: "dpo oracle:dpo_sigmoid" */
 	const char   *title, *source;  /* for people; paper */
 	enum pf_loss_form form;
 	int           needs_reference; /* 1: log-probs of a reference policy are part of the loss */
 	int           per_item;        /* 1: every item has its own loss; 0: one per group */
-	const char   *inputs;          /* key:field[/member] of test cases beyond the form's own keys */
+	const char   *inputs;          /* key:field[/member] of cases beyond the form's own */
 	unsigned      params;
 	const struct pf_loss_param *param;
 	const char   *value, *grad;    /* programs; losses.def has the language */
@@ -40,19 +40,23 @@ PF_API const struct pf_loss_row *pf_loss_find(const char *name);
 /* Name of a form for people: "pair", ... */
 PF_API const char *pf_loss_form_name(enum pf_loss_form form);
 
-/* A configured loss: up to four weighted components. Plain likelihood mixes with every form, pairs mix with triples,
- * otherwise all components have one form */
+/* A configured loss: up to four weighted components. Plain likelihood mixes with every form, pairs
+ * mix with triples, otherwise all components have one form */
 enum { PF_LOSS_COMPONENTS = 4, PF_LOSS_PARAMS = 8 };
-struct pf_loss_component { const struct pf_loss_row *row; double weight; double param[PF_LOSS_PARAMS]; };
+struct pf_loss_component {
+	const struct pf_loss_row *row;
+	double weight, param[PF_LOSS_PARAMS];
+};
 struct pf_loss {
 	unsigned components;
 	struct pf_loss_component component[PF_LOSS_COMPONENTS];
 };
-/* Parses "NAME[:key=value,...][+NAME...]"; key `weight` (default 1) is the component's. Errors name the nearest known
- * name or key, and the range of a value outside it */
+/* Parses "NAME[:key=value,...][+NAME...]"; key `weight` (default 1) is the component's. Errors name
+ * the nearest known name or key, and the range of a value outside it */
 PF_API int pf_loss_parse(const char *text, struct pf_loss *loss, struct pf_error *error);
 /* Sets one parameter (TRL's name, the test vectors' name, or "weight") of one component */
-PF_API int pf_loss_set(struct pf_loss *loss, unsigned component, const char *key, double value, struct pf_error *error);
+PF_API int pf_loss_set(struct pf_loss *loss, unsigned component, const char *key, double value,
+                       struct pf_error *error);
 /* The form of the items that the loss as a whole wants */
 PF_API enum pf_loss_form pf_loss_form(const struct pf_loss *loss);
 /* 1: every item has its own loss; 0: one loss per group */
@@ -62,12 +66,14 @@ PF_API int pf_loss_needs_reference(const struct pf_loss *loss);
 /* 1: some component's program reads this scalar of the step */
 enum pf_loss_scalar { PF_LOSS_Z0 = 1, PF_LOSS_DELTA = 2, PF_LOSS_TOKENS = 3 };
 PF_API int pf_loss_uses(const struct pf_loss *loss, enum pf_loss_scalar scalar);
-/* Items that a group can have: loops over the positions of a list are unrolled and must fit kernel pref's program */
+/* Items that a group can have: loops over the positions of a list are unrolled and must fit kernel
+ * pref's program */
 PF_API uint32_t pf_loss_group_max(const struct pf_loss *loss);
 
-/* One scored sequence as the loss sees it. Sums are nats as Q31.32 integers. A pair is one chosen and one rejected
- * item, a triple one item more (extra); binary samples are chosen (desirable) or rejected; likelihood counts chosen
- * items; a ranking's items come best first. weight is 1 unless the loss says what it means */
+/* One scored sequence as the loss sees it. Sums are nats as Q31.32 integers. A pair is one chosen and
+ * one rejected item, a triple one item more (extra); binary samples are chosen (desirable) or
+ * rejected; likelihood counts chosen items; a ranking's items come best first. weight is 1 unless
+ * the loss says what it means */
 struct pf_loss_item {
 	int64_t  policy, reference;
 	uint32_t n;                    /* scored tokens */
@@ -76,24 +82,27 @@ struct pf_loss_item {
 	uint32_t status;               /* of the sequence's rows; bad ones make the group invalid */
 };
 enum { PF_KIND_CHOSEN = 1, PF_KIND_REJECTED = 2, PF_KIND_EXTRA = 4 };
-/* Scalars of the whole optimizer step, known before the first gradient. Those that no component uses may be 0 */
+/* Scalars of the whole optimizer step, known before the first gradient. Those that no component uses
+ * may be 0 */
 struct pf_loss_batch {
 	double divisor;                /* pairs, samples or lists of the step, > 0 */
 	double z0;                     /* KTO: max(0, mean log-ratio of mismatched completions) */
 	double delta;                  /* BCO: running mean of the rewards */
-	double tokens;                 /* scored tokens of the chosen items of the step (likelihood), > 0 */
+	double tokens;                 /* likelihood: scored tokens of chosen items, > 0 */
 };
 struct pf_loss_result { double loss, grad; uint32_t status, group; };
 
-/* Evaluates items[count] in groups[group_count + 1] (first item of each group, then count) on kernel pref of the device.
- * result[i].loss: of the group or item before the division, NaN where status is set; result[i].grad: dL/dlogp, divisor
- * and weights applied, 0 where status is set. Any count: launches are split between groups. Returns 0, or an error that
- * names the item or group: wrong members, a log-ratio outside Q31.32, a group too large, a missing batch scalar */
-PF_API int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss, const struct pf_loss_batch *batch,
-                            const struct pf_loss_item *items, size_t count, const uint32_t *groups, size_t group_count,
+/* Evaluates items[count] in groups[group_count + 1] (first item of each group, then count) on kernel
+ * pref of the device. result[i].loss: of the group or item before the division, NaN where status is
+ * set; result[i].grad: dL/dlogp, divisor and weights applied, 0 where status is set. Any count:
+ * launches are split between groups. Returns 0, or an error that names the item or group: wrong
+ * members, a log-ratio outside Q31.32, a group too large, a missing batch scalar */
+PF_API int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss,
+                            const struct pf_loss_batch *batch, const struct pf_loss_item *items,
+                            size_t count, const uint32_t *groups, size_t group_count,
                             struct pf_loss_result *result, struct pf_error *error);
-/* The total: sum over groups (or items) of finite losses, in order, / divisor; *invalid (may be NULL): how many were not
- * finite */
+/* The total: sum over groups (or items) of finite losses, in order, / divisor; *invalid (may be NULL):
+ * how many were not finite */
 PF_API double pf_loss_total(const struct pf_loss *loss, const struct pf_loss_batch *batch,
                             const struct pf_loss_result *result, size_t count, size_t *invalid);
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
-/* Any text as a loss string, and as the text of a program: refused with a reason, or words that the reference machine
- * runs within its stack. */
+/* Any text as a loss string, and as the text of a program: refused with a reason, or words that the
+ * reference machine runs within its stack. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,8 +27,9 @@ static void check_string(const char *text)
 static void check_program(const char *text)
 {
 	static const uint32_t group[] = { 0, 2, 3 };
-	struct pf_item item[3] = { { .n = 1, .kind = PF_ITEM_CHOSEN }, { .n = 2, .kind = PF_ITEM_REJECTED },
-	                           { .n = 3, .kind = PF_ITEM_EXTRA } };
+	struct pf_item item[3] = { { .n = 1, .kind = PF_ITEM_CHOSEN },
+		                   { .n = 2, .kind = PF_ITEM_REJECTED },
+		                   { .n = 3, .kind = PF_ITEM_EXTRA } };
 	struct pf_error error = { 0 };
 	struct pf_program program = { 0 };
 	long double result[3];

@@ -1,5 +1,5 @@
-/* Any bytes as a loss string on the first line and cases on the others: refused with a reason and nothing added, or
- * items that fill their groups and lie within their ranges. */
+/* Any bytes as a loss string on the first line and cases on the others: refused with a reason and
+ * nothing added, or items that fill their groups and lie within their ranges. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -17,8 +17,9 @@ static void check_items(const struct pf_cases *cases)
 	for (size_t i = 0; i < cases->items; i++) {
 		const struct pf_loss_item *item = &cases->item[i];
 		int64_t ratio;
-		if (__builtin_sub_overflow(item->policy, item->reference, &ratio) || item->n == 0 || item->kind == 0 ||
-		    !isfinite(item->score) || !isfinite(item->margin) || !isfinite(item->weight))
+		if (__builtin_sub_overflow(item->policy, item->reference, &ratio) || item->n == 0 ||
+		    item->kind == 0 || !isfinite(item->score) || !isfinite(item->margin) ||
+		    !isfinite(item->weight))
 			abort();
 	}
 }
@@ -30,7 +31,8 @@ static void check_line(struct pf_cases *cases, const char *line, size_t length)
 
 	if (!pf_cases_add(cases, line, length, 1, &error))
 		check_items(cases);
-	else if (!*error.text || cases->count != count || cases->items != items || cases->groups != groups)
+	else if (!*error.text || cases->count != count || cases->items != items ||
+	         cases->groups != groups)
 		abort();
 }
 

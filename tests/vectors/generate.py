@@ -3,11 +3,12 @@
 
     generate.py > losses.json      (needs python3-mpmath; about a minute)
 
-Each case has inputs that kernel pref's tables hold exactly (log-probs as multiples of 2^-32, parameters as doubles,
-scores, margins and weights as singles), the loss and its derivatives by the policy's log-probs to 25 digits, and for
-each of these `cond`, the sum over inputs of |input * derivative by that input|: what one unit of rounding in the inputs
-amounts to. Derivatives are made by automatic differentiation of the value formulas below in 600-digit arithmetic; at
-a kink they are those of the flat side. Exponents are clamped at 80, as the losses define.
+Each case has inputs that kernel pref's tables hold exactly (log-probs as multiples of 2^-32,
+parameters as doubles, scores, margins and weights as singles), the loss and its derivatives by the
+policy's log-probs to 25 digits, and for each of these `cond`, the sum over inputs of
+|input * derivative by that input|: what one unit of rounding in the inputs amounts to. Derivatives
+are made by automatic differentiation of the value formulas below in 600-digit arithmetic; at a kink
+they are those of the flat side. Exponents are clamped at 80, as the losses define.
 
 To add a loss: its formula in LOSSES, with the cases to run it on."""
 import json
@@ -19,7 +20,7 @@ from decimal import Decimal, getcontext
 
 import mpmath as mp
 
-mp.mp.dps = 600                                     # saturated softmax: 1 - (1 - e^-1000) must keep 25 digits
+mp.mp.dps = 600                     # saturated softmax: 1 - (1 - e^-1000) must keep 25 digits
 getcontext().prec = 700
 M = mp.mpf
 
@@ -35,11 +36,13 @@ class Num:
 
     def __add__(self, o):
         o = lift(o)
-        return Num(self.v + o.v, {k: self.d.get(k, 0) + o.d.get(k, 0) for k in self.d.keys() | o.d.keys()})
+        keys = self.d.keys() | o.d.keys()
+        return Num(self.v + o.v, {k: self.d.get(k, 0) + o.d.get(k, 0) for k in keys})
 
     def __mul__(self, o):
         o = lift(o)
-        return Num(self.v * o.v, {k: self.d.get(k, 0) * o.v + o.d.get(k, 0) * self.v for k in self.d.keys() | o.d.keys()})
+        keys = self.d.keys() | o.d.keys()
+        return Num(self.v * o.v, {k: self.d.get(k, 0) * o.v + o.d.get(k, 0) * self.v for k in keys})
 
     def __neg__(self):
         return self.chain(-self.v, -1)
@@ -210,24 +213,29 @@ PAIRS = {
     'disco_pfl': lambda p: sp(-x(p)) / 2 if p.lw.v > p.ll.v else 2 * relu(1 - x(p)),
     'nca_pair': lambda p: sp(-(p.beta * u(p))) + sp(p.beta * u(p)) / 2 + sp(p.beta * v(p)) / 2,
     'bco_pair': lambda p: sp(-(p.beta * u(p))) + sp(p.beta * v(p)),
-    'bco_pair_shifted': lambda p: sp(-(p.beta * u(p) - p.delta)) + p.wl * sp(p.beta * v(p) - p.delta),
+    'bco_pair_shifted':
+        lambda p: sp(-(p.beta * u(p) - p.delta)) + p.wl * sp(p.beta * v(p) - p.delta),
     'sppo_hard': lambda p: sq(u(p) - 1 / (2 * p.beta)) + sq(v(p) + 1 / (2 * p.beta)),
-    'sppo_soft': lambda p: (sq(u(p) - (p.pw - 0.5) / p.beta) + sq(v(p) - (p.pl - 0.5) / p.beta)) / 2,
+    'sppo_soft':
+        lambda p: (sq(u(p) - (p.pw - 0.5) / p.beta) + sq(v(p) - (p.pl - 0.5) / p.beta)) / 2,
     'apo_zero': lambda p: sig(-(p.beta * u(p))) + sig(p.beta * v(p)),
     'apo_down': lambda p: sig(p.beta * u(p)) + sig(-x(p)),
     'simpo': lambda p: smooth(p.beta * (p.lw / p.nw - p.ll / p.nl) - p.gamma, p.eps),
     'cpo': lambda p: smooth(p.beta * (p.lw - p.ll), p.eps) + p.alpha * nll(p),
-    'alphapo': lambda p: sp(-(p.beta * (alphapo_reward(p.lw / p.nw, p) - alphapo_reward(p.ll / p.nl, p)) - p.gamma)),
+    'alphapo': lambda p: sp(-(p.beta * (alphapo_reward(p.lw / p.nw, p) -
+                                        alphapo_reward(p.ll / p.nl, p)) - p.gamma)),
     'orpo': lambda p: nll(p) + p.beta * sp(-(odds(p.lw / p.nw) - odds(p.ll / p.nl))),
     'rpo': lambda p: sp(-x(p)) + p.wsft * nll(p),
-    'mpo': lambda p: M(0.8) * sp(-x(p)) + M(0.2) * (sp(-(p.beta * u(p))) + sp(p.beta * v(p))) + p.wsft * nll(p),
+    'mpo': lambda p: (M(0.8) * sp(-x(p)) + M(0.2) * (sp(-(p.beta * u(p))) + sp(p.beta * v(p))) +
+                      p.wsft * nll(p)),
     'slic_hf': lambda p: relu(p.delta - p.lw + p.ll) - p.lam * p.lref,
     'tpo': lambda p: sp(-(p.beta * (p.lw - p.ll))) - p.alpha * p.lg / p.ng,
     'xpo': lambda p: sp(-x(p)) + p.alpha * p.lref,
     'reward': lambda p: sp(-(p.rc - p.rr - p.m)) + p.c * sq(p.rc + p.rr),
     'sigmoid:weight=0.75+bco_pair:weight=0.25+sft:weight=0.5':
         lambda p: 0.75 * sp(-x(p)) + 0.25 * (sp(-(p.beta * u(p))) + sp(p.beta * v(p))) + nll(p) / 2,
-    'hinge+slic_hf:weight=2': lambda p: relu(1 - x(p)) + 2 * (relu(p.delta - p.lw + p.ll) - p.lam * p.lref),
+    'hinge+slic_hf:weight=2':
+        lambda p: relu(1 - x(p)) + 2 * (relu(p.delta - p.lw + p.ll) - p.lam * p.lref),
 }
 
 
@@ -243,7 +251,8 @@ def kto(p, t, y, l):
 BINARY = {
     'kto': samples(kto),
     'apo_zero_unpaired': samples(lambda p, t, y, l: sig(-(p.beta * t)) if y else sig(p.beta * t)),
-    'bco': samples(lambda p, t, y, l: sp(-(p.beta * t - p.delta)) if y else p.wl * sp(p.beta * t - p.delta)),
+    'bco': samples(lambda p, t, y, l: sp(-(p.beta * t - p.delta)) if y
+                   else p.wl * sp(p.beta * t - p.delta)),
     'kto+sft:weight=0.5': lambda p: samples(kto)(p) - 0.5 * total(
         l for l, y in zip(p.l, p.y) if y) / max(1, sum(p.y)),
 }
@@ -271,7 +280,13 @@ def lipo(p):
     rank = {i: k + 1 for k, i in enumerate(sorted(range(len(s)), key=lambda i: -s[i].v))}
     gain = [mp.mpf(2) ** a.v - 1 for a in p.psi]
     discount = {i: 1 / mp.log(1 + rank[i]) for i in rank}
-    return total(abs(gain[i] - gain[j]) * abs(discount[i] - discount[j]) * sp(-(s[i] - s[j])) for i, j in ordered(p))
+    return total(abs(gain[i] - gain[j]) * abs(discount[i] - discount[j]) * sp(-(s[i] - s[j]))
+                 for i, j in ordered(p))
+
+
+def list_pairwise(p):
+    s = scores(p)
+    return total(sp(-(s[i] - s[j])) for i, j in ordered(p)) / max(1, len(ordered(p)))
 
 
 LISTS = {
@@ -281,7 +296,7 @@ LISTS = {
     'exo_rw': lambda p: total(exp(s - lse(scores(p))) * (s - lse(scores(p)) - log(q))
                               for q, s in zip(target(p), scores(p))),
     'lipo': lipo,
-    'list_pairwise': lambda p: total(sp(-(scores(p)[i] - scores(p)[j])) for i, j in ordered(p)) / max(1, len(ordered(p))),
+    'list_pairwise': list_pairwise,
 }
 
 TOKENS = {'sft': lambda p: -mean(p.l)}
@@ -306,10 +321,10 @@ def draw(span, bits=12):
 
 
 #           u      v      beta   tokens  (None: drawn)
-EXTREMES = [(3.25, 3.25, 0.1, None), (0, 0, None, None), (1000, -1000, 0.5, None), (-1000, 1000, 0.5, None),
-            (35, -25, 0.5, 40), (-25, 35, 0.5, 40), (1, -1, 0.5, None), (120, -70, 1e-6, 300),
-            (0.00048828125, -0.000244140625, 1e6, None), (-0.000244140625, 0.00048828125, 1e6, None), (0, 2, 0.5, 1),
-            (-2.5, 4, 0.25, 4096)]
+EXTREMES = [(3.25, 3.25, 0.1, None), (0, 0, None, None), (1000, -1000, 0.5, None),
+            (-1000, 1000, 0.5, None), (35, -25, 0.5, 40), (-25, 35, 0.5, 40), (1, -1, 0.5, None),
+            (120, -70, 1e-6, 300), (0.00048828125, -0.000244140625, 1e6, None),
+            (-0.000244140625, 0.00048828125, 1e6, None), (0, 2, 0.5, 1), (-2.5, 4, 0.25, 4096)]
 
 
 def pair_inputs(beta):
@@ -319,7 +334,8 @@ def pair_inputs(beta):
         nw, nl = tokens or R.randint(1, 60), tokens or R.randint(1, 60)
         bits = 32 if grid(du) != du else 12
         rw, rl = grid(-R.uniform(0.2, 2.5) * nw, bits), grid(-R.uniform(0.2, 2.5) * nl, bits)
-        yield dict(lw=rw + M(du), ll=rl + M(dv), rw=rw, rl=rl, nw=M(nw), nl=M(nl), beta=M(b or beta))
+        yield dict(lw=rw + M(du), ll=rl + M(dv), rw=rw, rl=rl, nw=M(nw), nl=M(nl),
+                   beta=M(b or beta))
 
 
 def with_params(i, p, choices):
@@ -331,8 +347,9 @@ def with_params(i, p, choices):
 
 PAIR_PARAMS = {
     'cdpo': dict(eps=[0.1, 0, 0.5, 0.3]), 'robust': dict(eps=[0.1, 0, 0.499, 0.3]),
-    'dpo_offset': dict(delta=[single(0.7), 0, 30]), 'dpop': dict(lam=[5, 0, 50]), 'rdpo': dict(alpha=[0.02, 0]),
-    'wpo': dict(ww=[single(0.61), 1.5], wl=[single(0.43), 2]), 'fdpo_alpha': dict(a=[0.5, 0, 0.75, 0.999999]),
+    'dpo_offset': dict(delta=[single(0.7), 0, 30]), 'dpop': dict(lam=[5, 0, 50]),
+    'rdpo': dict(alpha=[0.02, 0]), 'wpo': dict(ww=[single(0.61), 1.5], wl=[single(0.43), 2]),
+    'fdpo_alpha': dict(a=[0.5, 0, 0.75, 0.999999]),
     'exo_pair': dict(eps=[0.001, 0.1, 0.5, 1e-9]), 'discopop': dict(tau=[0.05, 0.05, 1, 3, 0.01]),
     'bco_pair_shifted': dict(delta=[0.3, -0.2, 0], wl=[1, 0.5, 10]),
     'sppo_soft': dict(pw=[single(0.83), 1, 0.5], pl=[single(0.22), 0, 0.5]),
@@ -344,26 +361,29 @@ PAIR_PARAMS = {
     'xpo': dict(alpha=[1e-5, 0.1], lref=[lambda i: draw(20)]),
     'hinge+slic_hf:weight=2': dict(delta=[1, 0, 2.5], lam=[0.1, 0, 1], lref=[lambda i: draw(20)]),
 }
-BETA = {'simpo': 2, 'alphapo': 2.5, 'tpo': 0.01, 'wpo': 0.01, 'sigmoid_norm': 5, 'discopop': 0.05, 'disco_cell': 0.05,
-        'disco_padll': 0.05, 'disco_pfl': 0.05, 'sppo_soft': 0.001}
+BETA = {'simpo': 2, 'alphapo': 2.5, 'tpo': 0.01, 'wpo': 0.01, 'sigmoid_norm': 5, 'discopop': 0.05,
+        'disco_cell': 0.05, 'disco_padll': 0.05, 'disco_pfl': 0.05, 'sppo_soft': 0.001}
+BATCHES = ('sigmoid', 'ipo', 'wpo', 'sigmoid:weight=0.75+bco_pair:weight=0.25+sft:weight=0.5')
+BY_PAIR = ('lw', 'll', 'rw', 'rl', 'nw', 'nl', 'ww', 'wl')
 
 
 def pair_cases(name):
+    params = PAIR_PARAMS.get(name, {})
     for i, p in enumerate(pair_inputs(BETA.get(name, 0.1))):
-        yield with_params(i, p, PAIR_PARAMS.get(name, {}))
-    if name in ('sigmoid', 'ipo', 'wpo', 'sigmoid:weight=0.75+bco_pair:weight=0.25+sft:weight=0.5'):
-        yield batch([with_params(0, p, PAIR_PARAMS.get(name, {})) for p in list(pair_inputs(0.1))[:5]])
+        yield with_params(i, p, params)
+    if name in BATCHES:
+        yield batch([with_params(0, p, params) for p in list(pair_inputs(0.1))[:5]])
 
 
 def batch(pairs):
     """Several pairs as lists; what a case has once comes from the first"""
-    return {k: [p[k] for p in pairs] if k in ('lw', 'll', 'rw', 'rl', 'nw', 'nl', 'ww', 'wl') else pairs[0][k]
-            for k in pairs[0]}
+    return {k: [p[k] for p in pairs] if k in BY_PAIR else pairs[0][k] for k in pairs[0]}
 
 
 def reward_cases(name):
-    for rc, rr, m, c in ((1.5, -0.25, 0, 0), (-2, 3.5, 0.5, 0.01), (0, 0, 0, 0), (600, -400, 0, 0), (-400, 600, 1, 0.01),
-                         (5, 5, 3, 1), (draw(6), draw(6), single(0.7), 0.01), (draw(6, 32), draw(6, 32), 0, 0.01)):
+    for rc, rr, m, c in ((1.5, -0.25, 0, 0), (-2, 3.5, 0.5, 0.01), (0, 0, 0, 0), (600, -400, 0, 0),
+                         (-400, 600, 1, 0.01), (5, 5, 3, 1), (draw(6), draw(6), single(0.7), 0.01),
+                         (draw(6, 32), draw(6, 32), 0, 0.01)):
         yield dict(rc=M(rc), rr=M(rr), m=M(m), c=M(c))
 
 
@@ -373,9 +393,11 @@ def binary_cases(name):
         span = [1, 10, 60, 2000, 5, 5, 0, 30, 1][i]
         r = [grid(-R.uniform(1, 60)) for _ in range(n)]
         y = [R.random() < 0.5 for _ in range(n)] if i not in (4, 5) else [i == 4] * n
-        p = dict(l=[a + draw(span) for a in r], r=r, y=y, beta=M([0.1, 0.5, 0.01, 0.5, 0.1, 0.1, 1e-6, 2, 1e3][i]))
+        p = dict(l=[a + draw(span) for a in r], r=r, y=y,
+                 beta=M([0.1, 0.5, 0.01, 0.5, 0.1, 0.1, 1e-6, 2, 1e3][i]))
         if 'kto' in name:
-            p.update(lamD=M([1, 0.5, 1.33][i % 3]), lamU=M([1, 1.33][i % 2]), z0=M([0, 2.5, 0.125, 0, 10][i % 5]))
+            p.update(lamD=M([1, 0.5, 1.33][i % 3]), lamU=M([1, 1.33][i % 2]),
+                     z0=M([0, 2.5, 0.125, 0, 10][i % 5]))
         if name == 'bco':
             p.update(delta=M([0.4, -0.25, 0][i % 3]), wl=M([0.5, 1, 10][i % 3]))
         yield p
@@ -385,7 +407,8 @@ def list_cases(name):
     for i, n in enumerate([4, 2, 5, 8, 3, 4, 6, 2]):
         span = [1, 10, 60, 20, 2000, 0, 5, 1][i]
         r = [grid(-R.uniform(1, 60)) for _ in range(n)]
-        p = dict(l=[a + draw(span) for a in r], r=r, beta=M([0.1, 0.1, 0.1, 0.5, 0.5, 0.1, 1e-6, 1e3][i]))
+        p = dict(l=[a + draw(span) for a in r], r=r,
+                 beta=M([0.1, 0.1, 0.1, 0.5, 0.5, 0.1, 1e-6, 1e3][i]))
         if name != 'pl_dpo':
             p['psi'] = [grid(R.uniform(0, 1), 10) for _ in range(n)]
             if i == 2:
@@ -433,7 +456,7 @@ def evaluate(name, case):
             setattr(p, key, vector if isinstance(value, list) else vector[0])
         return LOSSES[name](p), at
 
-    if isinstance(case.get('lw'), list):            # a batch of pairs: the mean; likelihood by tokens
+    if isinstance(case.get('lw'), list):    # a batch of pairs: the mean; likelihood by tokens
         return evaluate_batch(name, case, run)
     loss, count = run(case, 0)
     return [loss.v] + [loss.d.get(i, M(0)) for i in range(count)]
@@ -447,7 +470,7 @@ def evaluate_batch(name, case, run):
         part, at = run(p, at)
         parts.append(part)
     loss = mean(parts)
-    if 'sft' in name:                               # the formula has each pair's own mean: replace it by the batch's
+    if 'sft' in name:                       # the formula has each pair's own mean: replace it
         lw = [Num(p['lw'], {2 * i: M(1)}) for i, p in enumerate(pairs)]
         own = mean([-a / p['nw'] for a, p in zip(lw, pairs)])
         loss = loss + (-total(lw) / mp.fsum(p['nw'] for p in pairs) - own) / 2
@@ -455,6 +478,9 @@ def evaluate_batch(name, case, run):
 
 
 def condition(name, case, base):
+    def moved(value, i, a):
+        return value[:i] + [a] + value[i + 1:] if isinstance(value, list) else a
+
     cond = [M(0)] * len(base)
     for key, value in case.items():
         if key in COUNTS:
@@ -465,10 +491,8 @@ def condition(name, case, base):
             h = max(1, abs(a)) * M(10) ** -25
             near = []
             for step in (h, -h):
-                q = dict(case)
-                q[key] = value[:i] + [a + step] + value[i + 1:] if isinstance(value, list) else a + step
-                near.append(evaluate(name, q))
-            for k, f in enumerate(base):            # at a kink: the flat side
+                near.append(evaluate(name, {**case, key: moved(value, i, a + step)}))
+            for k, f in enumerate(base):    # at a kink: the flat side
                 cond[k] += abs(a) * min(abs(near[0][k] - f), abs(near[1][k] - f)) / h
     return cond
 
@@ -477,8 +501,8 @@ def condition(name, case, base):
 def exact(a):
     man, exponent = int(a.man) * (-1 if a < 0 else 1), int(a.exp)
     d = Decimal(man) * (Decimal(2) ** exponent)
-    if float(a) == a and abs(man) < 2 ** 53 and len(repr(float(a))) < len(format(d, 'f')) and exponent < -32:
-        return repr(float(a))                       # parameters: the double nearest to the decimal is meant
+    if exponent < -32:                      # a parameter: the double nearest the decimal is meant
+        return repr(float(a))
     return format(d.normalize(), 'f')
 
 
@@ -503,10 +527,12 @@ def record(name, case):
     base = evaluate(name, case)
     cond = condition(name, case, base)
     return {
-        'in': {k: as_json(a, lambda b: b if isinstance(b, bool) else exact(b)) for k, a in case.items()},
+        'in': {k: as_json(a, lambda b: b if isinstance(b, bool) else exact(b))
+               for k, a in case.items()},
         'loss': show(base[0]), 'cond': show(cond[0], 4),
         'grad': {k: as_json(a, show) for k, a in shape(case, base[1:]).items()},
-        'grad_cond': {k: as_json(a, lambda b: show(b, 4)) for k, a in shape(case, cond[1:]).items()},
+        'grad_cond': {k: as_json(a, lambda b: show(b, 4))
+                      for k, a in shape(case, cond[1:]).items()},
     }
 
 
