@@ -128,6 +128,19 @@ static void samples_have_their_own_losses(void **state)
 	         (result[0].loss + result[1].loss + result[2].loss) / 3);
 }
 
+static void a_step_without_chosen_items_has_no_likelihood(void **state)
+{
+	const struct pf_loss_item items[] = { item(PF_KIND_REJECTED, -5, -4, 2) };
+	const uint32_t groups[] = { 0, 1 };
+	struct pf_loss_result result[1];
+
+	(void)state;
+	assert_int_equal(evaluate("kto:beta=1+sft", (struct pf_loss_batch){ .divisor = 1 }, items,
+	                          1, groups, 1, result),
+	                 0);
+	close_to(result[0].loss, 1 / (1 + exp(1)));
+}
+
 static void invalid_groups_are_counted_and_left_out(void **state)
 {
 	struct pf_loss_item items[] = {
@@ -261,6 +274,7 @@ int main(void)
 		cmocka_unit_test(many_launches_give_what_single_pairs_give),
 		cmocka_unit_test(likelihood_mixes_with_pairs),
 		cmocka_unit_test(samples_have_their_own_losses),
+		cmocka_unit_test(a_step_without_chosen_items_has_no_likelihood),
 		cmocka_unit_test(invalid_groups_are_counted_and_left_out),
 		cmocka_unit_test(overflow_is_marked),
 		cmocka_unit_test(nothing_is_something),

@@ -240,8 +240,6 @@ static void set_divisors(const struct pf_cases *cases, const struct pf_loss_item
 	batch->divisor = pf_loss_form(&cases->loss) == PF_FORM_LIST ? 1 : length;
 	for (uint32_t i = 0; i < items; i++)
 		batch->tokens += item[i].kind == PF_KIND_CHOSEN ? item[i].n : 0;
-	if (batch->tokens == 0)
-		batch->tokens = 1;     /* nothing to divide: the likelihood's part is 0 */
 }
 
 static int add_groups(struct pf_cases *cases, struct pf_case *c, uint32_t length,

@@ -45,6 +45,16 @@ static int check_batch(const struct pf_program *program, const struct pf_loss_ba
 	return status;
 }
 
+/* A step without chosen items has no likelihood and nothing to divide */
+static void allow_no_tokens(struct pf_loss_batch *batch, const struct pf_loss_item *items,
+                            size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (items[i].kind == PF_KIND_CHOSEN)
+			return;
+	batch->tokens = batch->tokens == 0 ? 1 : batch->tokens;
+}
+
 /* How many items of each kind a group of the form has; -1: any number */
 struct members { int chosen, rejected, extra; };
 static const struct members form_members[] = {
@@ -273,6 +283,7 @@ int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss,
 {
 	struct pf_program program;
 	struct session session = { .device = device, .program = &program };
+	struct pf_loss_batch scalars = *batch;
 	uint32_t largest;
 	int status = 0;
 
@@ -281,11 +292,12 @@ int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss,
 	if (status || group_count == 0)
 		return status;
 	status = pf_program_build(&program, loss, largest, error);
+	allow_no_tokens(&scalars, items, count);
 	if (!status)
-		status = check_batch(&program, batch, error);
+		status = check_batch(&program, &scalars, error);
 	if (status)
 		return status;
-	pf_program_par(&program, loss, batch, session.par);
+	pf_program_par(&program, loss, &scalars, session.par);
 	return evaluate_all(&session, items, count, groups, group_count, result, error);
 }
 

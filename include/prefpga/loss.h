@@ -88,7 +88,7 @@ struct pf_loss_batch {
 	double divisor;                /* pairs, samples or lists of the step, > 0 */
 	double z0;                     /* KTO: max(0, mean log-ratio of mismatched completions) */
 	double delta;                  /* BCO: running mean of the rewards */
-	double tokens;                 /* likelihood: scored tokens of chosen items, > 0 */
+	double tokens;                 /* likelihood: scored tokens of chosen items, > 0 if any */
 };
 struct pf_loss_result { double loss, grad; uint32_t status, group; };
 
