@@ -208,7 +208,7 @@ static void kinds_of_members(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 3; i++)
-		record.completion[i] = text_of("abc" + i, 1);
+		record.completion[i] = text_of(&"abc"[i], 1);
 	record.score[1] = 5;
 	pf_pack_clear(&pack);
 	assert_int_equal(pf_pack_record(&pack, tokenizer, &record, 0, 3, cut, 4), 0);

@@ -39,13 +39,13 @@ static void facts_text(const struct pf_option_row *row, const char *verb, char *
 	number_text(row->low, low, sizeof low);
 	number_text(row->high, high, sizeof high);
 	*out = 0;
-	if (row->type == PF_TYPE_FLAG)
-		snprintf(out, size, *value == '1' ? " [on; --%s=0 switches it off]" : "", row->flag);
+	if (row->type == PF_TYPE_FLAG && *value == '1')
+		snprintf(out, size, " [on; --%s=0 switches it off]", row->flag);
 	else if (numeric)
 		snprintf(out, size, " [%s%s%s%s to %s]", *value ? "default " : "", value, *value ? ", " : "", low, high);
 	else if (row->type == PF_TYPE_CHOICE)
 		snprintf(out, size, " [%s; default %s]", row->choices, value);
-	else if (*value)
+	else if (*value && row->type != PF_TYPE_FLAG)
 		snprintf(out, size, " [default %s]", value);
 }
 

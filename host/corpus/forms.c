@@ -381,3 +381,13 @@ void pf_record_free(struct pf_record *record)
 	json_decref(record->json);
 	record->json = NULL;
 }
+
+unsigned pf_record_best(const struct pf_record *record)
+{
+	unsigned best = 0;
+
+	for (unsigned i = 1; i < record->completions && record->form == PF_RECORD_RANKINGS; i++)
+		if (record->score[i] > record->score[best])
+			best = i;
+	return best;
+}

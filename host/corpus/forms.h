@@ -53,6 +53,8 @@ struct pf_record {
 int  pf_record_read(const char *text, size_t length, enum pf_record_form form, const char *marker, struct pf_record *record,
                     enum pf_fault *fault, struct pf_error *error);
 void pf_record_free(struct pf_record *record);
+/* The completion with the highest score, the first of equals; 0 for pairs and singles */
+unsigned pf_record_best(const struct pf_record *record);
 
 /* Bytes of the prompt in two conversations: up to and with the last role marker that lies wholly within their common
  * beginning; 0 if there is none */

@@ -146,24 +146,12 @@ int pf_pack_group(struct pf_pack *pack)
 
 /* ---- records ---- */
 
-static unsigned best_of(const struct pf_record *record)
-{
-	unsigned best = 0;
-
-	for (unsigned i = 1; i < record->completions; i++)
-		if (record->score[i] > record->score[best])
-			best = i;
-	return best;
-}
-
 static uint32_t kind_of(const struct pf_record *record, unsigned i)
 {
 	int chosen = record->desirable;
 
-	if (record->form == PF_RECORD_PAIRS)
-		chosen = i == 0;
-	else if (record->form == PF_RECORD_RANKINGS)
-		chosen = i == best_of(record);
+	if (record->form == PF_RECORD_PAIRS || record->form == PF_RECORD_RANKINGS)
+		chosen = i == pf_record_best(record);
 	return chosen ? PF_ITEM_CHOSEN : PF_ITEM_REJECTED;
 }
 
