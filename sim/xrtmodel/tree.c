@@ -23,7 +23,7 @@ static int join(char path[PF_SESSION_PATH], const char *folder, const char *name
 static int find_xrt(const char *given, char folder[PF_SESSION_PATH], struct pf_error *error)
 {
 	static const char *const usual[] = {
-		"/usr/lib/" PREFPGA_MULTIARCH, "/usr/lib64", "/usr/lib", "/opt/xilinx/xrt/lib",
+		("/usr/lib/" PREFPGA_MULTIARCH), "/usr/lib64", "/usr/lib", "/opt/xilinx/xrt/lib",
 	};
 	char path[PF_SESSION_PATH];
 	for (size_t i = 0; i < (given ? 1 : sizeof usual / sizeof *usual); i++) {
