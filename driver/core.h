@@ -113,6 +113,8 @@ void  pf_device_fail(struct pf_device *device, const char *why);
 void  pf_watch_start(struct pf_work *work);
 /* With the lock held: gives running copies, which have no limit, one */
 void  pf_watch_close(struct pf_device *device);
+/* With the lock held: moves all deadlines */
+void  pf_watch_extend(struct pf_device *device, uint64_t ns);
 void  pf_watch_rate(struct pf_queue *queue, uint64_t ns, uint64_t beats);
 
 /* ---- device.c ---- */

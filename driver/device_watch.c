@@ -9,6 +9,8 @@
 #define PF_LIMIT_LEAST_NS (10u * (uint64_t)PF_NS)
 #define PF_LIMIT_BEAT_NS 1000u                 /* a beat's allowance while nothing is known: 64 MB/s */
 #define PF_LIMIT_MEDIANS 8
+#define PF_SLEEP_NS PF_NS                      /* the watchdog looks once a second, */
+#define PF_LATE_NS PF_NS                       /* and if it comes this late, the process was stopped meanwhile */
 
 /* ---- the clock ---- */
 static uint64_t pf_clock_ns(void)
@@ -146,12 +148,23 @@ static struct pf_worker *pf_watch_next(struct pf_device *d)
 	return next;
 }
 
-/* With a clock of a test's own, `ns` is no real time; pf_device_tick ends the sleep */
+void pf_watch_extend(struct pf_device *d, uint64_t ns)
+{
+	for (unsigned i = 0; i < d->workers; i++)
+		if (d->worker[i].work && d->worker[i].work->deadline_ns != UINT64_MAX)
+			d->worker[i].work->deadline_ns += ns;
+}
+
+/* With a clock of a test's own, `ns` is no real time; pf_device_tick ends the sleep. Time during which the whole process
+ * stood still (job control, a debugger) is not held against a run */
 static void pf_watch_sleep(struct pf_device *d, uint64_t ns)
 {
-	uint64_t until = pf_clock_ns() + ns;
+	uint64_t until = pf_clock_ns() + (ns < PF_SLEEP_NS ? ns : PF_SLEEP_NS);
 	struct timespec t = { (time_t)(until / PF_NS), (long)(until % PF_NS) };
 	pthread_cond_timedwait(&d->watch, &d->lock, &t);
+	uint64_t now = pf_clock_ns();
+	if (now > until + PF_LATE_NS)
+		pf_watch_extend(d, now - until);
 }
 
 void *pf_watch_main(void *device)

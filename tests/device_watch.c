@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
+#include "driver/core.h"
 #include "tests/cmocka.h"
 #include "tests/job.h"
 #include "tests/wrap.h"
@@ -101,6 +102,28 @@ static void limit_is_an_option(void **state)
 	expect_failed(device, &job);
 	assert_int_equal(pf_device_close(device), 0);                  /* nothing was left behind */
 	assert_non_null(strstr(logged, "250 ms"));
+}
+
+/* Time during which the process was stopped does not count */
+static void limit_moves(void **state)
+{
+	struct job job;
+	(void)state;
+	wrap_reset(&pf_backend_sim);
+	wrap_abort_with(-EINTR);
+	struct pf_device *device = open_wrapped(100);
+	assert_int_equal(job_open(device, &job, NULL), 0);
+	wrap_pass(WRAP_RUN, 0);
+	assert_int_equal(job_submit(&job, 1), 0);
+	wrap_await_entered(WRAP_RUN, 1);
+	pthread_mutex_lock(&device->lock);
+	pf_watch_extend(device, 5000 * MS);
+	pthread_mutex_unlock(&device->lock);
+	pass_time(device, 5099 * MS);
+	assert_int_equal(wrap_entered(WRAP_ABORT), 0);
+	wrap_pass(WRAP_RUN, WRAP_ALL);
+	assert_int_equal(job_wait(&job, 1, NULL), 0);
+	assert_int_equal(pf_device_close(device), 0);
 }
 
 /* 10 s and 1 us a beat, until there are earlier runs; then 8 times their median, at least 10 s */
@@ -337,7 +360,8 @@ static void lost_card_fails_the_device(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(limit_is_an_option), cmocka_unit_test(limit_learns),
+		cmocka_unit_test(limit_is_an_option), cmocka_unit_test(limit_moves),
+		cmocka_unit_test(limit_learns),
 		cmocka_unit_test(hanging_run_is_abandoned), cmocka_unit_test(abort_has_a_grace),
 		cmocka_unit_test(time_passes_by_itself), cmocka_unit_test(close_leaves_a_hanging_run),
 		cmocka_unit_test(close_waits_for_a_run), cmocka_unit_test(close_abandons_a_copy),

@@ -31,7 +31,7 @@ struct pf_backend {
 	/* Opens and loads. Fills facts (strings must outlive the card) and cus[PF_KERNEL_COUNT]; both come zeroed */
 	int  (*open)(const struct pf_backend_open *open, void **card, struct pf_device_facts *facts, uint32_t *cus,
 	             struct pf_error *error);
-	void (*close)(void *card);
+	void (*close)(void *card);     /* once for every open that succeeded; every allocation was freed */
 	/* Allocation, one call at a time per device. Copies and runs of other allocations may be going on */
 	int  (*alloc)(void *card, enum pf_kernel kernel, unsigned arg, uint64_t bytes, struct pf_memory **memory,
 	              struct pf_error *error);
