@@ -1,5 +1,5 @@
 /* Whatever fails, fails cleanly: every call of the backend in turn, every allocation, mapping and thread in turn.
- * Linked with --wrap for malloc, calloc, mmap, mprotect and pthread_create. */
+ * Linked with --wrap for malloc, calloc, mmap64 (as mmap is called with 64-bit offsets), mprotect, pthread_create. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -23,12 +23,12 @@ static int runs_out(void)
 
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);
-void *__real_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset);
+void *__real_mmap64(void *at, size_t bytes, int prot, int flags, int fd, off_t offset);
 int   __real_mprotect(void *at, size_t bytes, int prot);
 int   __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*body)(void *), void *argument);
 void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t bytes, int prot, int flags, int fd, off_t offset);
 int   __wrap_mprotect(void *at, size_t bytes, int prot);
 int   __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*body)(void *), void *argument);
 
@@ -42,13 +42,13 @@ void *__wrap_calloc(size_t count, size_t bytes)
 	return runs_out() ? NULL : __real_calloc(count, bytes);
 }
 
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset)
+void *__wrap_mmap64(void *at, size_t bytes, int prot, int flags, int fd, off_t offset)
 {
 	if (!(flags & MAP_FIXED) && runs_out()) {
 		errno = ENOMEM;
 		return MAP_FAILED;
 	}
-	return __real_mmap(at, bytes, prot, flags, fd, offset);
+	return __real_mmap64(at, bytes, prot, flags, fd, offset);
 }
 
 int __wrap_mprotect(void *at, size_t bytes, int prot)
@@ -126,11 +126,39 @@ static void every_resource(void **state)
 	assert_in_range(n, 30, 999);
 }
 
+/* No backend opens: the reasons are listed */
+static void automatic_says_why(void **state)
+{
+	struct pf_device *device;
+	struct pf_error error = { 0 };
+	(void)state;
+	atomic_store(&countdown, 0);
+	int code = pf_device_open("auto", NULL, &device, &error);
+	atomic_store(&countdown, NEVER);
+	if (code) {                    /* 0: there is another one, which opened */
+		assert_int_equal(code, PF_E_ABSENT);
+		assert_non_null(strstr(error.text, "cpu: "));
+		assert_non_null(strstr(error.text, pf_error_text(-ENOMEM)));
+	}
+	pf_device_close(device);
+}
+
+static int silent_copy(void *card, enum pf_direction direction, struct pf_memory *memory, uint64_t offset, void *host,
+                       uint64_t bytes, struct pf_error *error)
+{
+	(void)card, (void)direction, (void)memory, (void)offset, (void)host, (void)bytes, (void)error;
+	return -EIO;
+}
+
 /* A backend that fails without saying why, or with a code that is no error code */
 static void speechless_backend(void **state)
 {
+	struct pf_backend silent = pf_backend_sim;
 	struct pf_error error = { 0 };
 	(void)state;
+	silent.copy = silent_copy;
+	assert_int_equal(life(&silent, &error), -EIO);
+	assert_non_null(strstr(error.text, pf_error_text(-EIO)));
 	wrap_reset(&pf_backend_sim);
 	wrap_fail_at(6, PF_PENDING);
 	assert_int_equal(life(wrap_backend(), &error), PF_E_DEVICE);
@@ -140,7 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_backend_call), cmocka_unit_test(every_resource),
-		cmocka_unit_test(speechless_backend),
+		cmocka_unit_test(automatic_says_why), cmocka_unit_test(speechless_backend),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
