@@ -1,11 +1,15 @@
 /* loss_evaluate.c: items of a whole step on a device: launches split between groups, mixtures,
  * invalid members, errors. */
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "prefpga/internal/abi.h"
+#include "prefpga/internal/backend.h"
 #include "prefpga/loss.h"
 #include "tests/cmocka.h"
+#include "tests/wrap.h"
+
+extern const struct pf_backend pf_backend_sim;
 
 enum { PAIRS = 3 * PF_ITEMS_MAX / 2 + 5 }; /* three launches and a bit, the border inside a pair */
 
@@ -256,6 +260,35 @@ static void long_lists_are_refused(void **state)
 	        "a group of 64 items is too large: loss pl_dpo takes at most ");
 }
 
+/* Every backend call of an evaluation fails once: an error with text, nothing kept, nothing hanging
+ */
+static void a_failing_device_is_an_error(void **state)
+{
+	const struct pf_loss_item items[] = { item(PF_KIND_CHOSEN, -3, -4, 4),
+		                              item(PF_KIND_REJECTED, -5, -4, 2) };
+	const struct pf_loss_batch one = { .divisor = 1 };
+	const struct pf_loss loss = parsed("sigmoid");
+	const uint32_t pair[] = { 0, 2 };
+	struct pf_loss_result result[2];
+	unsigned n = 1;
+
+	(void)state;
+	for (int failed = 1; failed; n++) {
+		struct pf_device *wrapped;
+		wrap_reset(&pf_backend_sim);
+		wrap_fail_at(n, -EIO);
+		assert_int_equal(pf_device_open_backend(wrap_backend(), "", NULL, &wrapped, &error),
+		                 0);
+		memset(&error, 0, sizeof error);
+		int code =
+			pf_loss_evaluate(wrapped, &loss, &one, items, 2, pair, 1, result, &error);
+		failed = wrap_failed();
+		assert_true(failed ? code < 0 && *error.text : code == 0);
+		pf_device_close(wrapped);
+	}
+	assert_true(n > 10);
+}
+
 static int open_device(void **state)
 {
 	(void)state;
@@ -281,6 +314,7 @@ int main(void)
 		cmocka_unit_test(mistakes_name_item_or_group),
 		cmocka_unit_test(ratios_stay_in_range),
 		cmocka_unit_test(long_lists_are_refused),
+		cmocka_unit_test(a_failing_device_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, open_device, close_device);
 }
