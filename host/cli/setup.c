@@ -107,6 +107,7 @@ static int open_corpus(const struct pf_setup *s, const struct pf_options *o, con
 	char text[2048];
 	pf_progress_start(&progress, stderr, "read", 0, 0);
 	int code = pf_corpus_open(paths, s->tokenizer, &options, corpus, error);
+	pf_progress_finish(&progress, progress.total, "MiB");
 	if (code)
 		return code;
 	const enum pf_record_form found = pf_corpus_form(*corpus);
