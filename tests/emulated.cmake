@@ -30,15 +30,18 @@ function(prefpga_emulated_test name image target)
   add_test(NAME ${name} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
            COMMAND prefpga_cli emulate --timeout 240 --image "${PROJECT_BINARY_DIR}/${image}.xclbin" --
                    $<TARGET_FILE:${target}> ${ARGN})
-  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 LABELS "quick;no-sanitizer" TIMEOUT 300
-                       ENVIRONMENT "PREFPGA_TEST_TMP=${PROJECT_BINARY_DIR}/tmp")
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 LABELS quick TIMEOUT 300 ENVIRONMENT
+    "PREFPGA_TEST_TMP=${PROJECT_BINARY_DIR}/tmp;LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/xrt_leaks.supp")
 endfunction()
-prefpga_test(xrt SOURCES xrt.c job.c scratch.c LABELS none)
+add_executable(test_xrt xrt.c job.c scratch.c)
+prefpga_flags(test_xrt)
+target_include_directories(test_xrt PRIVATE "${PROJECT_SOURCE_DIR}")
+target_link_libraries(test_xrt PRIVATE prefpga_static PkgConfig::CMOCKA)
 add_dependencies(test_xrt prefpga-card-model image_prefpga-sw_emu image_test_two_units image_test_hanging)
 prefpga_emulated_test(xrt_device test_two_units test_xrt)
 prefpga_emulated_test(xrt_hang test_hanging test_xrt hang)
 prefpga_emulated_test(xrt_conformance prefpga-sw_emu test_conformance sim xrt)
 prefpga_emulated_test(xrt_conformance_hs test_two_units test_conformance sim xrt)
-prefpga_test(xrt_session SOURCES xrt_session.c LABELS quick no-sanitizer
+prefpga_test(xrt_session SOURCES xrt_session.c
              ARGS $<TARGET_FILE:prefpga_cli> $<TARGET_FILE:test_xrt>)
 add_dependencies(test_xrt_session prefpga_cli test_xrt)
