@@ -225,14 +225,13 @@ static void move(struct machine *m, uint32_t op, uint32_t operand, uint32_t base
 
 static void lanes(struct machine *m, uint32_t op, uint32_t operand, uint32_t base)
 {
-	const uint32_t items = m->job->items;
-	double *a = m->slot[base], *b = m->slot[base + (shapes[op].takes > 1)], *c = m->slot[base + (shapes[op].takes > 2) * 2];
-	for (uint32_t i = 0; i < items; i++)
+	double *const *s = m->slot + base;
+	for (uint32_t i = 0; i < m->job->items; i++)
 		switch (shapes[op].takes) {
-		case 0:  a[i] = leaf(m, op, operand, &m->job->item[i]); break;
-		case 1:  a[i] = unary(op, a[i]); break;
-		case 2:  a[i] = binary(op, a[i], b[i]); break;
-		default: a[i] = a[i] != 0 ? b[i] : c[i]; break;
+		case 0:  s[0][i] = leaf(m, op, operand, &m->job->item[i]); break;
+		case 1:  s[0][i] = unary(op, s[0][i]); break;
+		case 2:  s[0][i] = binary(op, s[0][i], s[1][i]); break;
+		default: s[0][i] = s[0][i] != 0 ? s[1][i] : s[2][i]; break;
 		}
 }
 
