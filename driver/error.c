@@ -27,17 +27,16 @@ int pf_fail(struct pf_error *error, int code, const char *format, ...)
 	return code;
 }
 
-int pf_fail_in(struct pf_error *error, const char *format, ...)
+void pf_fail_in(struct pf_error *error, const char *format, ...)
 {
 	char cause[sizeof error->text];
 	va_list list;
 	if (!error)
-		return PF_OK;
+		return;
 	memcpy(cause, error->text, sizeof cause);
 	va_start(list, format);
 	vsnprintf(error->text, sizeof error->text, format, list);
 	va_end(list);
 	size_t used = strlen(error->text);
 	snprintf(error->text + used, sizeof error->text - used, ": %s", cause);
-	return error->code;
 }

@@ -113,7 +113,9 @@ static void error_texts(void **state)
 	assert_int_equal(pf_fail(NULL, -5, "%d", 1), -5);
 	assert_int_equal(pf_fail(&error, PF_E_SHAPE, "row %d", 7), PF_E_SHAPE);
 	assert_string_equal(error.text, "row 7");
-	assert_int_equal(pf_fail_in(&error, "file %s", "x.npy"), PF_E_SHAPE);
+	pf_fail_in(&error, "file %s", "x.npy");
+	pf_fail_in(NULL, "file %s", "x.npy");
+	assert_int_equal(error.code, PF_E_SHAPE);
 	assert_string_equal(error.text, "file x.npy: row 7");
 	for (int i = 0; i < 100; i++)
 		pf_fail_in(&error, "%s", "a context of some length");

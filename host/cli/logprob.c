@@ -112,11 +112,15 @@ static int open_inputs(struct logprob *l, struct pf_error *error)
 
 static int check_values(const struct logprob *l, struct pf_error *error)
 {
-	if (pf_score_check_targets(&l->input, error))
-		return pf_fail_in(error, "%s", l->options->targets);
-	if (pf_score_check_coef(&l->input, error))
-		return pf_fail_in(error, "%s", l->options->coef);
-	return 0;
+	const char *path = l->options->targets;
+	int code = pf_score_check_targets(&l->input, error);
+	if (!code) {
+		path = l->options->coef;
+		code = pf_score_check_coef(&l->input, error);
+	}
+	if (code)
+		pf_fail_in(error, "%s", path);
+	return code;
 }
 
 /* ---- what comes out ---- */

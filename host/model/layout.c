@@ -18,7 +18,8 @@ static uint64_t plan_align(struct plan *plan)
 	return plan->next;
 }
 
-static uint64_t plan_add(struct plan *plan, const char *name, uint64_t rows, uint64_t cols, enum pf_tensor_role role)
+static uint64_t plan_add(struct plan *plan, const char *name, uint64_t rows, uint64_t cols,
+                         enum pf_tensor_role role)
 {
 	struct pf_tensor *t = &plan->layout->tensor[plan->layout->tensors++];
 	snprintf(t->name, sizeof t->name, "%s", name);
@@ -31,8 +32,8 @@ static uint64_t plan_add(struct plan *plan, const char *name, uint64_t rows, uin
 	return t->offset;
 }
 
-static uint64_t plan_layer_add(struct plan *plan, unsigned layer, const char *part, uint64_t rows, uint64_t cols,
-                               enum pf_tensor_role role)
+static uint64_t plan_layer_add(struct plan *plan, unsigned layer, const char *part, uint64_t rows,
+                               uint64_t cols, enum pf_tensor_role role)
 {
 	char name[64];
 	snprintf(name, sizeof name, "model.layers.%u.%s.weight", layer, part);
@@ -42,7 +43,8 @@ static uint64_t plan_layer_add(struct plan *plan, unsigned layer, const char *pa
 static void plan_layer(struct plan *plan, unsigned i, const struct pf_model_config *c)
 {
 	struct pf_layer_layout *layer = &plan->layout->layer[i];
-	const uint64_t dim = c->dim, q = (uint64_t)c->heads * c->head_dim, kv = (uint64_t)c->kv_heads * c->head_dim;
+	const uint64_t dim = c->dim, q = (uint64_t)c->heads * c->head_dim,
+	               kv = (uint64_t)c->kv_heads * c->head_dim;
 	plan_align(plan);
 	layer->norm1 = plan_layer_add(plan, i, "input_layernorm", 1, dim, PF_TENSOR_NORM);
 	plan_align(plan);
@@ -60,7 +62,8 @@ static void plan_layer(struct plan *plan, unsigned i, const struct pf_model_conf
 	layer->down = plan_layer_add(plan, i, "mlp.down_proj", dim, c->ffn, PF_TENSOR_RESIDUAL);
 }
 
-int pf_layout_init(struct pf_layout *layout, const struct pf_model_config *c, struct pf_error *error)
+int pf_layout_init(struct pf_layout *layout, const struct pf_model_config *c,
+                   struct pf_error *error)
 {
 	memset(layout, 0, sizeof *layout);
 	layout->layers = c->layers;
@@ -69,14 +72,16 @@ int pf_layout_init(struct pf_layout *layout, const struct pf_model_config *c, st
 	if (!layout->layer || !layout->tensor)
 		return pf_fail(error, -ENOMEM, "model: out of memory for the names of its tensors");
 	struct plan plan = { layout, 0 };
-	layout->embed = plan_add(&plan, "model.embed_tokens.weight", c->vocab, c->dim, PF_TENSOR_EMBED);
+	layout->embed = plan_add(&plan, "model.embed_tokens.weight", c->vocab, c->dim,
+	                         PF_TENSOR_EMBED);
 	for (unsigned i = 0; i < c->layers; i++)
 		plan_layer(&plan, i, c);
 	plan_align(&plan);
 	layout->norm = plan_add(&plan, "model.norm.weight", 1, c->dim, PF_TENSOR_NORM);
 	plan_align(&plan);
 	layout->head = c->tied ? layout->embed
-	                       : plan_add(&plan, "lm_head.weight", c->vocab, c->dim, PF_TENSOR_HEAD);
+	                       : plan_add(&plan, "lm_head.weight", c->vocab, c->dim,
+	                                  PF_TENSOR_HEAD);
 	layout->size = plan_align(&plan);
 	return 0;
 }
@@ -107,8 +112,8 @@ static unsigned tensor_shape(const struct pf_tensor *t, uint64_t shape[2])
 	return rank;
 }
 
-int pf_layout_declare(const struct pf_layout *layout, const char *prefix, struct pf_safetensors_writer *writer,
-                      struct pf_error *error)
+int pf_layout_declare(const struct pf_layout *layout, const char *prefix,
+                      struct pf_safetensors_writer *writer, struct pf_error *error)
 {
 	for (unsigned i = 0; i < layout->tensors; i++) {
 		char name[128];
@@ -122,39 +127,45 @@ int pf_layout_declare(const struct pf_layout *layout, const char *prefix, struct
 	return 0;
 }
 
-int pf_layout_write(const struct pf_layout *layout, const float *flat, struct pf_safetensors_writer *writer,
-                    struct pf_error *error)
+int pf_layout_write(const struct pf_layout *layout, const float *flat,
+                    struct pf_safetensors_writer *writer, struct pf_error *error)
 {
 	for (unsigned i = 0; i < layout->tensors; i++) {
 		const struct pf_tensor *t = &layout->tensor[i];
-		int code = pf_safetensors_write(writer, flat + t->offset, pf_tensor_elements(t) * sizeof *flat, error);
+		int code = pf_safetensors_write(writer, flat + t->offset,
+		                                pf_tensor_elements(t) * sizeof *flat, error);
 		if (code != 0)
 			return code;
 	}
 	return 0;
 }
 
-static int fill_tensor(const struct pf_tensor *t, const struct pf_safetensor *stored, const char *where, float *flat,
-                       struct pf_error *error)
+static int fill_tensor(const struct pf_tensor *t, const struct pf_safetensor *stored,
+                       const char *where, float *flat, struct pf_error *error)
 {
 	uint64_t shape[2];
 	unsigned rank = tensor_shape(t, shape);
 	if (stored->rank != rank || memcmp(stored->shape, shape, rank * sizeof *shape) != 0)
-		return pf_fail(error, PF_E_SHAPE, "%s: tensor %s: config.json asks for %u x %u (rank %u)", where,
+		return pf_fail(error, PF_E_SHAPE,
+		               "%s: tensor %s: config.json asks for %u x %u (rank %u)", where,
 		               stored->name, t->rows, t->cols, rank);
 	int code = pf_safetensor_floats(stored, flat + t->offset, error);
-	return code == 0 ? 0 : pf_fail_in(error, "%s", where);
+	if (code)
+		pf_fail_in(error, "%s", where);
+	return code;
 }
 
-int pf_layout_fill(const struct pf_layout *layout, const char *prefix, const struct pf_safetensors *file, float *flat,
-                   uint8_t *seen, struct pf_error *error)
+int pf_layout_fill(const struct pf_layout *layout, const char *prefix,
+                   const struct pf_safetensors *file, float *flat, uint8_t *seen,
+                   struct pf_error *error)
 {
 	for (unsigned i = 0; i < layout->tensors; i++) {
 		const struct pf_tensor *t = &layout->tensor[i];
 		char name[128];
 		snprintf(name, sizeof name, "%.60s%s", prefix, t->name);
 		const struct pf_safetensor *stored = pf_safetensors_find(file, name);
-		int code = stored ? fill_tensor(t, stored, pf_safetensors_where(file), flat, error) : 0;
+		int code = stored ? fill_tensor(t, stored, pf_safetensors_where(file), flat, error)
+		                  : 0;
 		if (code != 0)
 			return code;
 		seen[i] |= stored != NULL;

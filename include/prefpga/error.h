@@ -33,8 +33,8 @@ struct pf_error {
 PF_API const char *pf_error_text(int code);
 /* Fills *error (if not NULL) and returns code, so that `return pf_fail(...)` is one line */
 PF_API int pf_fail(struct pf_error *error, int code, const char *format, ...) PF_PRINTF(3, 4);
-/* Puts "context: " before the text of an error that a callee has filled in; returns its code */
-PF_API int pf_fail_in(struct pf_error *error, const char *format, ...) PF_PRINTF(2, 3);
+/* Puts "context: " before the text of an error that a callee has filled in. error may be NULL */
+PF_API void pf_fail_in(struct pf_error *error, const char *format, ...) PF_PRINTF(2, 3);
 #ifdef __cplusplus
 }
 #endif
