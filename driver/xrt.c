@@ -178,6 +178,9 @@ static int open_image(struct card *card, const struct pf_xrt_place *place,
 {
 	char path[PF_PATH_BYTES];
 	default_image(place, path);
+	if (!options->image && access(path, R_OK) != 0)
+		return pf_fail(error, PF_E_ABSENT, "no image to load: none is named, and there is no %s",
+		               path);
 	int status = pf_image_open(options->image ? options->image : path, &card->image, error);
 	if (status != 0)
 		return status;
@@ -298,9 +301,9 @@ static int load_image(struct card *card, struct pf_error *error)
 static int open_card(struct card *card, const struct pf_xrt_place *place,
                      const struct pf_backend_open *open, struct pf_error *error)
 {
-	int status = open_image(card, place, open->options, error);
+	int status = open_device(card, place, open->where, error);
 	if (status == 0)
-		status = open_device(card, place, open->where, error);
+		status = open_image(card, place, open->options, error);
 	if (status == 0)
 		status = load_image(card, error);
 	return status ? status : open_cus(card, error);
