@@ -21,6 +21,11 @@
 
 #define PF_GUARD_BYTES (64u << 10)             /* a multiple of every page size in use */
 
+#define PF_HUGE_BYTES (4u << 20)               /* buffers from here on ask for large pages */
+#ifndef MADV_HUGEPAGE
+#define MADV_HUGEPAGE MADV_NORMAL
+#endif
+
 struct pf_memory {
 	unsigned char    *base;
 	uint64_t          bytes, room;         /* room: whole guard units, mapped */
@@ -69,6 +74,8 @@ static int pf_memory_map(struct pf_memory *m)
 		munmap(whole, m->room + 2 * PF_GUARD_BYTES);
 		return code;
 	}
+	if (m->room >= PF_HUGE_BYTES)
+		madvise(m->base, m->room, MADV_HUGEPAGE);      /* only speed: logits are gone through from end to end */
 	PF_POISON(m->base + m->bytes, m->room - m->bytes);
 	return 0;
 }
