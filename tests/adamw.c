@@ -1,4 +1,5 @@
-/* AdamW against the published formulas in long double, clipping, refusal, its state on disk; the schedules' values. */
+/* AdamW against the published formulas in long double, clipping, refusal, its state on disk; the
+ * schedules' values. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -9,8 +10,11 @@
 #include "host/train/schedule.h"
 #include "scratch.h"
 
-/* vocab dim layers heads kv_heads head_dim ffn positions theta eps tied bos eos; several chunks of work */
-static const struct pf_model_config config = { 700, 33, 2, 2, 1, 10, 51, 64, 10000, 1e-5, 0, -1, -1 };
+/* vocab dim layers heads kv_heads head_dim ffn positions theta eps tied bos eos; several chunks of
+ * work */
+static const struct pf_model_config config = {
+	700, 33, 2, 2, 1, 10, 51, 64, 10000, 1e-5, 0, -1, -1
+};
 static const struct pf_adamw_options usual = { 0.9, 0.95, 1e-8, 0.1, 0, 2 };
 
 static float noise(unsigned *state)
@@ -33,10 +37,12 @@ static void fill(const struct pf_layout *layout, unsigned t, float *grad)
 	memset(grad, 0, layout->size * sizeof *grad);
 	for (unsigned i = 0; i < layout->tensors; i++)
 		for (uint64_t j = 0; j < pf_tensor_elements(&layout->tensor[i]); j++)
-			grad[layout->tensor[i].offset + j] = noise(&seed) * powf(10.0f, -(float)(j % 7));
+			grad[layout->tensor[i].offset + j] = noise(&seed) *
+			                                     powf(10.0f, -(float)(j % 7));
 }
 
-static void init(struct pf_adamw *a, const struct pf_layout *layout, const struct pf_adamw_options *o)
+static void init(struct pf_adamw *a, const struct pf_layout *layout,
+                 const struct pf_adamw_options *o)
 {
 	struct pf_error error = { 0 };
 	if (pf_adamw_init(a, layout, o, &error) != 0)
@@ -44,9 +50,12 @@ static void init(struct pf_adamw *a, const struct pf_layout *layout, const struc
 }
 
 /* Algorithm 2 of the paper, one element; m and v live in long double for the whole run */
-struct wide { long double p, m, v; };
+struct wide {
+	long double p, m, v;
+};
 
-static void wide_step(struct wide *w, const struct pf_adamw_options *o, long double rate, int t, int decays, long double g)
+static void wide_step(struct wide *w, const struct pf_adamw_options *o, long double rate, int t,
+                      int decays, long double g)
 {
 	w->m = o->beta1 * w->m + (1 - (long double)o->beta1) * g;
 	w->v = o->beta2 * w->v + (1 - (long double)o->beta2) * g * g;
@@ -78,14 +87,17 @@ static void run_wide(const struct pf_adamw_options *o)
 		assert_true(fabsl(norm - length) <= 1e-14L * length);
 		for (unsigned k = 0; k < layout->tensors; k++) {
 			const struct pf_tensor *tensor = &layout->tensor[k];
-			for (uint64_t i = tensor->offset; i < tensor->offset + pf_tensor_elements(tensor); i++)
-				wide_step(&wide[i], o, rate, t, tensor->role != PF_TENSOR_NORM, grad[i] * scale);
+			for (uint64_t i = tensor->offset;
+			     i < tensor->offset + pf_tensor_elements(tensor); i++)
+				wide_step(&wide[i], o, rate, t, tensor->role != PF_TENSOR_NORM,
+				          grad[i] * scale);
 		}
 	}
 	for (uint64_t i = 0; i < layout->size; i++) {
 		const double p = (double)wide[i].p, moved = 12 * 1e-2;
 		if (!(fabs(model->param[i] - p) <= 12 * 0x1p-24 * fabs(p) + 16 * 0x1p-24 * moved))
-			fail_msg("element %llu: %.9g, wanted %.9g", (unsigned long long)i, model->param[i], p);
+			fail_msg("element %llu: %.9g, wanted %.9g", (unsigned long long)i,
+			         model->param[i], p);
 	}
 	pf_adamw_fini(&a);
 	free(wide);
@@ -149,12 +161,13 @@ static void test_not_finite(void **state)
 		double norm = 0;
 		fill(&model->layout, 1, grad);
 		grad[5] = bad[i];
-		assert_int_equal(pf_adamw_step(&a, 1e-3, model->param, grad, &norm), PF_E_NOT_FINITE);
+		assert_int_equal(pf_adamw_step(&a, 1e-3, model->param, grad, &norm),
+		                 PF_E_NOT_FINITE);
 		assert_true(i == 3 || !isfinite(norm));
 	}
 	assert_true(a.step == 0);
 	assert_memory_equal(model->param, kept->param, model->layout.size * sizeof(float));
-	a.options.clip = 1;            /* large, but not after clipping */
+	a.options.clip = 1; /* large, but not after clipping */
 	assert_int_equal(pf_adamw_step(&a, 1e-3, model->param, grad, NULL), 0);
 	pf_adamw_fini(&a);
 	free(grad);
@@ -277,10 +290,12 @@ static void test_schedules(void **state)
 	s = (struct pf_schedule){ PF_SCHEDULE_LINEAR, 1.0, 0.0, 0, 1 };
 	near(pf_schedule_rate(&s, 0), 1.0);
 	near(pf_schedule_rate(&s, 1), 0.0);
-	s = (struct pf_schedule){ PF_SCHEDULE_COSINE, 1.0, 0.0, 10, 5 };       /* all warm-up */
+	s = (struct pf_schedule){ PF_SCHEDULE_COSINE, 1.0, 0.0, 10, 5 }; /* all warm-up */
 	near(pf_schedule_rate(&s, 4), 5.0 / 11);
 	for (int i = 0; i < 3; i++) {
-		assert_int_equal(pf_schedule_find(pf_schedule_name((enum pf_schedule_kind)i), &kind, NULL), 0);
+		assert_int_equal(
+		        pf_schedule_find(pf_schedule_name((enum pf_schedule_kind)i), &kind, NULL),
+		        0);
 		assert_int_equal(kind, i);
 	}
 	assert_int_equal(pf_schedule_find("cosin", &kind, &error), PF_E_UNKNOWN);
@@ -290,8 +305,9 @@ static void test_schedules(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_formula), cmocka_unit_test(test_threads), cmocka_unit_test(test_not_finite),
-		cmocka_unit_test(test_state), cmocka_unit_test(test_foreign_state), cmocka_unit_test(test_options),
+		cmocka_unit_test(test_formula),       cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_not_finite),    cmocka_unit_test(test_state),
+		cmocka_unit_test(test_foreign_state), cmocka_unit_test(test_options),
 		cmocka_unit_test(test_schedules),
 	};
 	scratch_open("adamw");

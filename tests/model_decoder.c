@@ -1,5 +1,5 @@
-/* The decoder against an independent naive one, against numerical derivatives, against itself in another packing, in the
- * other precision and with other numbers of threads. */
+/* The decoder against an independent naive one, against numerical derivatives, against itself in
+ * another packing, in the other precision and with other numbers of threads. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -11,13 +11,15 @@
 #include "model_naive.h"
 
 /* vocab dim layers heads kv_heads head_dim ffn positions theta eps tied bos eos */
-static const struct pf_model_config grouped = { 13, 10, 2, 6, 2, 4, 7, 512, 10000, 1e-5, 0, -1, -1 };
+static const struct pf_model_config grouped = { 13, 10, 2, 6, 2, 4, 7, 512, 1e4, 1e-5, 0, -1, -1 };
 static const struct pf_model_config tied = { 17, 12, 3, 2, 2, 6, 19, 512, 500, 1e-6, 1, -1, -1 };
 static const struct pf_model_config wide = { 11, 33, 1, 5, 1, 34, 37, 512, 1e6, 1e-5, 1, -1, -1 };
+static const struct pf_model_config tiled = { 50, 48, 2, 4, 2, 12, 80, 2048, 1e4, 1e-5, 1, -1, -1 };
 static const struct pf_model_config *const configs[] = { &grouped, &tied, &wide };
 
 static const int short_lengths[] = { 1, 5, 0, 9, 3 };
-static const int long_lengths[] = { 300, 1, 128, 129, 43 };    /* several blocks of queries and keys, and their edges */
+/* Several blocks of queries and keys, and their edges */
+static const int long_lengths[] = { 300, 1, 128, 129, 43 };
 
 struct fixture {
 	struct pf_layout layout;
@@ -26,7 +28,8 @@ struct fixture {
 	struct pf_decoder_f64 *decoder;
 };
 
-static void fixture_open(struct fixture *f, const struct pf_model_config *c, const int *lengths, int seqs)
+static void fixture_open(struct fixture *f, const struct pf_model_config *c, const int *lengths,
+                         int seqs)
 {
 	assert_int_equal(pf_layout_init(&f->layout, c, NULL), 0);
 	naive_batch_fill(&f->batch, lengths, seqs, c->vocab, 7);
@@ -53,24 +56,24 @@ static void fixture_close(struct fixture *f)
 static void forward(struct fixture *f)
 {
 	struct pf_error error = { 0 };
-	if (pf_decoder_forward_f64(f->decoder, f->param, f->batch.ids, f->batch.offsets, (uint32_t)f->batch.seqs,
-	                           &error) != 0)
+	if (pf_decoder_forward_f64(f->decoder, f->param, f->batch.ids, f->batch.offsets,
+	                           (uint32_t)f->batch.seqs, &error) != 0)
 		fail_msg("%s", error.text);
 }
 
 static double loss(struct fixture *f, const struct pf_model_config *c)
 {
 	forward(f);
-	return naive_loss(c, &f->layout, f->param, pf_decoder_hidden_f64(f->decoder), f->batch.target, f->batch.coef,
-	                  f->batch.tokens, NULL, NULL);
+	return naive_loss(c, &f->layout, f->param, pf_decoder_hidden_f64(f->decoder),
+	                  f->batch.target, f->batch.coef, f->batch.tokens, NULL, NULL);
 }
 
 /* Fills f->grad with body and head */
 static void gradient(struct fixture *f, const struct pf_model_config *c)
 {
 	forward(f);
-	naive_loss(c, &f->layout, f->param, pf_decoder_hidden_f64(f->decoder), f->batch.target, f->batch.coef,
-	           f->batch.tokens, f->dhidden, f->grad);
+	naive_loss(c, &f->layout, f->param, pf_decoder_hidden_f64(f->decoder), f->batch.target,
+	           f->batch.coef, f->batch.tokens, f->dhidden, f->grad);
 	assert_int_equal(pf_decoder_backward_f64(f->decoder, f->dhidden, f->grad, NULL), 0);
 }
 
@@ -86,7 +89,8 @@ static void equals_naive(const struct pf_model_config *c, const int *lengths, in
 		             wanted + (size_t)f.batch.offsets[i] * c->dim);
 	for (size_t i = 0; i < (size_t)f.batch.tokens * c->dim; i++)
 		if (!(fabs(hidden[i] - wanted[i]) <= 1e-12 * (1 + fabs(wanted[i]))))
-			fail_msg("dim %u: element %zu: %.17g, naive %.17g", c->dim, i, hidden[i], wanted[i]);
+			fail_msg("dim %u: element %zu: %.17g, naive %.17g", c->dim, i, hidden[i],
+			         wanted[i]);
 	free(wanted);
 	fixture_close(&f);
 }
@@ -101,8 +105,8 @@ static void test_naive(void **state)
 }
 
 /* Five-point derivative along a direction (one element: index >= 0; else the whole tensor) */
-static double numeric(struct fixture *f, const struct pf_model_config *c, const struct pf_tensor *t, long index,
-                      double h)
+static double numeric(struct fixture *f, const struct pf_model_config *c, const struct pf_tensor *t,
+                      long index, double h)
 {
 	static const double at[] = { -2, -1, 1, 2 }, weight[] = { 1, -8, 8, -1 };
 	const uint64_t count = pf_tensor_elements(t);
@@ -111,7 +115,8 @@ static double numeric(struct fixture *f, const struct pf_model_config *c, const 
 	for (int k = 0; k < 4; k++) {
 		unsigned seed = 5;
 		for (uint64_t i = 0; i < count; i++) {
-			const double direction = index < 0 ? naive_random(&seed) : (double)((long)i == index);
+			const double direction = index < 0 ? naive_random(&seed)
+			                                   : (double)((long)i == index);
 			p[i] = kept[i] + at[k] * h * direction;
 		}
 		sum += weight[k] * loss(f, c);
@@ -138,7 +143,7 @@ static double largest(const double *x, uint64_t count)
 	return most;
 }
 
-static double worst;                   /* over a test, printed with it */
+static double worst; /* over a test, printed with it */
 
 static void near(double got, double wanted, double scale, const char *what, long index)
 {
@@ -159,7 +164,7 @@ static void derivatives(const struct pf_model_config *c, const int *lengths, int
 		const double *grad = f.grad + t->offset;
 		const uint64_t count = pf_tensor_elements(t);
 		const double most = largest(grad, count);
-		assert_true(most > 1e-4);      /* every tensor takes part */
+		assert_true(most > 1e-4); /* every tensor takes part */
 		const double wanted = numeric(&f, c, t, -1, 1e-3);
 		near(along(grad, count), wanted, fmax(fabs(wanted), most), t->name, -1);
 		for (long j = (long)i % step; j < (long)count; j += step) {
@@ -189,7 +194,8 @@ static void test_gaps_stay_zero(void **state)
 	fixture_open(&f, &grouped, short_lengths, 5);
 	gradient(&f, &grouped);
 	for (unsigned i = 0; i < f.layout.tensors; i++)
-		memset(f.grad + f.layout.tensor[i].offset, 0, pf_tensor_elements(&f.layout.tensor[i]) * sizeof *f.grad);
+		memset(f.grad + f.layout.tensor[i].offset, 0,
+		       pf_tensor_elements(&f.layout.tensor[i]) * sizeof *f.grad);
 	assert_true(largest(f.grad, f.layout.size) == 0.0);
 	fixture_close(&f);
 }
@@ -204,13 +210,19 @@ static void packing(const struct pf_model_config *c)
 	double *sum = calloc(f.layout.size, sizeof *sum), *again = calloc(elements, sizeof *again);
 	double *hidden = malloc(elements * sizeof *hidden);
 	memcpy(hidden, pf_decoder_hidden_f64(f.decoder), elements * sizeof *hidden);
-	naive_loss(c, &f.layout, f.param, hidden, f.batch.target, f.batch.coef, f.batch.tokens, again, sum);
+	naive_loss(c, &f.layout, f.param, hidden, f.batch.target, f.batch.coef, f.batch.tokens,
+	           again, sum);
 	for (int s = 0; s < 5; s++) {
-		const uint32_t at = f.batch.offsets[s], offsets[2] = { 0, f.batch.offsets[s + 1] - at };
-		assert_int_equal(pf_decoder_forward_f64(f.decoder, f.param, f.batch.ids + at, offsets, 1, NULL), 0);
+		const uint32_t at = f.batch.offsets[s],
+		               offsets[2] = { 0, f.batch.offsets[s + 1] - at };
+		assert_int_equal(pf_decoder_forward_f64(f.decoder, f.param, f.batch.ids + at,
+		                                        offsets, 1, NULL),
+		                 0);
 		for (size_t j = 0; j < (size_t)offsets[1] * c->dim; j++)
-			assert_true(fabs(pf_decoder_hidden_f64(f.decoder)[j] - hidden[at * c->dim + j]) <= 1e-12);
-		assert_int_equal(pf_decoder_backward_f64(f.decoder, f.dhidden + at * c->dim, sum, NULL), 0);
+			assert_true(fabs(pf_decoder_hidden_f64(f.decoder)[j] -
+			                 hidden[at * c->dim + j]) <= 1e-12);
+		assert_int_equal(
+		        pf_decoder_backward_f64(f.decoder, f.dhidden + at * c->dim, sum, NULL), 0);
 	}
 	for (uint64_t j = 0; j < f.layout.size; j++)
 		assert_true(fabs(sum[j] - f.grad[j]) <= 1e-11 * (1 + fabs(f.grad[j])));
@@ -233,7 +245,8 @@ struct single {
 	uint64_t bytes;
 };
 
-static void single_run(struct single *r, const struct pf_model_config *c, const struct fixture *f, unsigned threads)
+static void single_run(struct single *r, const struct pf_model_config *c, const struct fixture *f,
+                       unsigned threads)
 {
 	const size_t elements = (size_t)f->batch.tokens * c->dim;
 	struct pf_decoder *decoder;
@@ -249,7 +262,8 @@ static void single_run(struct single *r, const struct pf_model_config *c, const 
 	assert_int_equal(pf_decoder_open(c, &f->layout, &options, &decoder, NULL), 0);
 	r->bytes = pf_decoder_bytes(decoder);
 	assert_int_equal(pf_decoder_forward(decoder, r->param, f->batch.ids, f->batch.offsets,
-	                                    (uint32_t)f->batch.seqs, NULL), 0);
+	                                    (uint32_t)f->batch.seqs, NULL),
+	                 0);
 	memcpy(r->hidden, pf_decoder_hidden(decoder), elements * sizeof *r->hidden);
 	assert_int_equal(pf_decoder_backward(decoder, r->dhidden, r->grad, NULL), 0);
 	pf_decoder_close(decoder);
@@ -273,7 +287,8 @@ static double distance(const float *a, const double *b, uint64_t count)
 	return sqrt(difference / length);
 }
 
-/* Hidden states and every tensor's gradient, as vectors, within 64 u of double: a few roundings a layer */
+/* Hidden states and every tensor's gradient, as vectors, within 64 u of double: a few roundings a
+ * layer */
 static void test_precision(void **state)
 {
 	const double bound = 64 * 0x1p-24;
@@ -297,7 +312,8 @@ static void test_precision(void **state)
 		for (unsigned k = 0; k < f.layout.tensors; k++) {
 			const struct pf_tensor *t = &f.layout.tensor[k];
 			if (t->role != PF_TENSOR_HEAD)
-				far = fmax(far, distance(r.grad + t->offset, f.grad + t->offset, pf_tensor_elements(t)));
+				far = fmax(far, distance(r.grad + t->offset, f.grad + t->offset,
+				                         pf_tensor_elements(t)));
 		}
 		assert_true(far <= bound);
 		worst = fmax(worst, far);
@@ -307,21 +323,22 @@ static void test_precision(void **state)
 	print_message("float to double: %.1f u\n", worst * 0x1p24);
 }
 
-/* A batch large enough for several tiles: any number of threads gives the same bits, and so does a second run */
+/* A batch large enough for several tiles: any number of threads gives the same bits, and so does a
+ * second run */
 static void test_threads(void **state)
 {
-	static const struct pf_model_config c = { 50, 48, 2, 4, 2, 12, 80, 2048, 10000, 1e-5, 1, -1, -1 };
 	static const int lengths[] = { 700, 3, 129, 511, 64, 1, 300 };
 	static const unsigned threads[] = { 1, 2, 3, 2 };
 	struct fixture f;
 	struct single first, r;
 	(void)state;
-	fixture_open(&f, &c, lengths, 7);
-	gradient(&f, &c);
-	single_run(&first, &c, &f, threads[0]);
+	fixture_open(&f, &tiled, lengths, 7);
+	gradient(&f, &tiled);
+	single_run(&first, &tiled, &f, threads[0]);
 	for (size_t i = 1; i < 4; i++) {
-		single_run(&r, &c, &f, threads[i]);
-		assert_memory_equal(r.hidden, first.hidden, (size_t)f.batch.tokens * c.dim * sizeof(float));
+		single_run(&r, &tiled, &f, threads[i]);
+		assert_memory_equal(r.hidden, first.hidden,
+		                    (size_t)f.batch.tokens * tiled.dim * sizeof(float));
 		assert_memory_equal(r.grad, first.grad, f.layout.size * sizeof(float));
 		single_free(&r);
 	}
@@ -329,7 +346,8 @@ static void test_threads(void **state)
 	fixture_close(&f);
 }
 
-static uint64_t workspace(const struct pf_model_config *c, const struct pf_layout *layout, uint32_t tokens)
+static uint64_t workspace(const struct pf_model_config *c, const struct pf_layout *layout,
+                          uint32_t tokens)
 {
 	struct pf_decoder *decoder;
 	const struct pf_decoder_options options = { tokens, 0, 1, 1 };
@@ -339,10 +357,13 @@ static uint64_t workspace(const struct pf_model_config *c, const struct pf_layou
 	return bytes;
 }
 
-/* One sequence of 4096 tokens against the naive decoder, in a workspace that grows with the length and no faster */
+/* One sequence of 4096 tokens against the naive decoder, in a workspace that grows with the length
+ * and no faster */
 static void test_long(void **state)
 {
-	static const struct pf_model_config c = { 7, 8, 1, 2, 1, 4, 8, 8192, 10000, 1e-5, 1, -1, -1 };
+	static const struct pf_model_config c = {
+		7, 8, 1, 2, 1, 4, 8, 8192, 10000, 1e-5, 1, -1, -1
+	};
 	static const int lengths[] = { 4096 };
 	struct fixture f;
 	struct single r;
@@ -362,8 +383,8 @@ static void test_long(void **state)
 	fixture_close(&f);
 }
 
-static int refused(const struct pf_decoder_options *options, const int32_t *ids, const uint32_t *offsets, uint32_t seqs,
-                   const char *word)
+static int refused(const struct pf_decoder_options *options, const int32_t *ids,
+                   const uint32_t *offsets, uint32_t seqs, const char *word)
 {
 	struct pf_layout layout;
 	struct pf_decoder *decoder = NULL;
@@ -384,9 +405,12 @@ static int refused(const struct pf_decoder_options *options, const int32_t *ids,
 
 static void test_refusals(void **state)
 {
-	static const int32_t ids[] = { 1, 2, 3, 4 }, outside[] = { 1, 13, 0, 0 }, below[] = { 1, -1, 0, 0 };
-	static const uint32_t good[] = { 0, 2, 4 }, late[] = { 1, 2, 4 }, down[] = { 0, 3, 2 }, much[] = { 0, 2, 9 };
-	const struct pf_decoder_options normal = { 4, 0, 1, 1 }, none = { 0, 0, 1, 1 }, longer = { 4, 513, 1, 1 };
+	static const int32_t ids[] = { 1, 2, 3, 4 }, outside[] = { 1, 13, 0, 0 },
+	                     below[] = { 1, -1, 0, 0 };
+	static const uint32_t good[] = { 0, 2, 4 }, late[] = { 1, 2, 4 }, down[] = { 0, 3, 2 },
+	                      much[] = { 0, 2, 9 };
+	const struct pf_decoder_options normal = { 4, 0, 1, 1 }, none = { 0, 0, 1, 1 },
+	                                longer = { 4, 513, 1, 1 };
 	const struct pf_decoder_options brief = { 4, 2, 1, 1 }, forward_only = { 4, 0, 1, 0 };
 	const uint32_t whole[] = { 0, 4 };
 	(void)state;
@@ -414,7 +438,8 @@ static void test_forward_only(void **state)
 	assert_int_equal(pf_decoder_open_f64(&tied, &f.layout, &options, &light, NULL), 0);
 	assert_true(pf_decoder_bytes_f64(light) * 2 < pf_decoder_bytes_f64(f.decoder));
 	forward(&f);
-	assert_int_equal(pf_decoder_forward_f64(light, f.param, f.batch.ids, f.batch.offsets, 5, NULL), 0);
+	assert_int_equal(
+	        pf_decoder_forward_f64(light, f.param, f.batch.ids, f.batch.offsets, 5, NULL), 0);
 	assert_memory_equal(pf_decoder_hidden_f64(light), pf_decoder_hidden_f64(f.decoder),
 	                    (size_t)f.batch.tokens * tied.dim * sizeof(double));
 	pf_decoder_close_f64(light);
@@ -424,9 +449,11 @@ static void test_forward_only(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_naive), cmocka_unit_test(test_derivatives), cmocka_unit_test(test_gaps_stay_zero),
-		cmocka_unit_test(test_packing), cmocka_unit_test(test_precision), cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_long), cmocka_unit_test(test_refusals), cmocka_unit_test(test_forward_only),
+		cmocka_unit_test(test_naive),          cmocka_unit_test(test_derivatives),
+		cmocka_unit_test(test_gaps_stay_zero), cmocka_unit_test(test_packing),
+		cmocka_unit_test(test_precision),      cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_long),           cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_forward_only),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

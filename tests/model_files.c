@@ -1,4 +1,5 @@
-/* A model on disk: round trips bit for bit, other makers' files in every precision and in shards, and what is refused. */
+/* A model on disk: round trips bit for bit, other makers' files in every precision and in shards,
+ * and what is refused. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -28,9 +29,11 @@ static void assert_equal(const struct pf_model *a, const struct pf_model *b)
 	assert_memory_equal(&a->config.rope_theta, &b->config.rope_theta, 2 * sizeof(double));
 	assert_true(a->config.vocab == b->config.vocab && a->config.dim == b->config.dim &&
 	            a->config.layers == b->config.layers && a->config.heads == b->config.heads &&
-	            a->config.kv_heads == b->config.kv_heads && a->config.head_dim == b->config.head_dim &&
-	            a->config.ffn == b->config.ffn && a->config.max_positions == b->config.max_positions &&
-	            a->config.tied == b->config.tied && a->config.bos == b->config.bos && a->config.eos == b->config.eos);
+	            a->config.kv_heads == b->config.kv_heads &&
+	            a->config.head_dim == b->config.head_dim && a->config.ffn == b->config.ffn &&
+	            a->config.max_positions == b->config.max_positions &&
+	            a->config.tied == b->config.tied && a->config.bos == b->config.bos &&
+	            a->config.eos == b->config.eos);
 	assert_true(a->layout.size == b->layout.size);
 	assert_memory_equal(a->param, b->param, a->layout.size * sizeof(float));
 }
@@ -44,7 +47,7 @@ static void test_round_trip(void **state)
 		struct pf_error error = { 0 };
 		const char *path = scratch_path(i ? "tied" : "small");
 		assert_int_equal(pf_model_save(model, path, &error), 0);
-		assert_int_equal(pf_model_save(model, path, &error), 0);      /* and over itself */
+		assert_int_equal(pf_model_save(model, path, &error), 0); /* and over itself */
 		assert_int_equal(pf_model_load(path, &read, &error), 0);
 		assert_equal(model, read);
 		pf_model_close(model);
@@ -55,17 +58,22 @@ static void test_round_trip(void **state)
 /* The seed decides the bits; a tensor's values have the deviation that the header promises */
 static void test_initial_values(void **state)
 {
-	static const struct pf_model_config c = { 300, 128, 2, 4, 2, 32, 256, 64, 10000, 1e-5, 0, -1, -1 };
+	static const struct pf_model_config c = { 300, 128,   2,    4, 2,  32, 256,
+	                                          64,  10000, 1e-5, 0, -1, -1 };
 	struct pf_model *model = create(&c, 9), *same = create(&c, 9), *other = create(&c, 10);
 	(void)state;
 	assert_memory_equal(model->param, same->param, model->layout.size * sizeof(float));
 	assert_true(memcmp(model->param, other->param, model->layout.size * sizeof(float)) != 0);
-	assert_int_equal(pf_model_parameters(model), 2 * 300 * 128 + 128 +
-	                 2 * (2 * 128 + 128 * 128 + 2 * 64 * 128 + 128 * 128 + 3 * 128 * 256));
+	assert_int_equal(
+	        pf_model_parameters(model),
+	        2 * 300 * 128 + 128 +
+	                2 * (2 * 128 + 128 * 128 + 2 * 64 * 128 + 128 * 128 + 3 * 128 * 256));
 	for (unsigned i = 0; i < model->layout.tensors; i++) {
 		const struct pf_tensor *t = &model->layout.tensor[i];
 		const double count = (double)pf_tensor_elements(t);
-		double mean = 0, square = 0, wanted = t->role == PF_TENSOR_RESIDUAL ? 0.5 / sqrt(t->cols) : 1 / sqrt(t->cols);
+		double mean = 0, square = 0,
+		       wanted = t->role == PF_TENSOR_RESIDUAL ? 0.5 / sqrt(t->cols)
+		                                              : 1 / sqrt(t->cols);
 		for (uint64_t j = 0; j < pf_tensor_elements(t); j++) {
 			mean += model->param[t->offset + j] / count;
 			square += pow(model->param[t->offset + j], 2) / count;
@@ -90,9 +98,10 @@ static uint16_t bfloat(float x)
 	return (uint16_t)(word >> 16);
 }
 
-/* Writes the layout's tensors first .. last in a type other than ours: F64, BF16, or F16 (values chosen to fit exactly) */
-static void write_shard(const struct pf_model *model, const char *path, enum pf_dtype type, unsigned first, unsigned last,
-                        const char *extra)
+/* Writes the layout's tensors first .. last in a type other than ours: F64, BF16, or F16 (values
+ * chosen to fit exactly) */
+static void write_shard(const struct pf_model *model, const char *path, enum pf_dtype type,
+                        unsigned first, unsigned last, const char *extra)
 {
 	static const uint64_t one[] = { 1 };
 	struct pf_safetensors_writer *w;
@@ -101,7 +110,9 @@ static void write_shard(const struct pf_model *model, const char *path, enum pf_
 		const struct pf_tensor *t = &model->layout.tensor[i];
 		const uint64_t shape[] = { t->rows, t->cols };
 		const int vector = t->role == PF_TENSOR_NORM;
-		assert_int_equal(pf_safetensors_declare(w, t->name, type, vector ? 1 : 2, shape + vector, NULL), 0);
+		assert_int_equal(pf_safetensors_declare(w, t->name, type, vector ? 1 : 2,
+		                                        shape + vector, NULL),
+		                 0);
 	}
 	if (extra)
 		assert_int_equal(pf_safetensors_declare(w, extra, PF_F32, 1, one, NULL), 0);
@@ -109,9 +120,12 @@ static void write_shard(const struct pf_model *model, const char *path, enum pf_
 		for (uint64_t j = 0; j < pf_tensor_elements(&model->layout.tensor[i]); j++) {
 			const float x = model->param[model->layout.tensor[i].offset + j];
 			const double wide = x;
-			const uint16_t narrow = type == PF_F16 ? (uint16_t)(x == 1.0f ? 0x3c00 : 0xb800) : bfloat(x);
+			const uint16_t narrow = type == PF_F16
+			                                ? (uint16_t)(x == 1.0f ? 0x3c00 : 0xb800)
+			                                : bfloat(x);
 			const void *from = type == PF_F64 ? (const void *)&wide : &narrow;
-			assert_int_equal(pf_safetensors_write(w, from, pf_dtype_bytes(type), NULL), 0);
+			assert_int_equal(pf_safetensors_write(w, from, pf_dtype_bytes(type), NULL),
+			                 0);
 		}
 	if (extra)
 		assert_int_equal(pf_safetensors_write(w, "\0\0\0\0", 4, NULL), 0);
@@ -123,7 +137,7 @@ static const char *in(const char *folder, const char *file)
 	static char path[8][4096];
 	static unsigned next;
 	char *to = path[next++ % 8];
-	snprintf(to, sizeof *path, "%s/%s", folder, file);
+	assert_true(snprintf(to, sizeof *path, "%s/%s", folder, file) < (int)sizeof *path);
 	return to;
 }
 
@@ -144,15 +158,18 @@ static void test_precisions(void **state)
 	for (size_t i = 0; i < 3; i++) {
 		struct pf_model *model = create(&small, 4), *read = NULL;
 		const char *folder = folder_of(model, "precision");
-		for (uint64_t j = 0; j < model->layout.size; j++) {   /* values that the type holds exactly */
+		for (uint64_t j = 0; j < model->layout.size;
+		     j++) { /* values that the type holds exactly */
 			uint32_t word;
 			memcpy(&word, &model->param[j], sizeof word);
 			word &= types[i] == PF_BF16 ? 0xffff0000u : 0xffffffffu;
 			memcpy(&model->param[j], &word, sizeof word);
-			if (types[i] == PF_F16 && model->param[j] != 0.0f && model->param[j] != 1.0f)
+			if (types[i] == PF_F16 && model->param[j] != 0.0f &&
+			    model->param[j] != 1.0f)
 				model->param[j] = -0.5f;
 		}
-		write_shard(model, in(folder, "model.safetensors"), types[i], 0, model->layout.tensors, NULL);
+		write_shard(model, in(folder, "model.safetensors"), types[i], 0,
+		            model->layout.tensors, NULL);
 		assert_int_equal(pf_model_load(folder, &read, NULL), 0);
 		assert_equal(model, read);
 		pf_model_close(model);
@@ -168,7 +185,8 @@ static void write_text(const char *path, const char *text)
 	assert_int_equal(fclose(file), 0);
 }
 
-/* Two shards and an index; names in the index that leave the folder, or a tensor in no shard, are refused */
+/* Two shards and an index; names in the index that leave the folder, or a tensor in no shard, are
+ * refused */
 static void test_shards(void **state)
 {
 	static const char index[] = "model.safetensors.index.json";
@@ -180,7 +198,9 @@ static void test_shards(void **state)
 	write_shard(model, in(folder, "a.safetensors"), PF_F64, 0, half, NULL);
 	write_shard(model, in(folder, "b.safetensors"), PF_F64, half, model->layout.tensors,
 	            "model.layers.0.self_attn.rotary_emb.inv_freq");
-	write_text(in(folder, index), "{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"b.safetensors\",\"z\":\"a.safetensors\"}}");
+	write_text(
+	        in(folder, index),
+	        "{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"b.safetensors\",\"z\":\"a.safetensors\"}}");
 	assert_int_equal(pf_model_load(folder, &read, &error), 0);
 	assert_equal(model, read);
 	pf_model_close(read);
@@ -208,7 +228,8 @@ static void test_wrong_weights(void **state)
 	(void)state;
 	assert_int_equal(pf_model_load(folder, &read, &error), -ENOENT);
 	assert_non_null(strstr(error.text, "model.safetensors"));
-	write_shard(model, weights, PF_F64, 0, model->layout.tensors, "model.layers.0.self_attn.q_proj.bias");
+	write_shard(model, weights, PF_F64, 0, model->layout.tensors,
+	            "model.layers.0.self_attn.q_proj.bias");
 	assert_int_equal(pf_model_load(folder, &read, &error), PF_E_UNSUPPORTED);
 	assert_non_null(strstr(error.text, "q_proj.bias"));
 	write_shard(model, weights, PF_F64, 0, model->layout.tensors, NULL);
@@ -228,7 +249,8 @@ static void test_tied_head(void **state)
 	struct pf_model *model = create(&tied, 4), *read = NULL;
 	const char *folder = folder_of(model, "tied_head");
 	(void)state;
-	write_shard(model, in(folder, "model.safetensors"), PF_F64, 0, model->layout.tensors, "lm_head.weight");
+	write_shard(model, in(folder, "model.safetensors"), PF_F64, 0, model->layout.tensors,
+	            "lm_head.weight");
 	assert_int_equal(pf_model_load(folder, &read, NULL), 0);
 	assert_equal(model, read);
 	assert_true(read->layout.head == read->layout.embed);
@@ -236,7 +258,8 @@ static void test_tied_head(void **state)
 	pf_model_close(read);
 }
 
-#define BASE "{\"model_type\":\"llama\",\"vocab_size\":260,\"hidden_size\":64,\"num_hidden_layers\":2," \
+#define BASE \
+	"{\"model_type\":\"llama\",\"vocab_size\":260,\"hidden_size\":64,\"num_hidden_layers\":2," \
 	"\"num_attention_heads\":4,\"intermediate_size\":128,\"max_position_embeddings\":512"
 
 static int parse(const char *text, struct pf_model_config *config, struct pf_error *error)
@@ -249,28 +272,48 @@ static void test_config_defaults(void **state)
 	struct pf_model_config c;
 	(void)state;
 	assert_int_equal(parse(BASE "}", &c, NULL), 0);
-	assert_true(c.kv_heads == 4 && c.head_dim == 16 && c.rope_theta == 10000 && c.norm_eps == 1e-6 && !c.tied);
+	assert_true(c.kv_heads == 4 && c.head_dim == 16 && c.rope_theta == 10000 &&
+	            c.norm_eps == 1e-6 && !c.tied);
 	assert_true(c.bos == -1 && c.eos == -1);
-	assert_int_equal(parse(BASE ",\"num_key_value_heads\":2,\"head_dim\":32,\"rope_theta\":7,\"eos_token_id\":[5,6],"
-	                       "\"bos_token_id\":null,\"tie_word_embeddings\":true,\"rms_norm_eps\":1e-5,"
-	                       "\"rope_scaling\":null,\"hidden_act\":\"silu\",\"attention_bias\":false}", &c, NULL), 0);
-	assert_true(c.kv_heads == 2 && c.head_dim == 32 && c.rope_theta == 7 && c.norm_eps == 1e-5 && c.tied && c.eos == 5);
-	assert_int_equal(parse(BASE ",\"rope_parameters\":{\"rope_theta\":9,\"rope_type\":\"default\"}}", &c, NULL), 0);
+	assert_int_equal(
+	        parse(BASE
+	              ",\"num_key_value_heads\":2,\"head_dim\":32,\"rope_theta\":7,\"eos_token_id\":[5,6],"
+	              "\"bos_token_id\":null,\"tie_word_embeddings\":true,\"rms_norm_eps\":1e-5,"
+	              "\"rope_scaling\":null,\"hidden_act\":\"silu\",\"attention_bias\":false}",
+	              &c, NULL),
+	        0);
+	assert_true(c.kv_heads == 2 && c.head_dim == 32 && c.rope_theta == 7 &&
+	            c.norm_eps == 1e-5 && c.tied && c.eos == 5);
+	assert_int_equal(parse(BASE
+	                       ",\"rope_parameters\":{\"rope_theta\":9,\"rope_type\":\"default\"}}",
+	                       &c, NULL),
+	                 0);
 	assert_true(c.rope_theta == 9);
 }
 
 static void test_config_refusals(void **state)
 {
-	static const struct { const char *text, *word; } bad[] = {
-		{ "", "config.json:" }, { "[]", "object" }, { "{}", "model_type" }, { "{\"model_type\":\"gpt2\"}", "gpt2" },
+	static const struct {
+		const char *text, *word;
+	} bad[] = {
+		{ "", "config.json:" },
+		{ "[]", "object" },
+		{ "{}", "model_type" },
+		{ "{\"model_type\":\"gpt2\"}", "gpt2" },
 		{ "{\"model_type\":\"llama\"}", "vocab_size is missing" },
-		{ BASE ",\"num_key_value_heads\":3}", "not a multiple" }, { BASE ",\"head_dim\":15}", "odd" },
+		{ BASE ",\"num_key_value_heads\":3}", "no multiple" },
+		{ BASE ",\"head_dim\":15}", "odd" },
 		{ BASE ",\"num_key_value_heads\":0}", "num_key_value_heads" },
-		{ BASE ",\"num_key_value_heads\":2.0}", "whole number" }, { BASE ",\"head_dim\":1024}", "from 2 to 512" },
-		{ BASE ",\"rope_theta\":\"x\"}", "rope_theta" }, { BASE ",\"rope_theta\":0.5}", "rope_theta" },
-		{ BASE ",\"rms_norm_eps\":0}", "rms_norm_eps" }, { BASE ",\"eos_token_id\":260}", "260 tokens" },
-		{ BASE ",\"eos_token_id\":-1}", "token id" }, { BASE ",\"attention_bias\":true}", "attention_bias" },
-		{ BASE ",\"mlp_bias\":true}", "mlp_bias" }, { BASE ",\"hidden_act\":\"gelu\"}", "gelu" },
+		{ BASE ",\"num_key_value_heads\":2.0}", "whole number" },
+		{ BASE ",\"head_dim\":1024}", "from 2 to 512" },
+		{ BASE ",\"rope_theta\":\"x\"}", "rope_theta" },
+		{ BASE ",\"rope_theta\":0.5}", "rope_theta" },
+		{ BASE ",\"rms_norm_eps\":0}", "rms_norm_eps" },
+		{ BASE ",\"eos_token_id\":260}", "260 tokens" },
+		{ BASE ",\"eos_token_id\":-1}", "token id" },
+		{ BASE ",\"attention_bias\":true}", "attention_bias" },
+		{ BASE ",\"mlp_bias\":true}", "mlp_bias" },
+		{ BASE ",\"hidden_act\":\"gelu\"}", "gelu" },
 		{ BASE ",\"sliding_window\":100}", "sliding_window" },
 		{ BASE ",\"rope_scaling\":{\"type\":\"linear\"}}", "rope_scaling" },
 		{ BASE ",\"rope_parameters\":{\"rope_type\":\"llama3\"}}", "llama3" },
@@ -302,8 +345,9 @@ static void test_create_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_initial_values), cmocka_unit_test(test_precisions),
-		cmocka_unit_test(test_shards), cmocka_unit_test(test_wrong_weights), cmocka_unit_test(test_tied_head),
+		cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_initial_values),
+		cmocka_unit_test(test_precisions),      cmocka_unit_test(test_shards),
+		cmocka_unit_test(test_wrong_weights),   cmocka_unit_test(test_tied_head),
 		cmocka_unit_test(test_config_defaults), cmocka_unit_test(test_config_refusals),
 		cmocka_unit_test(test_create_refusals),
 	};

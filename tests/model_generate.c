@@ -1,5 +1,6 @@
-/* Decoding with a cache equals the whole forward; sampling follows the distribution it is asked for; batches, threads and
- * prompts' lengths do not change what a sequence becomes; random numbers are what their sources say. */
+/* Decoding with a cache equals the whole forward; sampling follows the distribution it is asked
+ * for; batches, threads and prompts' lengths do not change what a sequence becomes; random numbers
+ * are what their sources say. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +12,14 @@
 
 static const struct pf_model_config config = { 23, 20, 3, 4, 2, 6, 30, 256, 10000, 1e-5, 1, -1, 3 };
 
-/* Feeds each of three sequences in uneven pieces, two or three at a time and in changing order, and compares with forward */
+/* Feeds each of three sequences in uneven pieces, two or three at a time and in changing order, and
+ * compares with forward */
 static void test_extend(void **state)
 {
 	static const int lengths[] = { 140, 37, 200 };
-	static const uint32_t pieces[][3] = { { 1, 10, 130 }, { 5, 1, 1 }, { 0, 26, 29 }, { 134, 0, 40 } };
+	static const uint32_t pieces[][3] = {
+		{ 1, 10, 130 }, { 5, 1, 1 }, { 0, 26, 29 }, { 134, 0, 40 }
+	};
 	static const uint32_t order[3] = { 2, 0, 1 };
 	struct naive_batch b;
 	struct pf_layout layout;
@@ -40,11 +44,15 @@ static void test_extend(void **state)
 			memcpy(ids + offsets[j], b.ids + from[j], n * sizeof *ids);
 			offsets[j + 1] = offsets[j] + n;
 		}
-		assert_int_equal(pf_decoder_extend_f64(part, param, cache, order, ids, offsets, 3, NULL), 0);
+		assert_int_equal(
+		        pf_decoder_extend_f64(part, param, cache, order, ids, offsets, 3, NULL), 0);
 		for (int j = 0; j < 3; j++)
 			for (uint32_t k = 0; k < (offsets[j + 1] - offsets[j]) * config.dim; k++) {
-				const double got = pf_decoder_hidden_f64(part)[offsets[j] * config.dim + k];
-				assert_true(fabs(got - pf_decoder_hidden_f64(whole)[from[j] * config.dim + k]) <= 1e-12);
+				const double got = pf_decoder_hidden_f64(
+				        part)[offsets[j] * config.dim + k];
+				assert_true(fabs(got - pf_decoder_hidden_f64(
+				                               whole)[from[j] * config.dim + k]) <=
+				            1e-12);
 			}
 	}
 	for (uint32_t i = 0; i < 3; i++)
@@ -70,23 +78,29 @@ static void test_full_cache(void **state)
 	assert_int_equal(pf_model_create(&config, 1, &model, NULL), 0);
 	assert_int_equal(pf_decoder_open(&config, &model->layout, &options, &decoder, NULL), 0);
 	assert_int_equal(pf_cache_open(&config, 1, 4, &cache, NULL), 0);
-	assert_int_equal(pf_decoder_extend(decoder, model->param, cache, &slot, ids, offsets, 1, NULL), 0);
-	assert_int_equal(pf_decoder_extend(decoder, model->param, cache, &slot, ids, four, 1, &error), PF_E_SHAPE);
-	assert_int_equal(pf_decoder_extend(decoder, model->param, cache, &outside, ids, four, 1, &error), PF_E_RANGE);
+	assert_int_equal(
+	        pf_decoder_extend(decoder, model->param, cache, &slot, ids, offsets, 1, NULL), 0);
+	assert_int_equal(
+	        pf_decoder_extend(decoder, model->param, cache, &slot, ids, four, 1, &error),
+	        PF_E_SHAPE);
+	assert_int_equal(
+	        pf_decoder_extend(decoder, model->param, cache, &outside, ids, four, 1, &error),
+	        PF_E_RANGE);
 	assert_int_equal(pf_cache_length(cache, 0), 3);
 	pf_cache_clear(cache, 0);
-	assert_int_equal(pf_decoder_extend(decoder, model->param, cache, &slot, ids, four, 1, &error), 0);
+	assert_int_equal(
+	        pf_decoder_extend(decoder, model->param, cache, &slot, ids, four, 1, &error), 0);
 	pf_decoder_close(decoder);
 	pf_cache_close(cache);
 	pf_model_close(model);
 }
 
-enum { TEXTS = 70, TOKENS = 40 };      /* more than one group of slots */
+enum { TEXTS = 70, TOKENS = 40 }; /* more than one group of slots */
 
 struct texts {
 	int32_t token[TEXTS][TOKENS];
 	uint32_t count[TEXTS];
-	uint32_t stop_after;           /* ask to stop after so many; 0: never */
+	uint32_t stop_after; /* ask to stop after so many; 0: never */
 };
 
 static int take(void *context, uint32_t sequence, int32_t token)
@@ -115,7 +129,7 @@ static struct pf_model *fixture(void)
 	struct pf_model *model;
 	assert_int_equal(pf_model_create(&config, 6, &model, NULL), 0);
 	for (uint64_t i = 0; i < model->layout.size; i++)
-		model->param[i] *= model->param[i] == 1.0f ? 1.0f : 3.0f;     /* far from uniform */
+		model->param[i] *= model->param[i] == 1.0f ? 1.0f : 3.0f; /* far from uniform */
 	return model;
 }
 
@@ -148,10 +162,12 @@ static void test_greedy(void **state)
 			naive_hidden(&config, &model->layout, param, ids, n, hidden);
 			for (int32_t v = 0; v < 23; v++) {
 				for (int j = 0; j < 20; j++)
-					z[v] += hidden[(n - 1) * 20 + j] * param[model->layout.head + (size_t)v * 20 + j];
+					z[v] += hidden[(n - 1) * 20 + j] *
+					        param[model->layout.head + (size_t)v * 20 + j];
 				best = z[v] > z[best] ? v : best;
 			}
-			assert_true(z[best] - z[t->token[i][k]] <= 1e-5);     /* equal but for a tie within rounding */
+			assert_true(z[best] - z[t->token[i][k]] <=
+			            1e-5); /* equal but for a tie within rounding */
 			ids[n++] = t->token[i][k];
 		}
 	}
@@ -164,7 +180,8 @@ static void test_repeats(void **state)
 {
 	struct pf_sampling s = { 0.8, 0.9, 42, TOKENS, -1, 1 };
 	struct pf_model *model = fixture();
-	struct texts *a = calloc(1, sizeof *a), *b = calloc(1, sizeof *b), *c = calloc(1, sizeof *c);
+	struct texts *a = calloc(1, sizeof *a), *b = calloc(1, sizeof *b),
+	             *c = calloc(1, sizeof *c);
 	(void)state;
 	generate(model, &s, a);
 	s.threads = 3;
@@ -226,17 +243,22 @@ static void test_refusals(void **state)
 	struct pf_model *model = fixture();
 	struct pf_error error = { 0 };
 	(void)state;
-	assert_int_equal(pf_generate(model, &s, prompts, empty, 2, refuse, NULL, &error), PF_E_DATA);
+	assert_int_equal(pf_generate(model, &s, prompts, empty, 2, refuse, NULL, &error),
+	                 PF_E_DATA);
 	assert_non_null(strstr(error.text, "prompt 1 is empty"));
-	assert_int_equal(pf_generate(model, &s, prompts, offsets, TEXTS, refuse, NULL, &error), PF_E_INTERRUPTED);
+	assert_int_equal(pf_generate(model, &s, prompts, offsets, TEXTS, refuse, NULL, &error),
+	                 PF_E_INTERRUPTED);
 	s.temperature = -1;
-	assert_int_equal(pf_generate(model, &s, prompts, offsets, 1, refuse, NULL, &error), PF_E_RANGE);
+	assert_int_equal(pf_generate(model, &s, prompts, offsets, 1, refuse, NULL, &error),
+	                 PF_E_RANGE);
 	s.temperature = 1;
 	s.top_p = 0;
-	assert_int_equal(pf_generate(model, &s, prompts, offsets, 1, refuse, NULL, &error), PF_E_RANGE);
+	assert_int_equal(pf_generate(model, &s, prompts, offsets, 1, refuse, NULL, &error),
+	                 PF_E_RANGE);
 	s.top_p = 1;
 	model->param[model->layout.norm] = NAN;
-	assert_int_equal(pf_generate(model, &s, prompts, offsets, 1, refuse, NULL, &error), PF_E_NOT_FINITE);
+	assert_int_equal(pf_generate(model, &s, prompts, offsets, 1, refuse, NULL, &error),
+	                 PF_E_NOT_FINITE);
 	model->config.max_positions = offsets[1] - 1;
 	assert_int_equal(pf_generate(model, &s, prompts, offsets, 1, refuse, NULL, &error),
 	                 offsets[1] > 1 ? PF_E_SHAPE : PF_E_NOT_FINITE);
@@ -258,7 +280,8 @@ static void frequencies(const struct pf_sampling *s, const float *logits, const 
 		count[token]++;
 	}
 	for (int i = 0; i < V; i++)
-		assert_true(fabs(count[i] - DRAWS * wanted[i]) <= 5 * sqrt(DRAWS * wanted[i] * (1 - wanted[i])));
+		assert_true(fabs(count[i] - DRAWS * wanted[i]) <=
+		            5 * sqrt(DRAWS * wanted[i] * (1 - wanted[i])));
 }
 
 static void test_sampling(void **state)
@@ -279,7 +302,7 @@ static void test_sampling(void **state)
 	s.temperature = 0.5;
 	frequencies(&s, logits, q);
 	s.temperature = 1;
-	s.top_p = 0.7;                 /* tokens 2 and 4 have 0.72 together */
+	s.top_p = 0.7; /* tokens 2 and 4 have 0.72 together */
 	frequencies(&s, logits, (const double[]){ 0, 0, 0.5, 0, 0.5, 0 });
 	s.top_p = 1e-9;
 	frequencies(&s, logits, (const double[]){ 0, 0, 1, 0, 0, 0 });
@@ -287,7 +310,8 @@ static void test_sampling(void **state)
 	frequencies(&s, logits, (const double[]){ 0, 0, 1, 0, 0, 0 });
 }
 
-/* xoshiro256**'s published first values from the state {1, 2, 3, 4}, and moments of what is made of them */
+/* xoshiro256**'s published first values from the state {1, 2, 3, 4}, and moments of what is made of
+ * them */
 static void test_random(void **state)
 {
 	static const uint64_t known[] = { 11520, 0, 1509978240, 1215971899390074240 };
@@ -322,8 +346,9 @@ static void test_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_extend), cmocka_unit_test(test_full_cache), cmocka_unit_test(test_greedy),
-		cmocka_unit_test(test_repeats), cmocka_unit_test(test_ends), cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_extend),   cmocka_unit_test(test_full_cache),
+		cmocka_unit_test(test_greedy),   cmocka_unit_test(test_repeats),
+		cmocka_unit_test(test_ends),     cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_sampling), cmocka_unit_test(test_random),
 	};
 	fill_prompts();

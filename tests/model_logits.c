@@ -14,18 +14,21 @@ static double *noise(size_t count, unsigned seed)
 	return x;
 }
 
-/* m and n around the tiles' edges, every transposition, strides wider than the rows, sums onto what is there */
+/* m and n around the tiles' edges, every transposition, strides wider than the rows, sums onto what
+ * is there */
 static void product(int ta, int tb, size_t m, size_t n, size_t k)
 {
 	const size_t lda = (ta ? m : k) + 1, ldb = (tb ? k : n) + 2, ldc = n + 3;
-	double *a = noise((ta ? k : m) * lda, 1), *b = noise((tb ? n : k) * ldb, 2), *c = noise(m * ldc, 3);
+	double *a = noise((ta ? k : m) * lda, 1), *b = noise((tb ? n : k) * ldb, 2),
+	       *c = noise(m * ldc, 3);
 	double *wanted = malloc((m * ldc + 1) * sizeof *wanted);
 	memcpy(wanted, c, m * ldc * sizeof *c);
 	for (size_t i = 0; i < m; i++)
 		for (size_t j = 0; j < n; j++) {
 			double sum = 0;
 			for (size_t l = 0; l < k; l++)
-				sum += a[ta ? l * lda + i : i * lda + l] * b[tb ? j * ldb + l : l * ldb + j];
+				sum += a[ta ? l * lda + i : i * lda + l] *
+				       b[tb ? j * ldb + l : l * ldb + j];
 			wanted[i * ldc + j] = 0.5 * wanted[i * ldc + j] - 2 * sum;
 		}
 	const struct pf_product_f64 p = { ta, tb, m, n, k, -2, 0.5, a, b, c, lda, ldb, ldc };
@@ -41,21 +44,25 @@ static void product(int ta, int tb, size_t m, size_t n, size_t k)
 
 static void test_products(void **state)
 {
-	static const size_t sizes[][3] = { { 1, 1, 1 }, { 255, 3, 7 }, { 256, 512, 5 }, { 257, 513, 4 }, { 3, 1100, 2 },
-	                                   { 0, 5, 3 }, { 600, 1, 9 } };
+	static const size_t sizes[][3] = { { 1, 1, 1 },     { 255, 3, 7 },  { 256, 512, 5 },
+	                                   { 257, 513, 4 }, { 3, 1100, 2 }, { 0, 5, 3 },
+	                                   { 600, 1, 9 } };
 	(void)state;
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
 		for (int t = 0; t < 4; t++)
 			product(t & 1, t >> 1, sizes[i][0], sizes[i][1], sizes[i][2]);
 }
 
-/* dz = any, so the head's gradient is linear: check the three products and that columns past V stay */
+/* dz = any, so the head's gradient is linear: check the three products and that columns past V stay
+ */
 static void test_head(void **state)
 {
 	enum { T = 9, V = 530, D = 12, S = 544 };
 	const struct pf_head_shape_f64 shape = { T, V, D, S };
-	double *hidden = noise(T * D, 1), *weight = noise(V * D, 2), *z = noise(T * S, 3), *dz = noise(T * S, 4);
-	double *dhidden = noise(T * D, 5), *dweight = noise(V * D, 6), *before = noise(V * D, 6), *rest = noise(T * S, 3);
+	double *hidden = noise(T * D, 1), *weight = noise(V * D, 2), *z = noise(T * S, 3),
+	       *dz = noise(T * S, 4);
+	double *dhidden = noise(T * D, 5), *dweight = noise(V * D, 6), *before = noise(V * D, 6),
+	       *rest = noise(T * S, 3);
 	(void)state;
 	pf_logits_f64(2, &shape, hidden, weight, z);
 	pf_logits_grad_f64(2, &shape, dz, hidden, weight, dhidden, dweight);
@@ -105,7 +112,9 @@ static void test_rows(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_products), cmocka_unit_test(test_head), cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_products),
+		cmocka_unit_test(test_head),
+		cmocka_unit_test(test_rows),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,8 @@ static const double *tensor(const struct pf_layout *layout, const double *param,
 	return NULL;
 }
 
-static const double *layer_tensor(const struct pf_layout *layout, const double *param, unsigned layer, const char *part)
+static const double *layer_tensor(const struct pf_layout *layout, const double *param,
+                                  unsigned layer, const char *part)
 {
 	char name[96];
 	snprintf(name, sizeof name, "model.layers.%u.%s.weight", layer, part);
@@ -51,7 +52,8 @@ static void rope(double *x, unsigned head_dim, int position, double theta)
 	memcpy(x, turned, head_dim * sizeof *x);
 }
 
-static void attend(const struct pf_model_config *c, const double *q, const double *k, const double *v, int t, double *o)
+static void attend(const struct pf_model_config *c, const double *q, const double *k,
+                   const double *v, int t, double *o)
 {
 	const unsigned hd = c->head_dim, group = c->heads / c->kv_heads;
 	double *p = malloc(((size_t)t + 1) * sizeof *p);
@@ -75,22 +77,30 @@ static void attend(const struct pf_model_config *c, const double *q, const doubl
 	free(p);
 }
 
-static void attention_block(const struct pf_model_config *c, const struct pf_layout *layout, const double *param,
-                            unsigned layer, double *x, int n)
+static void attention_block(const struct pf_model_config *c, const struct pf_layout *layout,
+                            const double *param, unsigned layer, double *x, int n)
 {
-	const unsigned dim = c->dim, q_dim = c->heads * c->head_dim, kv_dim = c->kv_heads * c->head_dim;
+	const unsigned dim = c->dim, q_dim = c->heads * c->head_dim,
+	               kv_dim = c->kv_heads * c->head_dim;
 	double *y = malloc(dim * sizeof *y), *o = malloc(q_dim * sizeof *o);
-	double *q = malloc((size_t)n * q_dim * sizeof *q), *k = malloc((size_t)n * kv_dim * sizeof *k);
+	double *q = malloc((size_t)n * q_dim * sizeof *q),
+	       *k = malloc((size_t)n * kv_dim * sizeof *k);
 	double *v = malloc((size_t)n * kv_dim * sizeof *v);
 	for (int t = 0; t < n; t++) {
-		rmsnorm(layer_tensor(layout, param, layer, "input_layernorm"), x + (size_t)t * dim, dim, c->norm_eps, y);
-		linear(layer_tensor(layout, param, layer, "self_attn.q_proj"), y, q_dim, dim, q + (size_t)t * q_dim);
-		linear(layer_tensor(layout, param, layer, "self_attn.k_proj"), y, kv_dim, dim, k + (size_t)t * kv_dim);
-		linear(layer_tensor(layout, param, layer, "self_attn.v_proj"), y, kv_dim, dim, v + (size_t)t * kv_dim);
+		rmsnorm(layer_tensor(layout, param, layer, "input_layernorm"), x + (size_t)t * dim,
+		        dim, c->norm_eps, y);
+		linear(layer_tensor(layout, param, layer, "self_attn.q_proj"), y, q_dim, dim,
+		       q + (size_t)t * q_dim);
+		linear(layer_tensor(layout, param, layer, "self_attn.k_proj"), y, kv_dim, dim,
+		       k + (size_t)t * kv_dim);
+		linear(layer_tensor(layout, param, layer, "self_attn.v_proj"), y, kv_dim, dim,
+		       v + (size_t)t * kv_dim);
 		for (unsigned h = 0; h < c->heads; h++)
-			rope(q + (size_t)t * q_dim + h * c->head_dim, c->head_dim, t, c->rope_theta);
+			rope(q + (size_t)t * q_dim + h * c->head_dim, c->head_dim, t,
+			     c->rope_theta);
 		for (unsigned h = 0; h < c->kv_heads; h++)
-			rope(k + (size_t)t * kv_dim + h * c->head_dim, c->head_dim, t, c->rope_theta);
+			rope(k + (size_t)t * kv_dim + h * c->head_dim, c->head_dim, t,
+			     c->rope_theta);
 	}
 	for (int t = 0; t < n; t++) {
 		attend(c, q + (size_t)t * q_dim, k, v, t, o);
@@ -105,11 +115,13 @@ static void attention_block(const struct pf_model_config *c, const struct pf_lay
 	free(v);
 }
 
-static void mlp_block(const struct pf_model_config *c, const struct pf_layout *layout, const double *param,
-                      unsigned layer, double *x)
+static void mlp_block(const struct pf_model_config *c, const struct pf_layout *layout,
+                      const double *param, unsigned layer, double *x)
 {
-	double *y = malloc(c->dim * sizeof *y), *gate = malloc(c->ffn * sizeof *gate), *up = malloc(c->ffn * sizeof *up);
-	rmsnorm(layer_tensor(layout, param, layer, "post_attention_layernorm"), x, c->dim, c->norm_eps, y);
+	double *y = malloc(c->dim * sizeof *y), *gate = malloc(c->ffn * sizeof *gate),
+	       *up = malloc(c->ffn * sizeof *up);
+	rmsnorm(layer_tensor(layout, param, layer, "post_attention_layernorm"), x, c->dim,
+	        c->norm_eps, y);
 	linear(layer_tensor(layout, param, layer, "mlp.gate_proj"), y, c->ffn, c->dim, gate);
 	linear(layer_tensor(layout, param, layer, "mlp.up_proj"), y, c->ffn, c->dim, up);
 	for (unsigned i = 0; i < c->ffn; i++)
@@ -122,31 +134,33 @@ static void mlp_block(const struct pf_model_config *c, const struct pf_layout *l
 	free(up);
 }
 
-void naive_hidden(const struct pf_model_config *c, const struct pf_layout *layout, const double *param,
-                  const int32_t *ids, int n, double *hidden)
+void naive_hidden(const struct pf_model_config *c, const struct pf_layout *layout,
+                  const double *param, const int32_t *ids, int n, double *hidden)
 {
 	double *x = malloc(((size_t)n * c->dim + 1) * sizeof *x);
 	for (int t = 0; t < n; t++)
-		memcpy(x + (size_t)t * c->dim, tensor(layout, param, "model.embed_tokens.weight") +
-		       (size_t)ids[t] * c->dim, c->dim * sizeof *x);
+		memcpy(x + (size_t)t * c->dim,
+		       tensor(layout, param, "model.embed_tokens.weight") + (size_t)ids[t] * c->dim,
+		       c->dim * sizeof *x);
 	for (unsigned layer = 0; layer < c->layers; layer++) {
 		attention_block(c, layout, param, layer, x, n);
 		for (int t = 0; t < n; t++)
 			mlp_block(c, layout, param, layer, x + (size_t)t * c->dim);
 	}
 	for (int t = 0; t < n; t++)
-		rmsnorm(tensor(layout, param, "model.norm.weight"), x + (size_t)t * c->dim, c->dim, c->norm_eps,
-		        hidden + (size_t)t * c->dim);
+		rmsnorm(tensor(layout, param, "model.norm.weight"), x + (size_t)t * c->dim, c->dim,
+		        c->norm_eps, hidden + (size_t)t * c->dim);
 	free(x);
 }
 
-double naive_loss(const struct pf_model_config *c, const struct pf_layout *layout, const double *param,
-                  const double *hidden, const int32_t *target, const double *coef, int n, double *dhidden,
-                  double *grad)
+double naive_loss(const struct pf_model_config *c, const struct pf_layout *layout,
+                  const double *param, const double *hidden, const int32_t *target,
+                  const double *coef, int n, double *dhidden, double *grad)
 {
 	const char *name = c->tied ? "model.embed_tokens.weight" : "lm_head.weight";
 	const double *head = tensor(layout, param, name);
-	double *dhead = grad ? grad + (head - param) : NULL, *z = malloc(c->vocab * sizeof *z), loss = 0;
+	double *dhead = grad ? grad + (head - param) : NULL, *z = malloc(c->vocab * sizeof *z),
+	       loss = 0;
 	for (int t = 0; t < n; t++) {
 		const double *h = hidden + (size_t)t * c->dim;
 		double high = -INFINITY, sum = 0;
@@ -157,9 +171,11 @@ double naive_loss(const struct pf_model_config *c, const struct pf_layout *layou
 			sum += exp(z[i] - high);
 		loss += coef[t] * (z[target[t]] - high - log(sum));
 		for (unsigned i = 0; grad && i < c->vocab; i++) {
-			const double dz = coef[t] * ((int)i == target[t]) - coef[t] * exp(z[i] - high) / sum;
+			const double dz = coef[t] * ((int)i == target[t]) -
+			                  coef[t] * exp(z[i] - high) / sum;
 			for (unsigned j = 0; j < c->dim; j++) {
-				dhidden[(size_t)t * c->dim + j] += dz * head[(size_t)i * c->dim + j];
+				dhidden[(size_t)t * c->dim + j] += dz *
+				                                   head[(size_t)i * c->dim + j];
 				dhead[(size_t)i * c->dim + j] += dz * h[j];
 			}
 		}
@@ -180,11 +196,13 @@ void naive_params(const struct pf_layout *layout, double scale, unsigned seed, d
 	for (unsigned i = 0; i < layout->tensors; i++) {
 		const struct pf_tensor *t = &layout->tensor[i];
 		for (uint64_t j = 0; j < (uint64_t)t->rows * t->cols; j++)
-			param[t->offset + j] = (t->role == PF_TENSOR_NORM) + scale * naive_random(&seed);
+			param[t->offset + j] = (t->role == PF_TENSOR_NORM) +
+			                       scale * naive_random(&seed);
 	}
 }
 
-void naive_batch_fill(struct naive_batch *b, const int *lengths, int seqs, uint32_t vocab, unsigned seed)
+void naive_batch_fill(struct naive_batch *b, const int *lengths, int seqs, uint32_t vocab,
+                      unsigned seed)
 {
 	b->seqs = seqs;
 	b->offsets[0] = 0;

@@ -1,4 +1,5 @@
-/* The pool: every piece once, no worker twice at a time, calls from several threads and from inside pieces. */
+/* The pool: every piece once, no worker twice at a time, calls from several threads and from inside
+ * pieces. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -130,8 +131,9 @@ static void test_facts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_piece), cmocka_unit_test(test_callers), cmocka_unit_test(test_nested),
-		cmocka_unit_test(test_fork), cmocka_unit_test(test_facts),
+		cmocka_unit_test(test_every_piece), cmocka_unit_test(test_callers),
+		cmocka_unit_test(test_nested),      cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_facts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

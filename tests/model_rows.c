@@ -9,14 +9,17 @@ enum { ROWS = 5, WIDTH_MOST = 77 };
 
 /* Everything the functions write, for one width */
 struct result {
-	float y[ROWS * WIDTH_MOST], rstd[ROWS], dx[ROWS * WIDTH_MOST], dw[WIDTH_MOST], again[ROWS * WIDTH_MOST];
+	float y[ROWS * WIDTH_MOST], rstd[ROWS], dx[ROWS * WIDTH_MOST], dw[WIDTH_MOST],
+	        again[ROWS * WIDTH_MOST];
 	float rotated[ROWS * 2 * WIDTH_MOST], back[ROWS * 2 * WIDTH_MOST];
 	float glu[ROWS * WIDTH_MOST], dglu[ROWS * 2 * WIDTH_MOST], glu_again[ROWS * WIDTH_MOST];
-	float s[ROWS * WIDTH_MOST], peak[ROWS], sum[ROWS], rescale[ROWS], ds[ROWS * WIDTH_MOST], weights[ROWS * WIDTH_MOST];
+	float s[ROWS * WIDTH_MOST], peak[ROWS], sum[ROWS], rescale[ROWS], ds[ROWS * WIDTH_MOST],
+	        weights[ROWS * WIDTH_MOST];
 	float scaled[ROWS * WIDTH_MOST], dots[ROWS];
 };
 
-static float a[ROWS * 2 * WIDTH_MOST], b[ROWS * 2 * WIDTH_MOST], w[WIDTH_MOST], table[64 * 2 * WIDTH_MOST];
+static float a[ROWS * 2 * WIDTH_MOST], b[ROWS * 2 * WIDTH_MOST], w[WIDTH_MOST],
+        table[64 * 2 * WIDTH_MOST];
 static const uint32_t position[ROWS] = { 0, 1, 2, 17, 63 };
 
 static void fill(float *x, size_t count, unsigned seed, float scale)
@@ -32,7 +35,8 @@ static void run(const struct pf_rows *rows, size_t width, struct result *r)
 	memset(r, 0, sizeof *r);
 	rows->norm(ROWS, width, a, w, 1e-5f, r->y, r->rstd);
 	rows->norm_grad(ROWS, width, a, w, r->rstd, b, r->dx, r->dw, r->again);
-	struct pf_rotation rotation = { ROWS, 1, width, a, r->rotated, 2 * width, 2 * width, position, table, 1 };
+	struct pf_rotation rotation = { ROWS,      1,         width,    a,     r->rotated,
+	                                2 * width, 2 * width, position, table, 1 };
 	rows->rotate(&rotation);
 	rotation.from = r->rotated;
 	rotation.to = r->back;
@@ -65,7 +69,8 @@ static void test_levels(void **state)
 			for (unsigned i = 1; pf_rows_level(i); i++) {
 				run(pf_rows_level(i), width, other);
 				if (memcmp(first, other, sizeof *first) != 0)
-					fail_msg("level %s, width %zu, scale %g", pf_rows_level(i)->level, width, scale);
+					fail_msg("level %s, width %zu, scale %g",
+					         pf_rows_level(i)->level, width, scale);
 			}
 		}
 	print_message("best level: %s\n", pf_rows_best()->level);
@@ -93,10 +98,12 @@ static void check_norm(const struct result *r, size_t n)
 		const double rstd = 1 / sqrt(square / n + 1e-5);
 		near(r->rstd[i], rstd, 0);
 		for (size_t j = 0; j < n; j++) {
-			const double x = a[i * n + j], own = rstd * b[i * n + j] * w[j], cube = rstd * rstd * rstd / n;
+			const double x = a[i * n + j], own = rstd * b[i * n + j] * w[j],
+			             cube = rstd * rstd * rstd / n;
 			near(r->y[i * n + j], x * rstd * w[j], 0);
 			near(r->again[i * n + j], x * rstd * w[j], 0);
-			near(r->dx[i * n + j], own - x * cube * pull, fabs(own) + fabs(x) * cube * size);
+			near(r->dx[i * n + j], own - x * cube * pull,
+			     fabs(own) + fabs(x) * cube * size);
 		}
 	}
 }
@@ -105,15 +112,18 @@ static void check_glu(const struct result *r, size_t n)
 {
 	for (size_t i = 0; i < ROWS; i++)
 		for (size_t j = 0; j < n; j++) {
-			const double g = a[i * 2 * n + j], u = a[i * 2 * n + n + j], d = b[i * n + j], s = 1 / (1 + exp(-g));
+			const double g = a[i * 2 * n + j], u = a[i * 2 * n + n + j],
+			             d = b[i * n + j], s = 1 / (1 + exp(-g));
 			near(r->glu[i * n + j], g * s * u, 0);
 			near(r->glu_again[i * n + j], g * s * u, 0);
 			near(r->dglu[i * 2 * n + n + j], d * g * s, 0);
-			near(r->dglu[i * 2 * n + j], d * u * s * (1 + g * (1 - s)), fabs(d * u * s) * (1 + fabs(g)));
+			near(r->dglu[i * 2 * n + j], d * u * s * (1 + g * (1 - s)),
+			     fabs(d * u * s) * (1 + fabs(g)));
 		}
 }
 
-/* Row 1 starts from a peak of 0.5 and an empty sum, the others from nothing; row i sees up to column first + i / 2 */
+/* Row 1 starts from a peak of 0.5 and an empty sum, the others from nothing; row i sees up to
+ * column first + i / 2 */
 static void check_softmax(const struct result *r, size_t n)
 {
 	for (size_t i = 0; i < ROWS; i++) {
@@ -128,7 +138,8 @@ static void check_softmax(const struct result *r, size_t n)
 			sum += p;
 			const double weight = p * r->sum[i], own = b[i * n + j];
 			near(r->weights[i * n + j], weight, 0);
-			near(r->ds[i * n + j], weight * (own - r->rstd[i]), weight * (fabs(own) + r->rstd[i]));
+			near(r->ds[i * n + j], weight * (own - r->rstd[i]),
+			     weight * (fabs(own) + r->rstd[i]));
 		}
 		near(r->sum[i], sum, 0);
 	}
@@ -139,7 +150,8 @@ static void check_rotation(const struct result *r, size_t n)
 	for (size_t i = 0; i < ROWS; i++)
 		for (size_t j = 0; j < n; j++) {
 			const double x = a[i * 2 * n + j], y = a[i * 2 * n + n + j];
-			const double c = table[position[i] * 2 * n + j], s = table[position[i] * 2 * n + n + j];
+			const double c = table[position[i] * 2 * n + j],
+			             s = table[position[i] * 2 * n + n + j];
 			near(r->rotated[i * 2 * n + j], x * c - y * s, fabs(x) + fabs(y));
 			near(r->rotated[i * 2 * n + n + j], y * c + x * s, fabs(x) + fabs(y));
 			near(r->back[i * 2 * n + j], x, fabs(x) + fabs(y));
@@ -170,7 +182,8 @@ static void test_values(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_levels), cmocka_unit_test(test_values) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_levels),
+	                                    cmocka_unit_test(test_values) };
 	fill(b, ROWS * 2 * WIDTH_MOST, 2, 1.0f);
 	fill(w, WIDTH_MOST, 3, 2.0f);
 	fill(table, 64 * 2 * WIDTH_MOST, 4, 1.0f);

@@ -1,5 +1,5 @@
-/* safetensors: what is written comes back bit for bit, files of other makers are read, liars are refused with the reason,
- * and a writer that fails leaves the old file. */
+/* safetensors: what is written comes back bit for bit, files of other makers are read, liars are
+ * refused with the reason, and a writer that fails leaves the old file. */
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -30,9 +30,11 @@ static struct pf_safetensors_writer *create(const char *path)
 
 static void declare_all(struct pf_safetensors_writer *w)
 {
-	static const uint64_t square[] = { 2, 3 }, three[] = { 3 }, five[] = { 5, 1, 1 }, none[] = { 4, 0 };
+	static const uint64_t square[] = { 2, 3 }, three[] = { 3 }, five[] = { 5, 1, 1 },
+	                      none[] = { 4, 0 };
 	assert_int_equal(pf_safetensors_declare(w, "b.five", PF_U8, 3, five, NULL), 0);
-	assert_int_equal(pf_safetensors_declare(w, "a \"quoted\" \xc3\xa9", PF_F32, 2, square, NULL), 0);
+	assert_int_equal(
+	        pf_safetensors_declare(w, "a \"quoted\" \xc3\xa9", PF_F32, 2, square, NULL), 0);
 	assert_int_equal(pf_safetensors_declare(w, "none", PF_F64, 2, none, NULL), 0);
 	assert_int_equal(pf_safetensors_declare(w, "longs", PF_I64, 1, three, NULL), 0);
 	assert_int_equal(pf_safetensors_declare(w, "scalar", PF_F32, 0, NULL, NULL), 0);
@@ -45,7 +47,7 @@ static void write_all(const char *path)
 	struct pf_safetensors_writer *w = create(path);
 	declare_all(w);
 	assert_int_equal(pf_safetensors_write(w, bytes, 5, NULL), 0);
-	assert_int_equal(pf_safetensors_write(w, floats, 10, NULL), 0);       /* in uneven pieces */
+	assert_int_equal(pf_safetensors_write(w, floats, 10, NULL), 0); /* in uneven pieces */
 	assert_int_equal(pf_safetensors_write(w, (const char *)floats + 10, 14, NULL), 0);
 	assert_int_equal(pf_safetensors_write(w, longs, sizeof longs, NULL), 0);
 	assert_int_equal(pf_safetensors_write(w, floats, 4, NULL), 0);
@@ -63,7 +65,8 @@ static void test_round_trip(void **state)
 	assert_int_equal(pf_safetensors_count(f), 5);
 	const struct pf_safetensor *t = pf_safetensors_find(f, "a \"quoted\" \xc3\xa9");
 	assert_non_null(t);
-	assert_true(t->type == PF_F32 && t->rank == 2 && t->shape[0] == 2 && t->shape[1] == 3 && t->elements == 6);
+	assert_true(t->type == PF_F32 && t->rank == 2 && t->shape[0] == 2 && t->shape[1] == 3 &&
+	            t->elements == 6);
 	assert_int_equal(pf_safetensor_floats(t, read, NULL), 0);
 	assert_memory_equal(read, floats, sizeof floats);
 	t = pf_safetensors_find(f, "longs");
@@ -71,7 +74,8 @@ static void test_round_trip(void **state)
 	assert_int_equal(pf_safetensor_floats(t, read, NULL), PF_E_TYPE);
 	t = pf_safetensors_find(f, "b.five");
 	assert_true(t->rank == 3 && t->bytes == 5 && memcmp(t->data, bytes, 5) == 0);
-	assert_true(pf_safetensors_find(f, "none")->elements == 0 && pf_safetensors_find(f, "scalar")->rank == 0);
+	assert_true(pf_safetensors_find(f, "none")->elements == 0 &&
+	            pf_safetensors_find(f, "scalar")->rank == 0);
 	assert_null(pf_safetensors_find(f, "Longs"));
 	assert_string_equal(pf_safetensors_note(f, "step"), "12");
 	assert_null(pf_safetensors_note(f, "missing"));
@@ -105,7 +109,8 @@ static int refused(const char *header, size_t size, const char *word)
 	return 1;
 }
 
-#define ONE(dtype, shape, offsets) "{\"x\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
+#define ONE(dtype, shape, offsets) \
+	"{\"x\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 #define TWO(offsets1, offsets2) \
 	"{\"x\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":" offsets1 "}," \
 	"\"y\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":" offsets2 "}}"
@@ -149,10 +154,14 @@ static void test_hostile_files(void **state)
 	struct pf_safetensors *f;
 	struct pf_error error;
 	(void)state;
-	assert_int_equal(pf_safetensors_open(scratch_bytes("short", huge, 7), &f, &error), PF_E_FORMAT);
-	assert_int_equal(pf_safetensors_open(scratch_bytes("empty", huge, 0), &f, &error), PF_E_FORMAT);
-	assert_int_equal(pf_safetensors_open(scratch_bytes("huge", huge, 16), &f, &error), PF_E_FORMAT);
-	assert_int_equal(pf_safetensors_open(scratch_bytes("more", more, 16), &f, &error), PF_E_FORMAT);
+	assert_int_equal(pf_safetensors_open(scratch_bytes("short", huge, 7), &f, &error),
+	                 PF_E_FORMAT);
+	assert_int_equal(pf_safetensors_open(scratch_bytes("empty", huge, 0), &f, &error),
+	                 PF_E_FORMAT);
+	assert_int_equal(pf_safetensors_open(scratch_bytes("huge", huge, 16), &f, &error),
+	                 PF_E_FORMAT);
+	assert_int_equal(pf_safetensors_open(scratch_bytes("more", more, 16), &f, &error),
+	                 PF_E_FORMAT);
 	assert_int_equal(pf_safetensors_open(scratch_path("absent"), &f, &error), -ENOENT);
 	assert_non_null(strstr(error.text, "absent"));
 	assert_int_equal(pf_safetensors_open("/dev/null", &f, &error), PF_E_FORMAT);
@@ -160,8 +169,10 @@ static void test_hostile_files(void **state)
 
 static void test_conversions(void **state)
 {
-	static const uint16_t half[] = { 0x0000, 0x8000, 0x3c00, 0xc000, 0x7bff, 0x0400, 0x03ff, 0x0001, 0x7c00, 0xfc00 };
-	static const float wanted[] = { 0, -0.0f, 1, -2, 65504, 0x1p-14f, 0x3ffp-24f, 0x1p-24f, INFINITY, -INFINITY };
+	static const uint16_t half[] = { 0x0000, 0x8000, 0x3c00, 0xc000, 0x7bff,
+	                                 0x0400, 0x03ff, 0x0001, 0x7c00, 0xfc00 };
+	static const float wanted[] = { 0,        -0.0f,      1,        -2,       65504,
+	                                0x1p-14f, 0x3ffp-24f, 0x1p-24f, INFINITY, -INFINITY };
 	(void)state;
 	for (size_t i = 0; i < sizeof half / sizeof *half; i++) {
 		const float got = pf_half_float(half[i]);
@@ -169,7 +180,8 @@ static void test_conversions(void **state)
 	}
 	assert_true(isnan(pf_half_float(0x7e01)) && isnan(pf_bfloat_float(0x7fc0)));
 	assert_true(pf_bfloat_float(0x3f80) == 1.0f && pf_bfloat_float(0xc2f7) == -123.5f);
-	for (uint32_t i = 0; i < 65536; i++) {         /* monotone and sign-symmetric over all finite halves */
+	for (uint32_t i = 0; i < 65536;
+	     i++) { /* monotone and sign-symmetric over all finite halves */
 		const float x = pf_half_float((uint16_t)i);
 		if ((i & 0x7c00) != 0x7c00) {
 			assert_true(pf_half_float((uint16_t)(i ^ 0x8000)) == -x);
@@ -204,7 +216,8 @@ static void test_unaligned(void **state)
 
 static void test_writer_misuse(void **state)
 {
-	static const uint64_t two[] = { 2 }, huge[] = { UINT64_MAX / 4, 2 }, large[] = { INT64_MAX };
+	static const uint64_t two[] = { 2 }, huge[] = { UINT64_MAX / 4, 2 },
+	                      large[] = { INT64_MAX };
 	const char *path = scratch_path("misuse.safetensors");
 	struct pf_safetensors_writer *w = create(path), *second;
 	struct pf_error error;
@@ -212,7 +225,8 @@ static void test_writer_misuse(void **state)
 	assert_int_equal(pf_safetensors_create(path, &second, &error), -EBUSY);
 	assert_int_equal(pf_safetensors_declare(w, "a", PF_F32, 1, two, &error), 0);
 	assert_int_equal(pf_safetensors_declare(w, "a", PF_F32, 1, two, &error), PF_E_ARGUMENT);
-	assert_int_equal(pf_safetensors_declare(w, "__metadata__", PF_F32, 1, two, &error), PF_E_ARGUMENT);
+	assert_int_equal(pf_safetensors_declare(w, "__metadata__", PF_F32, 1, two, &error),
+	                 PF_E_ARGUMENT);
 	assert_int_equal(pf_safetensors_declare(w, "b", PF_F32, 9, two, &error), PF_E_ARGUMENT);
 	assert_int_equal(pf_safetensors_declare(w, "b", PF_F32, 2, huge, &error), PF_E_RANGE);
 	assert_int_equal(pf_safetensors_declare(w, "b", PF_U8, 1, large, &error), PF_E_RANGE);
@@ -231,7 +245,8 @@ static void test_writer_misuse(void **state)
 static void test_nothing_half_written(void **state)
 {
 	static const uint64_t many[] = { 1 << 16 };
-	const char *path = scratch_path("kept.safetensors"), *partial = scratch_path("kept.safetensors.partial");
+	const char *path = scratch_path("kept.safetensors"),
+	           *partial = scratch_path("kept.safetensors.partial");
 	struct rlimit old, tight;
 	struct pf_safetensors *f;
 	struct pf_error error = { 0 };
@@ -254,7 +269,7 @@ static void test_nothing_half_written(void **state)
 	scratch_text("kept.safetensors.partial", "left by a killed process");
 	assert_int_equal(pf_safetensors_open(path, &f, NULL), 0);
 	assert_int_equal(pf_safetensors_count(f), 5);
-	write_all(path);                       /* replaces while open, and takes the left-over over */
+	write_all(path); /* replaces while open, and takes the left-over over */
 	assert_string_equal(pf_safetensors_note(f, "step"), "12");
 	pf_safetensors_close(f);
 	assert_int_equal(access(partial, F_OK), -1);
@@ -266,7 +281,8 @@ static void test_unwritable(void **state)
 	struct pf_safetensors_writer *w = NULL;
 	struct pf_error error = { 0 };
 	(void)state;
-	assert_int_equal(pf_safetensors_create(scratch_path("no/such/folder"), &w, &error), -ENOENT);
+	assert_int_equal(pf_safetensors_create(scratch_path("no/such/folder"), &w, &error),
+	                 -ENOENT);
 	assert_non_null(strstr(error.text, "no/such/folder"));
 	mkdir(scratch_path("folder"), 0777);
 	w = create(scratch_path("folder"));
@@ -277,10 +293,14 @@ static void test_unwritable(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_hostile_headers),
-		cmocka_unit_test(test_hostile_files), cmocka_unit_test(test_conversions),
-		cmocka_unit_test(test_unaligned), cmocka_unit_test(test_writer_misuse),
-		cmocka_unit_test(test_nothing_half_written), cmocka_unit_test(test_unwritable),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_hostile_headers),
+		cmocka_unit_test(test_hostile_files),
+		cmocka_unit_test(test_conversions),
+		cmocka_unit_test(test_unaligned),
+		cmocka_unit_test(test_writer_misuse),
+		cmocka_unit_test(test_nothing_half_written),
+		cmocka_unit_test(test_unwritable),
 	};
 	scratch_open("safetensors");
 	return cmocka_run_group_tests(tests, NULL, NULL);

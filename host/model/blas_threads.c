@@ -6,7 +6,7 @@
 #include <omp.h>
 #endif
 
-enum { BLAS_PTHREADS = 1, BLAS_OPENMP = 2 };   /* openblas_get_parallel() */
+enum { BLAS_PTHREADS = 1, BLAS_OPENMP = 2 }; /* openblas_get_parallel() */
 
 /* OpenBLAS built for OpenMP asks for the calling thread's omp_get_max_threads() at every call */
 #ifdef _OPENMP
@@ -21,7 +21,8 @@ static void release_openmp(const struct pf_blas_hold *hold)
 	omp_set_num_threads(hold->openmp);
 }
 #else
-/* Only OpenBLAS can set that count here, and what it was cannot be asked: this thread's BLAS stays serial */
+/* Only OpenBLAS can set that count here, and what it was cannot be asked: this thread's BLAS stays
+ * serial */
 static void hold_openmp(struct pf_blas_hold *hold)
 {
 	(void)hold;

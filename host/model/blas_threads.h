@@ -3,10 +3,11 @@
 #define PF_MODEL_BLAS_THREADS_H
 
 struct pf_blas_hold {
-	int openmp, pthreads;          /* thread counts to restore; 0: none */
+	int openmp, pthreads; /* thread counts to restore; 0: none */
 };
 
-/* From hold to release, BLAS calls of this thread are serial. The threads of the pool call thread_alone once instead */
+/* From hold to release, BLAS calls of this thread are serial. The threads of the pool call
+ * thread_alone once instead */
 void pf_blas_hold(struct pf_blas_hold *hold);
 void pf_blas_release(const struct pf_blas_hold *hold);
 void pf_blas_thread_alone(void);

@@ -31,23 +31,26 @@ static uint32_t *whole_of(struct pf_model_config *config, const struct whole *w)
 	return (uint32_t *)(void *)((char *)config + w->place);
 }
 
-static int check_wholes(const struct pf_model_config *config, const char *where, struct pf_error *error)
+static int check_wholes(const struct pf_model_config *config, const char *where,
+                        struct pf_error *error)
 {
 	for (size_t i = 0; i < WHOLES; i++) {
 		const struct whole *w = &wholes[i];
 		uint32_t value = *(const uint32_t *)(const void *)((const char *)config + w->place);
 		if (value < w->low || value > w->high)
-			return pf_fail(error, PF_E_RANGE, "%s: %s is %u; it must be from %u to %u", where, w->key,
-			               value, w->low, w->high);
+			return pf_fail(error, PF_E_RANGE, "%s: %s is %u; it must be from %u to %u",
+			               where, w->key, value, w->low, w->high);
 	}
 	return 0;
 }
 
-static int check_token(int32_t token, uint32_t vocab, const char *key, const char *where, struct pf_error *error)
+static int check_token(int32_t token, uint32_t vocab, const char *key, const char *where,
+                       struct pf_error *error)
 {
 	if (token >= -1 && token < (int64_t)vocab)
 		return 0;
-	return pf_fail(error, PF_E_RANGE, "%s: %s is %d; the vocabulary has %u tokens", where, key, token, vocab);
+	return pf_fail(error, PF_E_RANGE, "%s: %s is %d; the vocabulary has %u tokens", where, key,
+	               token, vocab);
 }
 
 int pf_config_check(const struct pf_model_config *config, const char *where, struct pf_error *error)
@@ -56,22 +59,27 @@ int pf_config_check(const struct pf_model_config *config, const char *where, str
 	if (code != 0)
 		return code;
 	if (config->heads % config->kv_heads != 0)
-		return pf_fail(error, PF_E_RANGE, "%s: num_attention_heads %u is not a multiple of "
-		               "num_key_value_heads %u", where, config->heads, config->kv_heads);
+		return pf_fail(error, PF_E_RANGE,
+		               "%s: num_attention_heads %u is no multiple of num_key_value_heads %u",
+		               where, config->heads, config->kv_heads);
 	if (config->head_dim % 2 != 0)
-		return pf_fail(error, PF_E_RANGE, "%s: head_dim %u is odd; rotary positions need pairs", where,
+		return pf_fail(error, PF_E_RANGE,
+		               "%s: head_dim %u is odd; rotary positions need pairs", where,
 		               config->head_dim);
 	if (!(config->rope_theta >= 1.0 && config->rope_theta <= 1e12))
-		return pf_fail(error, PF_E_RANGE, "%s: rope_theta is %g; it must be from 1 to 1e12", where,
-		               config->rope_theta);
+		return pf_fail(error, PF_E_RANGE, "%s: rope_theta is %g; it must be from 1 to 1e12",
+		               where, config->rope_theta);
 	if (!(config->norm_eps >= 1e-12 && config->norm_eps <= 0.1))
-		return pf_fail(error, PF_E_RANGE, "%s: rms_norm_eps is %g; it must be from 1e-12 to 0.1", where,
+		return pf_fail(error, PF_E_RANGE,
+		               "%s: rms_norm_eps is %g; it must be from 1e-12 to 0.1", where,
 		               config->norm_eps);
 	code = check_token(config->bos, config->vocab, "bos_token_id", where, error);
-	return code != 0 ? code : check_token(config->eos, config->vocab, "eos_token_id", where, error);
+	return code != 0 ? code
+	                 : check_token(config->eos, config->vocab, "eos_token_id", where, error);
 }
 
-static int read_wholes(const json_t *root, const char *where, struct pf_model_config *config, struct pf_error *error)
+static int read_wholes(const json_t *root, const char *where, struct pf_model_config *config,
+                       struct pf_error *error)
 {
 	for (size_t i = 0; i < WHOLES; i++) {
 		const struct whole *w = &wholes[i];
@@ -82,14 +90,16 @@ static int read_wholes(const json_t *root, const char *where, struct pf_model_co
 			continue;
 		json_int_t number = json_integer_value(value);
 		if (!json_is_integer(value) || number < w->low || number > w->high)
-			return pf_fail(error, PF_E_RANGE, "%s: %s must be a whole number from %u to %u", where,
-			               w->key, w->low, w->high);
+			return pf_fail(error, PF_E_RANGE,
+			               "%s: %s must be a whole number from %u to %u", where, w->key,
+			               w->low, w->high);
 		*whole_of(config, w) = (uint32_t)number;
 	}
 	return 0;
 }
 
-static int read_number(const json_t *root, const char *key, const char *where, double *number, struct pf_error *error)
+static int read_number(const json_t *root, const char *key, const char *where, double *number,
+                       struct pf_error *error)
 {
 	const json_t *value = json_object_get(root, key);
 	if (!value || json_is_null(value))
@@ -101,7 +111,8 @@ static int read_number(const json_t *root, const char *key, const char *where, d
 }
 
 /* Token ids may be null or, in some models, a list of alternatives whose first is the usual one */
-static int read_token(const json_t *root, const char *key, const char *where, int32_t *token, struct pf_error *error)
+static int read_token(const json_t *root, const char *key, const char *where, int32_t *token,
+                      struct pf_error *error)
 {
 	const json_t *value = json_object_get(root, key);
 	if (json_is_array(value))
@@ -116,15 +127,17 @@ static int read_token(const json_t *root, const char *key, const char *where, in
 	return 0;
 }
 
-/* A key that must be absent, null, or this: else the model computes something else than this program */
-static int expect(const json_t *root, const char *key, const json_t *wanted, const char *where, struct pf_error *error)
+/* A key that must be absent, null, or this: else the model computes something else */
+static int expect(const json_t *root, const char *key, const json_t *wanted, const char *where,
+                  struct pf_error *error)
 {
 	const json_t *value = json_object_get(root, key);
 	if (!value || json_is_null(value) || (wanted && json_equal(value, wanted)))
 		return 0;
 	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-	int code = pf_fail(error, PF_E_UNSUPPORTED, "%s: %s is %.200s, which is not built; only plain Llama models are "
-	                   "read", where, key, text ? text : "unreadable");
+	int code = pf_fail(error, PF_E_UNSUPPORTED,
+	                   "%s: %s is %.200s, which is not built; plain Llama models are", where,
+	                   key, text ? text : "unreadable");
 	free(text);
 	return code;
 }
@@ -133,7 +146,8 @@ static int read_family(const json_t *root, const char *where, struct pf_error *e
 {
 	const char *type = json_string_value(json_object_get(root, "model_type"));
 	if (!type || (strcmp(type, "llama") != 0 && strcmp(type, "mistral") != 0))
-		return pf_fail(error, PF_E_UNSUPPORTED, "%s: model_type is %s; llama and mistral are read", where,
+		return pf_fail(error, PF_E_UNSUPPORTED,
+		               "%s: model_type is %s; llama and mistral are read", where,
 		               type ? type : "missing");
 	json_t *no = json_false(), *silu = json_string("silu");
 	int code = expect(root, "attention_bias", no, where, error);
@@ -145,7 +159,8 @@ static int read_family(const json_t *root, const char *where, struct pf_error *e
 }
 
 /* Older files have rope_theta beside a null rope_scaling, newer ones both in rope_parameters */
-static int read_rope(const json_t *root, const char *where, struct pf_model_config *config, struct pf_error *error)
+static int read_rope(const json_t *root, const char *where, struct pf_model_config *config,
+                     struct pf_error *error)
 {
 	const json_t *rope = json_object_get(root, "rope_parameters");
 	json_t *plain = json_string("default");
@@ -153,12 +168,14 @@ static int read_rope(const json_t *root, const char *where, struct pf_model_conf
 	int code = read_number(root, "rope_theta", where, &config->rope_theta, error);
 	code = code != 0 ? code : expect(root, "rope_scaling", NULL, where, error);
 	code = code != 0 ? code : expect(rope, "rope_type", plain, where, error);
-	code = code != 0 ? code : read_number(rope, "rope_theta", where, &config->rope_theta, error);
+	code = code != 0 ? code
+	                 : read_number(rope, "rope_theta", where, &config->rope_theta, error);
 	json_decref(plain);
 	return code;
 }
 
-static int read_root(const json_t *root, const char *where, struct pf_model_config *config, struct pf_error *error)
+static int read_root(const json_t *root, const char *where, struct pf_model_config *config,
+                     struct pf_error *error)
 {
 	if (!json_is_object(root))
 		return pf_fail(error, PF_E_FORMAT, "%s: not a JSON object", where);
@@ -169,8 +186,9 @@ static int read_root(const json_t *root, const char *where, struct pf_model_conf
 	if (config->kv_heads == 0)
 		config->kv_heads = config->heads;
 	if (config->head_dim == 0 && config->dim % config->heads != 0)
-		return pf_fail(error, PF_E_RANGE, "%s: hidden_size %u is not a multiple of num_attention_heads %u, and "
-		               "head_dim is missing", where, config->dim, config->heads);
+		return pf_fail(error, PF_E_RANGE,
+		               "%s: head_dim is missing, and hidden_size %u is no multiple of %u heads",
+		               where, config->dim, config->heads);
 	if (config->head_dim == 0)
 		config->head_dim = config->dim / config->heads;
 	config->tied = json_is_true(json_object_get(root, "tie_word_embeddings"));
@@ -182,8 +200,8 @@ static int read_root(const json_t *root, const char *where, struct pf_model_conf
 	return code != 0 ? code : pf_config_check(config, where, error);
 }
 
-static int parsed(json_t *root, const json_error_t *fault, const char *where, struct pf_model_config *config,
-                  struct pf_error *error)
+static int parsed(json_t *root, const json_error_t *fault, const char *where,
+                  struct pf_model_config *config, struct pf_error *error)
 {
 	if (!root)
 		return pf_fail(error, PF_E_FORMAT, "%s:%d: %s", where, fault->line, fault->text);
@@ -195,8 +213,8 @@ static int parsed(json_t *root, const json_error_t *fault, const char *where, st
 	return code;
 }
 
-int pf_config_parse(const char *text, size_t bytes, const char *where, struct pf_model_config *config,
-                    struct pf_error *error)
+int pf_config_parse(const char *text, size_t bytes, const char *where,
+                    struct pf_model_config *config, struct pf_error *error)
 {
 	json_error_t fault;
 	json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &fault);
@@ -209,7 +227,8 @@ int pf_config_read(const char *path, struct pf_model_config *config, struct pf_e
 	errno = 0;
 	FILE *file = fopen(path, "rb");
 	if (!file)
-		return pf_fail(error, -errno, "%s: %s; a model directory has a config.json", path, strerror(errno));
+		return pf_fail(error, -errno, "%s: %s; a model directory has a config.json", path,
+		               strerror(errno));
 	json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &fault);
 	fclose(file);
 	return parsed(root, &fault, path, config, error);
@@ -222,22 +241,24 @@ static json_t *token_json(int32_t token)
 
 static json_t *config_json(const struct pf_model_config *c)
 {
-	return json_pack("{s:[s], s:s, s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:n, s:b, "
-	                 "s:o, s:o}", "architectures", "LlamaForCausalLM", "model_type", "llama", "hidden_act",
-	                 "silu", "torch_dtype", "float32", "attention_bias", 0, "mlp_bias", 0,
-	                 "vocab_size", (int)c->vocab, "hidden_size", (int)c->dim, "num_hidden_layers", (int)c->layers,
-	                 "num_attention_heads", (int)c->heads, "num_key_value_heads", (int)c->kv_heads, "head_dim",
-	                 (int)c->head_dim, "intermediate_size", (int)c->ffn, "max_position_embeddings",
-	                 (int)c->max_positions, "rope_theta", c->rope_theta, "rms_norm_eps", c->norm_eps,
-	                 "rope_scaling", "tie_word_embeddings", c->tied, "bos_token_id", token_json(c->bos),
-	                 "eos_token_id", token_json(c->eos));
+	return json_pack(
+	        "{s:[s], s:s, s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, "
+	        "s:n, s:b, s:o, s:o}",
+	        "architectures", "LlamaForCausalLM", "model_type", "llama", "hidden_act", "silu",
+	        "torch_dtype", "float32", "attention_bias", 0, "mlp_bias", 0, "vocab_size",
+	        (int)c->vocab, "hidden_size", (int)c->dim, "num_hidden_layers", (int)c->layers,
+	        "num_attention_heads", (int)c->heads, "num_key_value_heads", (int)c->kv_heads,
+	        "head_dim", (int)c->head_dim, "intermediate_size", (int)c->ffn,
+	        "max_position_embeddings", (int)c->max_positions, "rope_theta", c->rope_theta,
+	        "rms_norm_eps", c->norm_eps, "rope_scaling", "tie_word_embeddings", c->tied,
+	        "bos_token_id", token_json(c->bos), "eos_token_id", token_json(c->eos));
 }
 
 static int write_text(const char *path, char *text, struct pf_error *error)
 {
 	struct pf_replace *file;
 	size_t length = strlen(text);
-	text[length++] = '\n';         /* in the place of the terminator */
+	text[length++] = '\n'; /* in the place of the terminator */
 	int code = pf_replace_open(path, &file, error);
 	if (code != 0)
 		return code;
@@ -255,7 +276,8 @@ int pf_config_write(const struct pf_model_config *config, const char *path, stru
 		return code;
 	json_t *root = config_json(config);
 	char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
-	code = text ? write_text(path, text, error) : pf_fail(error, -ENOMEM, "%s: out of memory", path);
+	code = text ? write_text(path, text, error)
+	            : pf_fail(error, -ENOMEM, "%s: out of memory", path);
 	free(text);
 	json_decref(root);
 	return code;

@@ -1,18 +1,20 @@
 /* config.h: the shape of a model as Hugging Face's config.json says it. Thread-safe.
  *
- * Read: model_type "llama", or "mistral" without a sliding window. What would change the computation and is not built
- * (scaled rotary positions, biases, another activation) is an error that names the key, never ignored. */
+ * Read: model_type "llama", or "mistral" without a sliding window. What would change the
+ * computation and is not built (scaled rotary positions, biases, another activation) is an error
+ * that names the key, never ignored. */
 #ifndef PF_MODEL_CONFIG_H
 #define PF_MODEL_CONFIG_H
 #include <stddef.h>
 #include "prefpga/model.h"
 
 /* Checks every field against its bounds and against the others. `where` begins the message */
-int pf_config_check(const struct pf_model_config *config, const char *where, struct pf_error *error);
+int pf_config_check(const struct pf_model_config *config, const char *where,
+                    struct pf_error *error);
 int pf_config_read(const char *path, struct pf_model_config *config, struct pf_error *error);
 /* As pf_config_read, from text[bytes]; `where` names it in messages */
-int pf_config_parse(const char *text, size_t bytes, const char *where, struct pf_model_config *config,
-                    struct pf_error *error);
+int pf_config_parse(const char *text, size_t bytes, const char *where,
+                    struct pf_model_config *config, struct pf_error *error);
 /* Replaces the file whole or not at all */
 int pf_config_write(const struct pf_model_config *config, const char *path, struct pf_error *error);
 #endif

@@ -1,7 +1,9 @@
-/* decoder_body.h: the functions of decoder.h for one element type, chosen by BODY_BITS (32 or 64). Deliberately without a guard.
+/* decoder_body.h: the functions of decoder.h for one element type, chosen by BODY_BITS (32 or 64).
+ * Deliberately without a guard.
  *
- * Every stage runs over independent pieces: tiles of tokens, blocks of attention, tiles of weight gradients. How the work
- * is cut depends on shapes only, and every output has one writer, so the bits do not depend on the threads. */
+ * Every stage runs over independent pieces: tiles of tokens, blocks of attention, tiles of weight
+ * gradients. How the work is cut depends on shapes only, and every output has one writer, so the
+ * bits do not depend on the threads. */
 #include <cblas.h>
 #include <errno.h>
 #include <math.h>
@@ -14,10 +16,12 @@
 #define REAL_BITS BODY_BITS
 #include "real.h"
 
-static void product(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t m, size_t n, size_t k, REAL alpha, const REAL *a,
-                    size_t lda, const REAL *b, size_t ldb, int add, REAL *c, size_t ldc)
+static void product(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t m, size_t n, size_t k,
+                    REAL alpha, const REAL *a, size_t lda, const REAL *b, size_t ldb, int add,
+                    REAL *c, size_t ldc)
 {
-	GEMM(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, (REAL)add, c, (int)ldc);
+	GEMM(CblasRowMajor, ta, tb, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb,
+	     (REAL)add, c, (int)ldc);
 }
 
 #include "decoder_state.h"
@@ -26,7 +30,10 @@ static void product(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t m, size_t n, 
 #include "decoder_layer.h"
 
 typedef void (*stage_fn)(struct PF_T(decoder) *d, size_t index, REAL *scratch);
-struct stage { struct PF_T(decoder) *d; stage_fn run; };
+struct stage {
+	struct PF_T(decoder) *d;
+	stage_fn run;
+};
 
 static void stage_piece(void *context, size_t index, unsigned worker)
 {
@@ -58,27 +65,35 @@ static void forward_layers(struct PF_T(decoder) *d)
 	run_stage(d, stage_final, tiles(d));
 }
 
-static int check_ids(const struct PF_T(decoder) *d, const int32_t *ids, uint32_t count, struct pf_error *error)
+static int check_ids(const struct PF_T(decoder) *d, const int32_t *ids, uint32_t count,
+                     struct pf_error *error)
 {
 	for (uint32_t i = 0; i < count; i++)
 		if (ids[i] < 0 || (uint32_t)ids[i] >= d->config.vocab)
-			return pf_fail(error, PF_E_RANGE, "decoder: token %u has id %d; the vocabulary has %u", i, ids[i],
-			               d->config.vocab);
+			return pf_fail(error, PF_E_RANGE,
+			               "decoder: token %u has id %d; the vocabulary has %u", i,
+			               ids[i], d->config.vocab);
 	return 0;
 }
 
-static int check_offsets(const struct PF_T(decoder) *d, const uint32_t *offsets, uint32_t seqs, struct pf_error *error)
+static int check_offsets(const struct PF_T(decoder) *d, const uint32_t *offsets, uint32_t seqs,
+                         struct pf_error *error)
 {
 	if (offsets[0] != 0)
-		return pf_fail(error, PF_E_ARGUMENT, "decoder: the first offset is %u, not 0", offsets[0]);
+		return pf_fail(error, PF_E_ARGUMENT, "decoder: the first offset is %u, not 0",
+		               offsets[0]);
 	for (uint32_t i = 0; i < seqs; i++)
 		if (offsets[i + 1] < offsets[i] || offsets[i + 1] > d->max_tokens)
-			return pf_fail(error, PF_E_SHAPE, "decoder: sequence %u ends at token %u after %u; offsets ascend "
-			               "up to the workspace's %u tokens", i, offsets[i + 1], offsets[i], d->max_tokens);
+			return pf_fail(
+			        error, PF_E_SHAPE,
+			        "decoder: sequence %u ends at token %u after %u; offsets ascend "
+			        "up to the workspace's %u tokens",
+			        i, offsets[i + 1], offsets[i], d->max_tokens);
 	return 0;
 }
 
-static int check_span(const struct PF_T(decoder) *d, uint32_t i, const struct span *s, struct pf_error *error)
+static int check_span(const struct PF_T(decoder) *d, uint32_t i, const struct span *s,
+                      struct pf_error *error)
 {
 	uint32_t most = d->max_length;
 	if (d->cache && d->cache->positions < most)
@@ -103,8 +118,9 @@ static void cut_blocks(struct PF_T(decoder) *d)
 	d->blocks = 0;
 	for (uint32_t i = 0; i < d->spans; i++)
 		for (uint32_t first = 0; first < d->span[i].length; first += step)
-			d->block[d->blocks++] = (struct block){ i, first,
-			                                        (uint32_t)least(step, d->span[i].length - first) };
+			d->block[d->blocks++] = (struct block){
+				i, first, (uint32_t)least(step, d->span[i].length - first)
+			};
 }
 
 /* Small batches are cut finely enough to occupy threads, large ones coarsely enough for BLAS */
@@ -114,13 +130,16 @@ static uint32_t tile_rows(uint32_t tokens)
 	return rows < TILE_LEAST ? TILE_LEAST : rows < TILE_MOST ? rows : TILE_MOST;
 }
 
-static int cut_batch(struct PF_T(decoder) *d, const uint32_t *slot, const uint32_t *offsets, uint32_t seqs,
-                     struct pf_error *error)
+static int cut_batch(struct PF_T(decoder) *d, const uint32_t *slot, const uint32_t *offsets,
+                     uint32_t seqs, struct pf_error *error)
 {
 	d->spans = 0;
 	for (uint32_t i = 0; i < seqs; i++) {
-		struct span s = { offsets[i], offsets[i + 1] - offsets[i], slot ? d->cache->length[slot[i]] : 0,
-		                  slot ? slot[i] : 0 };
+		struct span s = { .begin = offsets[i], .length = offsets[i + 1] - offsets[i] };
+		if (slot) {
+			s.slot = slot[i];
+			s.past = d->cache->length[slot[i]];
+		}
 		int code = check_span(d, i, &s, error);
 		if (code != 0)
 			return code;
@@ -137,8 +156,9 @@ static int cut_batch(struct PF_T(decoder) *d, const uint32_t *slot, const uint32
 	return 0;
 }
 
-static int begin(struct PF_T(decoder) *d, const REAL *param, struct PF_T(cache) *cache, const uint32_t *slot,
-                 const int32_t *ids, const uint32_t *offsets, uint32_t seqs, struct pf_error *error)
+static int begin(struct PF_T(decoder) *d, const REAL *param, struct PF_T(cache) *cache,
+                 const uint32_t *slot, const int32_t *ids, const uint32_t *offsets, uint32_t seqs,
+                 struct pf_error *error)
 {
 	d->ready = 0;
 	d->cache = cache;
@@ -151,8 +171,8 @@ static int begin(struct PF_T(decoder) *d, const REAL *param, struct PF_T(cache) 
 	return cut_batch(d, slot, offsets, seqs, error);
 }
 
-int PF_T(decoder_forward)(struct PF_T(decoder) *d, const REAL *param, const int32_t *ids, const uint32_t *offsets,
-                          uint32_t seqs, struct pf_error *error)
+int PF_T(decoder_forward)(struct PF_T(decoder) *d, const REAL *param, const int32_t *ids,
+                          const uint32_t *offsets, uint32_t seqs, struct pf_error *error)
 {
 	int code = begin(d, param, NULL, NULL, ids, offsets, seqs, error);
 	if (code != 0)
@@ -162,12 +182,14 @@ int PF_T(decoder_forward)(struct PF_T(decoder) *d, const REAL *param, const int3
 	return 0;
 }
 
-int PF_T(decoder_extend)(struct PF_T(decoder) *d, const REAL *param, struct PF_T(cache) *cache, const uint32_t *slot,
-                         const int32_t *ids, const uint32_t *offsets, uint32_t seqs, struct pf_error *error)
+int PF_T(decoder_extend)(struct PF_T(decoder) *d, const REAL *param, struct PF_T(cache) *cache,
+                         const uint32_t *slot, const int32_t *ids, const uint32_t *offsets,
+                         uint32_t seqs, struct pf_error *error)
 {
 	for (uint32_t i = 0; i < seqs; i++)
 		if (slot[i] >= cache->slots)
-			return pf_fail(error, PF_E_RANGE, "decoder: slot %u of a cache of %u", slot[i], cache->slots);
+			return pf_fail(error, PF_E_RANGE, "decoder: slot %u of a cache of %u",
+			               slot[i], cache->slots);
 	int code = begin(d, param, cache, slot, ids, offsets, seqs, error);
 	if (code != 0)
 		return code;
@@ -178,7 +200,11 @@ int PF_T(decoder_extend)(struct PF_T(decoder) *d, const REAL *param, struct PF_T
 }
 
 /* dweight[out, in] += dy[N, out]^T x[N, in] */
-struct outer { size_t out, in; const REAL *dy, *x; REAL *dweight; };
+struct outer {
+	size_t out, in;
+	const REAL *dy, *x;
+	REAL *dweight;
+};
 
 static size_t outer_pieces(const struct outer *o)
 {
@@ -189,8 +215,9 @@ static void outer_piece(const struct PF_T(decoder) *d, const struct outer *o, si
 {
 	const size_t across = (o->in + OUTER_COLS - 1) / OUTER_COLS;
 	const size_t i = index / across * OUTER_ROWS, j = index % across * OUTER_COLS;
-	product(CblasTrans, CblasNoTrans, least(OUTER_ROWS, o->out - i), least(OUTER_COLS, o->in - j), d->tokens, 1,
-	        o->dy + i, o->out, o->x + j, o->in, 1, o->dweight + i * o->in + j, o->in);
+	product(CblasTrans, CblasNoTrans, least(OUTER_ROWS, o->out - i),
+	        least(OUTER_COLS, o->in - j), d->tokens, 1, o->dy + i, o->out, o->x + j, o->in, 1,
+	        o->dweight + i * o->in + j, o->in);
 }
 
 enum { MLP_OUTERS = 3 };
@@ -204,7 +231,8 @@ static void mlp_outers(const struct PF_T(decoder) *d, struct outer o[MLP_OUTERS]
 	o[2] = (struct outer){ d->dim, d->q_dim, g->mid, g->attended, d->dparam + w->out };
 }
 
-/* Attention on the way back and the weights of the MLP do not need each other: together they fill the threads */
+/* Attention on the way back and the weights of the MLP do not need each other: together they fill
+ * the threads */
 static void stage_attend_grad(struct PF_T(decoder) *d, size_t index, REAL *scratch)
 {
 	const size_t heads = (size_t)d->spans * d->config.kv_heads;
@@ -237,7 +265,8 @@ static size_t attend_grad_pieces(const struct PF_T(decoder) *d)
 
 static struct outer qkv_outer(const struct PF_T(decoder) *d)
 {
-	return (struct outer){ d->qkv_dim, d->dim, d->grad.qkv, d->grad.normed, d->dparam + layer_at(d)->qkv };
+	const struct gradients *g = &d->grad;
+	return (struct outer){ d->qkv_dim, d->dim, g->qkv, g->normed, d->dparam + layer_at(d)->qkv };
 }
 
 static void stage_qkv_outer(struct PF_T(decoder) *d, size_t index, REAL *scratch)
@@ -278,10 +307,12 @@ static void stage_embed_grad(struct PF_T(decoder) *d, size_t index, REAL *scratc
 	}
 }
 
-int PF_T(decoder_backward)(struct PF_T(decoder) *d, const REAL *dhidden, REAL *grad, struct pf_error *error)
+int PF_T(decoder_backward)(struct PF_T(decoder) *d, const REAL *dhidden, REAL *grad,
+                           struct pf_error *error)
 {
 	if (!d->ready)
-		return pf_fail(error, PF_E_ARGUMENT, "decoder: backward without a forward that keeps activations");
+		return pf_fail(error, PF_E_ARGUMENT,
+		               "decoder: backward without a forward that keeps activations");
 	d->ready = 0;
 	d->dhidden = dhidden;
 	d->dparam = grad;

@@ -1,4 +1,5 @@
-/* decoder_calls.h: the functions of decoder.h for one element type; included by decoder.h, hence without a guard. */
+/* decoder_calls.h: the functions of decoder.h for one element type; included by decoder.h, hence
+ * without a guard. */
 
 struct PF_T(decoder);
 struct PF_T(cache);
@@ -7,26 +8,29 @@ struct PF_T(cache);
 int PF_T(decoder_open)(const struct pf_model_config *config, const struct pf_layout *layout,
                        const struct pf_decoder_options *options, struct PF_T(decoder) **decoder,
                        struct pf_error *error);
-void PF_T(decoder_close)(struct PF_T(decoder) *decoder);        /* NULL is allowed */
+void PF_T(decoder_close)(struct PF_T(decoder) *decoder); /* NULL is allowed */
 /* Memory of the workspace. Pages are only taken as far as batches use them */
 uint64_t PF_T(decoder_bytes)(const struct PF_T(decoder) *decoder);
 
-/* Computes the hidden states of ids[offsets[seqs]]; offsets[0] = 0, ascending; empty sequences are allowed. param is the
- * flat array of the layout and must stay unchanged until backward */
+/* Computes the hidden states of ids[offsets[seqs]]; offsets[0] = 0, ascending; empty sequences are
+ * allowed. param is the flat array of the layout and must stay unchanged until backward */
 int PF_T(decoder_forward)(struct PF_T(decoder) *decoder, const REAL *param, const int32_t *ids,
                           const uint32_t *offsets, uint32_t seqs, struct pf_error *error);
 /* [N, D] after the final norm, of the last forward or extend; valid until the next */
 const REAL *PF_T(decoder_hidden)(const struct PF_T(decoder) *decoder);
-/* Adds the gradient of the last forward to grad (the flat array), given dhidden[N, D]. Once per forward */
-int PF_T(decoder_backward)(struct PF_T(decoder) *decoder, const REAL *dhidden, REAL *grad, struct pf_error *error);
+/* Adds the gradient of the last forward to grad (the flat array), given dhidden[N, D]. Once per
+ * forward */
+int PF_T(decoder_backward)(struct PF_T(decoder) *decoder, const REAL *dhidden, REAL *grad,
+                           struct pf_error *error);
 
 /* Keys and values of `slots` sequences of up to `positions` tokens, all empty */
 int PF_T(cache_open)(const struct pf_model_config *config, uint32_t slots, uint32_t positions,
                      struct PF_T(cache) **cache, struct pf_error *error);
-void PF_T(cache_close)(struct PF_T(cache) *cache);              /* NULL is allowed */
+void PF_T(cache_close)(struct PF_T(cache) *cache); /* NULL is allowed */
 uint32_t PF_T(cache_length)(const struct PF_T(cache) *cache, uint32_t slot);
 void PF_T(cache_clear)(struct PF_T(cache) *cache, uint32_t slot);
-/* As forward, but sequence i continues what slot[i] holds, and is appended to it; the slots are distinct */
-int PF_T(decoder_extend)(struct PF_T(decoder) *decoder, const REAL *param, struct PF_T(cache) *cache,
-                         const uint32_t *slot, const int32_t *ids, const uint32_t *offsets, uint32_t seqs,
-                         struct pf_error *error);
+/* As forward, but sequence i continues what slot[i] holds, and is appended to it; the slots are
+ * distinct */
+int PF_T(decoder_extend)(struct PF_T(decoder) *decoder, const REAL *param,
+                         struct PF_T(cache) *cache, const uint32_t *slot, const int32_t *ids,
+                         const uint32_t *offsets, uint32_t seqs, struct pf_error *error);

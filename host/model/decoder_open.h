@@ -25,18 +25,22 @@ static void set_sizes(struct PF_T(decoder) *d, const struct pf_decoder_options *
 	d->scratch_each = (larger(tile, scores) + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
 }
 
-static int check_options(const struct pf_model_config *config, const struct pf_decoder_options *options,
-                         struct pf_error *error)
+static int check_options(const struct pf_model_config *config,
+                         const struct pf_decoder_options *options, struct pf_error *error)
 {
 	int code = pf_config_check(config, "decoder", error);
 	if (code != 0)
 		return code;
 	if (options->max_tokens == 0 || options->max_tokens > TOKENS_MOST)
-		return pf_fail(error, PF_E_RANGE, "decoder: max_tokens is %u; it must be from 1 to %u",
+		return pf_fail(error, PF_E_RANGE,
+		               "decoder: max_tokens is %u; it must be from 1 to %u",
 		               options->max_tokens, TOKENS_MOST);
 	if (options->max_length > config->max_positions)
-		return pf_fail(error, PF_E_RANGE, "decoder: sequences of %u tokens; the model's max_position_embeddings "
-		               "is %u", options->max_length, config->max_positions);
+		return pf_fail(
+		        error, PF_E_RANGE,
+		        "decoder: sequences of %u tokens; the model's max_position_embeddings "
+		        "is %u",
+		        options->max_length, config->max_positions);
 	return 0;
 }
 
@@ -62,15 +66,18 @@ static int alloc_all(struct PF_T(decoder) *d, struct pf_error *error)
 		d->memory = aligned_alloc(ALIGN_BYTES, count.next);
 	}
 	if (!d->memory)
-		return pf_fail(error, -ENOMEM, "decoder: out of memory: %llu MiB for %u tokens; use smaller batches",
-		               (unsigned long long)(d->bytes >> 20), d->max_tokens);
+		return pf_fail(
+		        error, -ENOMEM,
+		        "decoder: out of memory: %llu MiB for %u tokens; use smaller batches",
+		        (unsigned long long)(d->bytes >> 20), d->max_tokens);
 	struct carve place = { d->memory, 0 };
 	carve_all(d, &place);
 	return 0;
 }
 
 int PF_T(decoder_open)(const struct pf_model_config *config, const struct pf_layout *layout,
-                       const struct pf_decoder_options *options, struct PF_T(decoder) **out, struct pf_error *error)
+                       const struct pf_decoder_options *options, struct PF_T(decoder) **out,
+                       struct pf_error *error)
 {
 	int code = check_options(config, options, error);
 	if (code != 0)
@@ -111,8 +118,8 @@ const REAL *PF_T(decoder_hidden)(const struct PF_T(decoder) *d)
 	return d->hidden;
 }
 
-int PF_T(cache_open)(const struct pf_model_config *c, uint32_t slots, uint32_t positions, struct PF_T(cache) **out,
-                     struct pf_error *error)
+int PF_T(cache_open)(const struct pf_model_config *c, uint32_t slots, uint32_t positions,
+                     struct PF_T(cache) **out, struct pf_error *error)
 {
 	int code = pf_config_check(c, "cache", error);
 	if (code != 0)
@@ -120,7 +127,11 @@ int PF_T(cache_open)(const struct pf_model_config *c, uint32_t slots, uint32_t p
 	struct PF_T(cache) *cache = calloc(1, sizeof *cache);
 	if (!cache)
 		return pf_fail(error, -ENOMEM, "cache: out of memory");
-	*cache = (struct PF_T(cache)){ slots, positions, c->layers, c->kv_heads, c->head_dim, NULL, NULL, NULL };
+	cache->slots = slots;
+	cache->positions = positions;
+	cache->layers = c->layers;
+	cache->kv_heads = c->kv_heads;
+	cache->head_dim = c->head_dim;
 	const uint64_t heads = (uint64_t)c->layers * slots * c->kv_heads;
 	const uint64_t each = (uint64_t)positions * c->head_dim * sizeof(REAL);
 	uint64_t bytes;
@@ -131,7 +142,8 @@ int PF_T(cache_open)(const struct pf_model_config *c, uint32_t slots, uint32_t p
 	}
 	if (!cache->k || !cache->v || !cache->length) {
 		PF_T(cache_close)(cache);
-		return pf_fail(error, -ENOMEM, "cache: out of memory for %u sequences of %u tokens", slots, positions);
+		return pf_fail(error, -ENOMEM, "cache: out of memory for %u sequences of %u tokens",
+		               slots, positions);
 	}
 	*out = cache;
 	return 0;

@@ -1,44 +1,60 @@
 /* decoder_state.h: what a decoder holds, and where it lies. Part of decoder_body.h.
  *
- * Two orders of heads occur. Token order: [N, heads x head_dim], what matrix products see. Head order:
- * [kv_heads][N][group][head_dim], where a run of tokens of one key/value head is one matrix, what attention sees.
- * Symbols: N tokens of the batch, D dim, F ffn, Q = heads x head_dim, G = heads / kv_heads. */
+ * Two orders of heads occur. Token order: [N, heads x head_dim], what matrix products see. Head
+ * order: [kv_heads][N][group][head_dim], where a run of tokens of one key/value head is one matrix,
+ * what attention sees.
+ * Symbols: N tokens of the batch, D dim, F ffn, Q heads x head_dim, G heads / kv_heads. */
 
-/* A block of queries is about QUERY_ROWS rows of (token, head of the group), a block of keys KEY_COLS tokens */
-enum { QUERY_ROWS = 128, KEY_COLS = 128, TILE_LEAST = 64, TILE_MOST = 256, TILE_UNIT = 32, TILES_WANTED = 16 };
-enum { OUTER_ROWS = 256, OUTER_COLS = 512, EMBED_COLS = 64, ALIGN_BYTES = 64 };
+/* How work is cut; measured with tests/bench/bench_body.c */
+enum {
+	QUERY_ROWS = 64,  /* rows (token, head of the group) of a block of queries, about */
+	KEY_COLS = 128,   /* tokens of a block of keys */
+	TILE_LEAST = 64,  /* tokens of a tile, */
+	TILE_MOST = 256,
+	TILE_UNIT = 32,   /* a multiple of this, */
+	TILES_WANTED = 16 /* so that a batch has about so many */
+};
+enum { OUTER_ROWS = 256, OUTER_COLS = 512 }; /* of a tile of a weight's gradient */
+enum { EMBED_COLS = 64, ALIGN_BYTES = 64 };
 #define TOKENS_MOST (1u << 24)
 
-struct activations {                   /* of one layer */
-	REAL *x;                       /* [N, D] input */
-	REAL *rstd1, *rstd2;           /* [N] */
-	REAL *q, *o;                   /* head order */
-	REAL *k, *v;                   /* head order, group 1 */
-	REAL *peak, *inverse;          /* [kv_heads][N][G] maximum of a softmax row, 1 / its sum */
-	REAL *mid;                     /* [N, D] after attention */
-	REAL *gate_up;                 /* [N, 2 F] */
+struct activations {          /* of one layer */
+	REAL *x;              /* [N, D] input */
+	REAL *rstd1, *rstd2;  /* [N] */
+	REAL *q, *o;          /* head order */
+	REAL *k, *v;          /* head order, group 1 */
+	REAL *peak, *inverse; /* [kv_heads][N][G] maximum of a softmax row, 1 / its sum */
+	REAL *mid;            /* [N, D] after attention */
+	REAL *gate_up;        /* [N, 2 F] */
 };
 
-struct gradients {                     /* of the layer at work */
-	REAL *x, *mid;                 /* [N, D] */
-	REAL *hidden;                  /* [N, F] formed again */
-	REAL *gate_up;                 /* [N, 2 F] */
-	REAL *normed;                  /* [N, D] formed again */
-	REAL *attended;                /* [N, Q] o in token order */
-	REAL *o, *q, *k, *v;           /* as in activations */
-	REAL *delta;                   /* [kv_heads][N][G] sum of o do */
-	REAL *qkv;                     /* [N, Q + 2 kv_heads head_dim] */
-	REAL *norm1, *norm2;           /* [tiles, D] parts of the norms' gradients */
+struct gradients {           /* of the layer at work */
+	REAL *x, *mid;       /* [N, D] */
+	REAL *hidden;        /* [N, F] formed again */
+	REAL *gate_up;       /* [N, 2 F] */
+	REAL *normed;        /* [N, D] formed again */
+	REAL *attended;      /* [N, Q] o in token order */
+	REAL *o, *q, *k, *v; /* as in activations */
+	REAL *delta;         /* [kv_heads][N][G] sum of o do */
+	REAL *qkv;           /* [N, Q + 2 kv_heads head_dim] */
+	REAL *norm1, *norm2; /* [tiles, D] parts of the norms' gradients */
 };
 
-struct span { uint32_t begin, length, past, slot; };           /* a sequence of the batch; past: tokens cached before */
-struct block { uint32_t span, first, count; };                 /* queries of a span */
-struct tile { size_t begin, rows; };                           /* tokens of the batch */
+struct span { /* a sequence of the batch */
+	uint32_t begin, length;
+	uint32_t past, slot; /* tokens cached before, and where */
+};
+struct block { /* queries of a span */
+	uint32_t span, first, count;
+};
+struct tile { /* tokens of the batch */
+	size_t begin, rows;
+};
 
 struct PF_T(cache) {
 	uint32_t slots, positions, layers, kv_heads, head_dim;
-	REAL *k, *v;                   /* [layers][slots][kv_heads][positions][head_dim] */
-	uint32_t *length;              /* [slots] */
+	REAL *k, *v;      /* [layers][slots][kv_heads][positions][head_dim] */
+	uint32_t *length; /* [slots] */
 };
 
 struct PF_T(decoder) {
@@ -51,28 +67,31 @@ struct PF_T(decoder) {
 	size_t dim, ffn, q_dim, kv_dim, qkv_dim, group;
 	uint64_t bytes;
 	void *memory;
-	REAL *rotations;               /* [max_length, head_dim] cosines, then sines */
-	struct activations *acts;      /* [layers + 1], of the last only x */
+	REAL *rotations;          /* [max_length, head_dim] cosines, then sines */
+	struct activations *acts; /* [layers + 1], of the last only x */
 	struct gradients grad;
-	REAL *hidden, *rstd;           /* [N, D], [N] of the final norm */
-	REAL *scratch;                 /* [threads, scratch_each] */
+	REAL *hidden, *rstd; /* [N, D], [N] of the final norm */
+	REAL *scratch;       /* [threads, scratch_each] */
 	size_t scratch_each;
-	uint32_t *position;            /* [N] */
-	int32_t *ids;                  /* [N] */
-	struct span *span, *longest;   /* in the order of the batch; by length, longest first */
+	uint32_t *position;          /* [N] */
+	int32_t *ids;                /* [N] */
+	struct span *span, *longest; /* in the order of the batch; by length, longest first */
 	struct block *block;
 
 	/* the batch at work */
 	uint32_t tokens, spans, blocks, tile;
 	const REAL *param, *dhidden;
 	REAL *dparam;
-	struct PF_T(cache) *cache;     /* NULL in forward */
-	unsigned at;                   /* layer */
-	int ready;                     /* a forward whose backward is outstanding */
+	struct PF_T(cache) *cache; /* NULL in forward */
+	unsigned at;               /* layer */
+	int ready;                 /* a forward whose backward is outstanding */
 };
 
 /* Hands out pieces of one allocation; without a base it only counts */
-struct carve { char *base; uint64_t next; };
+struct carve {
+	char *base;
+	uint64_t next;
+};
 
 static void *carve_bytes(struct carve *c, uint64_t bytes)
 {

@@ -7,7 +7,8 @@
 #include "model.h"
 #include "sample.h"
 
-/* Prompts that decode together; more wait their turn, so that memory does not grow with their number */
+/* Prompts that decode together; more wait their turn, so that memory does not grow with their
+ * number */
 enum { SLOTS_MOST = 64 };
 
 /* A sequence in the making, in slot of its index */
@@ -27,43 +28,51 @@ struct generation {
 	struct pf_decoder *decoder;
 	struct pf_cache *cache;
 	struct writer writer[SLOTS_MOST];
-	uint32_t slot[SLOTS_MOST], active;     /* writers still at work */
-	int32_t *batch;                        /* [most tokens of a call] */
+	uint32_t slot[SLOTS_MOST], active; /* writers still at work */
+	int32_t *batch;                    /* [most tokens of a call] */
 	uint32_t batch_offsets[SLOTS_MOST + 1];
-	float *hidden, *logits;                /* [SLOTS_MOST, D], [SLOTS_MOST, V] */
-	struct pf_choice *choice;              /* [V] */
+	float *hidden, *logits;   /* [SLOTS_MOST, D], [SLOTS_MOST, V] */
+	struct pf_choice *choice; /* [V] */
 };
 
 static int check_sampling(const struct pf_sampling *s, struct pf_error *error)
 {
 	if (!(s->temperature >= 0.0 && isfinite(s->temperature)))
-		return pf_fail(error, PF_E_RANGE, "generate: temperature is %g; it must be 0 or more", s->temperature);
+		return pf_fail(error, PF_E_RANGE,
+		               "generate: temperature is %g; it must be 0 or more", s->temperature);
 	if (!(s->top_p > 0.0 && s->top_p <= 1.0))
-		return pf_fail(error, PF_E_RANGE, "generate: top-p is %g; it must be above 0, at most 1", s->top_p);
+		return pf_fail(error, PF_E_RANGE,
+		               "generate: top-p is %g; it must be above 0, at most 1", s->top_p);
 	return 0;
 }
 
-static int check_prompts(const struct pf_model *model, const uint32_t *offsets, uint32_t seqs, struct pf_error *error)
+static int check_prompts(const struct pf_model *model, const uint32_t *offsets, uint32_t seqs,
+                         struct pf_error *error)
 {
 	for (uint32_t i = 0; i < seqs; i++) {
 		uint32_t length = offsets[i + 1] - offsets[i];
 		if (offsets[i + 1] <= offsets[i])
 			return pf_fail(error, PF_E_DATA, "generate: prompt %u is empty", i);
 		if (length > model->config.max_positions)
-			return pf_fail(error, PF_E_SHAPE, "generate: prompt %u has %u tokens; the model's "
-			               "max_position_embeddings is %u", i, length, model->config.max_positions);
+			return pf_fail(error, PF_E_SHAPE,
+			               "generate: prompt %u has %u tokens; the model's "
+			               "max_position_embeddings is %u",
+			               i, length, model->config.max_positions);
 	}
 	return 0;
 }
 
-/* The longest sequence that can come out, and the most tokens of one call (the prompts of one group) */
-static void measure(const struct generation *g, uint32_t seqs, uint32_t *positions, uint32_t *tokens)
+/* The longest sequence that can come out, and the most tokens of one call (the prompts of one
+ * group) */
+static void measure(const struct generation *g, uint32_t seqs, uint32_t *positions,
+                    uint32_t *tokens)
 {
 	*positions = 1;
 	*tokens = SLOTS_MOST;
 	for (uint32_t i = 0; i < seqs; i++) {
 		uint32_t end = i + SLOTS_MOST < seqs ? i + SLOTS_MOST : seqs;
-		uint64_t whole = (uint64_t)g->offsets[i + 1] - g->offsets[i] + g->sampling->max_tokens;
+		uint64_t whole = (uint64_t)g->offsets[i + 1] - g->offsets[i] +
+		                 g->sampling->max_tokens;
 		uint32_t group = g->offsets[end] - g->offsets[i];
 		if (whole > g->model->config.max_positions)
 			whole = g->model->config.max_positions;
@@ -102,7 +111,8 @@ static void generation_close(struct generation *g)
 	free(g->choice);
 }
 
-/* Feeds what each active sequence has new, the prompt or the last token, and forms the logits that follow */
+/* Feeds what each active sequence has new, the prompt or the last token, and forms the logits that
+ * follow */
 static int advance(struct generation *g, struct pf_error *error)
 {
 	const struct pf_model_config *c = &g->model->config;
@@ -112,18 +122,20 @@ static int advance(struct generation *g, struct pf_error *error)
 		const struct writer *w = &g->writer[g->slot[i]];
 		const int fresh = w->drawn == 0;
 		const uint32_t count = fresh ? w->length : 1;
-		memcpy(g->batch + g->batch_offsets[i], fresh ? g->ids + g->offsets[w->sequence] : &w->last,
+		memcpy(g->batch + g->batch_offsets[i],
+		       fresh ? g->ids + g->offsets[w->sequence] : &w->last,
 		       count * sizeof *g->batch);
 		g->batch_offsets[i + 1] = g->batch_offsets[i] + count;
 		last[i] = g->batch_offsets[i + 1] - 1;
 	}
-	int code = pf_decoder_extend(g->decoder, param, g->cache, g->slot, g->batch, g->batch_offsets, g->active,
-	                             error);
+	int code = pf_decoder_extend(g->decoder, param, g->cache, g->slot, g->batch,
+	                             g->batch_offsets, g->active, error);
 	if (code != 0)
 		return code;
 	const struct pf_head_shape shape = { g->active, c->vocab, c->dim, c->vocab };
 	pf_rows_gather(pf_decoder_hidden(g->decoder), c->dim, last, g->active, g->hidden);
-	pf_logits(g->sampling->threads, &shape, g->hidden, param + g->model->layout.head, g->logits);
+	pf_logits(g->sampling->threads, &shape, g->hidden, param + g->model->layout.head,
+	          g->logits);
 	return 0;
 }
 
@@ -133,12 +145,15 @@ static int draw(struct generation *g, struct writer *w, const float *logits, str
 	const uint32_t vocab = g->model->config.vocab;
 	int code = pf_sample(g->sampling, logits, vocab, &w->random, g->choice, &w->last);
 	if (code != 0)
-		return pf_fail(error, code, "generate: sequence %u: the model's logits are not finite", w->sequence);
+		return pf_fail(error, code,
+		               "generate: sequence %u: the model's logits are not finite",
+		               w->sequence);
 	w->drawn++;
 	w->length++;
 	code = g->token(g->context, w->sequence, w->last);
 	if (code != 0)
-		return code < 0 ? pf_fail(error, code, "generate: stopped: %s", pf_error_text(code)) : 1;
+		return code < 0 ? pf_fail(error, code, "generate: stopped: %s", pf_error_text(code))
+		                : 1;
 	return w->last == g->sampling->eos || w->drawn >= g->sampling->max_tokens ||
 	       w->length >= g->model->config.max_positions;
 }
@@ -148,7 +163,8 @@ static int draw_all(struct generation *g, struct pf_error *error)
 	uint32_t still = 0;
 	for (uint32_t i = 0; i < g->active; i++) {
 		const uint32_t slot = g->slot[i];
-		int code = draw(g, &g->writer[slot], g->logits + (size_t)i * g->model->config.vocab, error);
+		int code = draw(g, &g->writer[slot], g->logits + (size_t)i * g->model->config.vocab,
+		                error);
 		if (code < 0)
 			return code;
 		if (code == 0)
@@ -159,13 +175,14 @@ static int draw_all(struct generation *g, struct pf_error *error)
 }
 
 /* Sequences first .. first + count, from empty slots to their ends */
-static int generate_group(struct generation *g, uint32_t first, uint32_t count, struct pf_error *error)
+static int generate_group(struct generation *g, uint32_t first, uint32_t count,
+                          struct pf_error *error)
 {
 	g->active = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		struct writer *w = &g->writer[i];
-		*w = (struct writer){ .sequence = first + i,
-		                      .length = g->offsets[first + i + 1] - g->offsets[first + i] };
+		*w = (struct writer){ .sequence = first + i };
+		w->length = g->offsets[first + i + 1] - g->offsets[first + i];
 		pf_random_seed(&w->random, g->sampling->seed, first + i);
 		pf_cache_clear(g->cache, i);
 		if (w->length < g->model->config.max_positions)
@@ -180,8 +197,9 @@ static int generate_group(struct generation *g, uint32_t first, uint32_t count, 
 	return 0;
 }
 
-int pf_generate(const struct pf_model *model, const struct pf_sampling *sampling, const int32_t *ids,
-                const uint32_t *offsets, uint32_t seqs, pf_token_fn token, void *context, struct pf_error *error)
+int pf_generate(const struct pf_model *model, const struct pf_sampling *sampling,
+                const int32_t *ids, const uint32_t *offsets, uint32_t seqs, pf_token_fn token,
+                void *context, struct pf_error *error)
 {
 	int code = check_sampling(sampling, error);
 	code = code != 0 ? code : check_prompts(model, offsets, seqs, error);

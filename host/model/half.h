@@ -20,7 +20,8 @@ static inline float pf_bfloat_float(uint16_t bits)
 /* IEEE binary16, with subnormals, infinities and NaNs */
 static inline float pf_half_float(uint16_t bits)
 {
-	uint32_t sign = (uint32_t)(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, fraction = bits & 0x3ffu;
+	uint32_t sign = (uint32_t)(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u,
+	         fraction = bits & 0x3ffu;
 	if (exponent == 31)
 		return pf_word_float(sign | 0x7f800000u | fraction << 13);
 	if (exponent > 0)

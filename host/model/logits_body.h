@@ -1,4 +1,5 @@
-/* logits_body.h: the functions of logits.h for one element type, chosen by BODY_BITS (32 or 64). Deliberately without a guard. */
+/* logits_body.h: the functions of logits.h for one element type, chosen by BODY_BITS (32 or 64).
+ * Deliberately without a guard. */
 #include <cblas.h>
 #include <string.h>
 #include "logits.h"
@@ -6,7 +7,8 @@
 #define REAL_BITS BODY_BITS
 #include "real.h"
 
-/* Large enough that packing the operands is a small part of a tile's work (tests/bench/bench_body.c) */
+/* Large enough that packing the operands is a small part of a tile's work
+ * (tests/bench/bench_body.c) */
 enum { TILE_ROWS = 256, TILE_COLS = 512 };
 
 static void tile(void *context, size_t index, unsigned worker)
@@ -14,35 +16,45 @@ static void tile(void *context, size_t index, unsigned worker)
 	const struct PF_T(product) *p = context;
 	const size_t across = (p->n + TILE_COLS - 1) / TILE_COLS;
 	const size_t i = index / across * TILE_ROWS, j = index % across * TILE_COLS;
-	const size_t m = p->m - i < TILE_ROWS ? p->m - i : TILE_ROWS, n = p->n - j < TILE_COLS ? p->n - j : TILE_COLS;
-	const REAL *a = p->a + (p->transpose_a ? i : i * p->lda), *b = p->b + (p->transpose_b ? j * p->ldb : j);
+	const size_t m = p->m - i < TILE_ROWS ? p->m - i : TILE_ROWS,
+	             n = p->n - j < TILE_COLS ? p->n - j : TILE_COLS;
+	const REAL *a = p->a + (p->transpose_a ? i : i * p->lda),
+	           *b = p->b + (p->transpose_b ? j * p->ldb : j);
 	(void)worker;
-	GEMM(CblasRowMajor, p->transpose_a ? CblasTrans : CblasNoTrans, p->transpose_b ? CblasTrans : CblasNoTrans,
-	     (int)m, (int)n, (int)p->k, p->alpha, a, (int)p->lda, b, (int)p->ldb, p->beta, p->c + i * p->ldc + j,
-	     (int)p->ldc);
+	GEMM(CblasRowMajor, p->transpose_a ? CblasTrans : CblasNoTrans,
+	     p->transpose_b ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)p->k, p->alpha, a,
+	     (int)p->lda, b, (int)p->ldb, p->beta, p->c + i * p->ldc + j, (int)p->ldc);
 }
 
 void PF_T(matmul)(unsigned threads, const struct PF_T(product) *product)
 {
 	struct PF_T(product) p = *product;
-	const size_t down = (p.m + TILE_ROWS - 1) / TILE_ROWS, across = (p.n + TILE_COLS - 1) / TILE_COLS;
+	const size_t down = (p.m + TILE_ROWS - 1) / TILE_ROWS,
+	             across = (p.n + TILE_COLS - 1) / TILE_COLS;
 	pf_parallel(pf_threads(threads), down * across, tile, &p);
 }
 
-void PF_T(logits)(unsigned threads, const struct PF_T(head_shape) *s, const REAL *hidden, const REAL *weight, REAL *z)
+void PF_T(logits)(unsigned threads, const struct PF_T(head_shape) *s, const REAL *hidden,
+                  const REAL *weight, REAL *z)
 {
-	const struct PF_T(product) p = { 0, 1, s->tokens, s->vocab, s->dim, 1, 0, hidden, weight, z, s->dim, s->dim,
-	                                 s->stride };
+	const struct PF_T(product) p = {
+		.transpose_b = 1, .m = s->tokens, .n = s->vocab, .k = s->dim, .alpha = 1,
+		.a = hidden, .lda = s->dim, .b = weight, .ldb = s->dim, .c = z, .ldc = s->stride,
+	};
 	PF_T(matmul)(threads, &p);
 }
 
-void PF_T(logits_grad)(unsigned threads, const struct PF_T(head_shape) *s, const REAL *dz, const REAL *hidden,
-                       const REAL *weight, REAL *dhidden, REAL *dweight)
+void PF_T(logits_grad)(unsigned threads, const struct PF_T(head_shape) *s, const REAL *dz,
+                       const REAL *hidden, const REAL *weight, REAL *dhidden, REAL *dweight)
 {
-	const struct PF_T(product) back = { 0, 0, s->tokens, s->dim, s->vocab, 1, 0, dz, weight, dhidden, s->stride,
-	                                    s->dim, s->dim };
-	const struct PF_T(product) outer = { 1, 0, s->vocab, s->dim, s->tokens, 1, 1, dz, hidden, dweight, s->stride,
-	                                     s->dim, s->dim };
+	const struct PF_T(product) back = {
+		.m = s->tokens, .n = s->dim, .k = s->vocab, .alpha = 1,
+		.a = dz, .lda = s->stride, .b = weight, .ldb = s->dim, .c = dhidden, .ldc = s->dim,
+	};
+	const struct PF_T(product) outer = {
+		.transpose_a = 1, .m = s->vocab, .n = s->dim, .k = s->tokens, .alpha = 1, .beta = 1,
+		.a = dz, .lda = s->stride, .b = hidden, .ldb = s->dim, .c = dweight, .ldc = s->dim,
+	};
 	PF_T(matmul)(threads, &back);
 	if (dweight && s->tokens > 0)
 		PF_T(matmul)(threads, &outer);

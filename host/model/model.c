@@ -15,14 +15,16 @@ float *pf_floats_alloc(uint64_t count)
 {
 	if (count > (SIZE_MAX - ALIGN_BYTES) / sizeof(float))
 		return NULL;
-	size_t bytes = ((size_t)count * sizeof(float) + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+	size_t bytes = ((size_t)count * sizeof(float) + ALIGN_BYTES - 1) / ALIGN_BYTES *
+	               ALIGN_BYTES;
 	float *floats = aligned_alloc(ALIGN_BYTES, bytes > 0 ? bytes : ALIGN_BYTES);
 	if (floats)
 		memset(floats, 0, bytes);
 	return floats;
 }
 
-int pf_model_alloc(const struct pf_model_config *config, struct pf_model **out, struct pf_error *error)
+int pf_model_alloc(const struct pf_model_config *config, struct pf_model **out,
+                   struct pf_error *error)
 {
 	int code = pf_config_check(config, "model", error);
 	if (code != 0)
@@ -77,14 +79,16 @@ static double deviation(const struct pf_tensor *t, unsigned layers)
 }
 
 /* Each tensor draws from its own stream, so its values do not depend on the sizes of the others */
-static void init_tensor(const struct pf_tensor *t, unsigned layers, uint64_t seed, uint64_t stream, float *value)
+static void init_tensor(const struct pf_tensor *t, unsigned layers, uint64_t seed, uint64_t stream,
+                        float *value)
 {
 	const uint64_t elements = pf_tensor_elements(t);
 	const double scale = deviation(t, layers);
 	struct pf_random random;
 	pf_random_seed(&random, seed, stream);
 	for (uint64_t i = 0; i < elements; i++)
-		value[i] = t->role == PF_TENSOR_NORM ? 1.0f : (float)(scale * pf_random_normal(&random));
+		value[i] = t->role == PF_TENSOR_NORM ? 1.0f
+		                                     : (float)(scale * pf_random_normal(&random));
 }
 
 int pf_model_create(const struct pf_model_config *config, uint64_t seed, struct pf_model **out,
@@ -116,7 +120,8 @@ int pf_model_load(const char *directory, struct pf_model **out, struct pf_error 
 	struct pf_model_config config;
 	struct pf_model *model;
 	char *path = path_in(directory, "config.json");
-	int code = path ? pf_config_read(path, &config, error) : pf_fail(error, -ENOMEM, "%s: out of memory", directory);
+	int code = path ? pf_config_read(path, &config, error)
+	                : pf_fail(error, -ENOMEM, "%s: out of memory", directory);
 	free(path);
 	code = code != 0 ? code : pf_model_alloc(&config, &model, error);
 	if (code != 0)
@@ -135,7 +140,8 @@ static int save_weights(const struct pf_model *model, const char *path, struct p
 	int code = pf_safetensors_create(path, &writer, error);
 	if (code != 0)
 		return code;
-	code = pf_safetensors_annotate(writer, "format", "pt", error);        /* what Python readers look for */
+	code = pf_safetensors_annotate(writer, "format", "pt",
+	                               error); /* what Python readers look for */
 	code = code != 0 ? code : pf_layout_declare(&model->layout, "", writer, error);
 	code = code != 0 ? code : pf_layout_write(&model->layout, model->param, writer, error);
 	if (code == 0)
@@ -147,8 +153,10 @@ static int save_weights(const struct pf_model *model, const char *path, struct p
 int pf_model_save(const struct pf_model *model, const char *directory, struct pf_error *error)
 {
 	if (mkdir(directory, 0777) != 0 && errno != EEXIST)
-		return pf_fail(error, -errno, "%s: cannot make the directory: %s", directory, strerror(errno));
-	char *weights = path_in(directory, "model.safetensors"), *config = path_in(directory, "config.json");
+		return pf_fail(error, -errno, "%s: cannot make the directory: %s", directory,
+		               strerror(errno));
+	char *weights = path_in(directory, "model.safetensors"),
+	     *config = path_in(directory, "config.json");
 	int code = weights && config ? save_weights(model, weights, error)
 	                             : pf_fail(error, -ENOMEM, "%s: out of memory", directory);
 	if (code == 0)

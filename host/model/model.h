@@ -1,4 +1,5 @@
-/* model.h: what the host's rooms see of a model beyond prefpga/model.h: its flat parameters and their layout. */
+/* model.h: what the host's rooms see of a model beyond prefpga/model.h: its flat parameters and
+ * their layout. */
 #ifndef PF_MODEL_MODEL_H
 #define PF_MODEL_MODEL_H
 #include "layout.h"
@@ -6,12 +7,13 @@
 
 struct pf_model {
 	struct pf_model_config config;
-	struct pf_layout       layout;
-	float                 *param;  /* [layout.size], 64-byte aligned */
+	struct pf_layout layout;
+	float *param; /* [layout.size], 64-byte aligned */
 };
 
 /* A model whose parameters are all zero */
-int pf_model_alloc(const struct pf_model_config *config, struct pf_model **model, struct pf_error *error);
+int pf_model_alloc(const struct pf_model_config *config, struct pf_model **model,
+                   struct pf_error *error);
 /* Copies bytes; NULL when out of memory */
 struct pf_model *pf_model_copy(const struct pf_model *model);
 /* count floats, zero, 64-byte aligned, or NULL; freed with free() */

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE                    /* sched_getaffinity */
+#define _GNU_SOURCE /* sched_getaffinity */
 #include "parallel.h"
 #include <cblas.h>
 #include <pthread.h>
@@ -14,32 +14,37 @@ struct job {
 	pf_piece_fn piece;
 	void *context;
 	size_t count;
-	unsigned workers;              /* beside the caller */
+	unsigned workers; /* beside the caller */
 };
 
-/* Workers enter a job only while it is open, and the caller waits only for those that entered: a worker that is not
- * scheduled in time delays nobody */
+/* Workers enter a job only while it is open, and the caller waits only for those that entered: a
+ * worker that is not scheduled in time delays nobody */
 static struct pool {
-	pthread_mutex_t busy;          /* held by the caller of the job at work */
-	pthread_mutex_t lock;          /* of everything below */
+	pthread_mutex_t busy; /* held by the caller of the job at work */
+	pthread_mutex_t lock; /* of everything below */
 	pthread_cond_t wake, left;
 	pthread_t thread[WORKERS_MOST];
 	unsigned threads;
 	struct job job;
 	int open, quit;
 	unsigned inside;
-	atomic_uint generation;        /* counts jobs; also read without the lock */
-	atomic_size_t next;            /* piece */
-} pool = { .busy = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER,
-           .wake = PTHREAD_COND_INITIALIZER, .left = PTHREAD_COND_INITIALIZER };
+	atomic_uint generation; /* counts jobs; also read without the lock */
+	atomic_size_t next;     /* piece */
+} pool = {
+	.busy = PTHREAD_MUTEX_INITIALIZER,
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.wake = PTHREAD_COND_INITIALIZER,
+	.left = PTHREAD_COND_INITIALIZER,
+};
 
-static _Thread_local int within;       /* this thread is in a piece */
+static _Thread_local int within; /* this thread is in a piece */
 
 static void run_pieces(const struct job *job, unsigned worker)
 {
 	const int outer = within;
 	within = 1;
-	for (size_t i; (i = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed)) < job->count;)
+	for (size_t i;
+	     (i = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed)) < job->count;)
 		job->piece(job->context, i, worker);
 	within = outer;
 }
@@ -50,11 +55,12 @@ static void run_alone(size_t count, pf_piece_fn piece, void *context)
 		piece(context, i, 0);
 }
 
-/* Waits a little for the next job without the lock, then sleeps. Called and returns with the lock */
+/* Waits a little for the next job without the lock, then sleeps. Called and left with the lock */
 static void await_job(unsigned seen)
 {
 	pthread_mutex_unlock(&pool.lock);
-	for (int i = 0; i < SPINS && atomic_load_explicit(&pool.generation, memory_order_relaxed) == seen; i++)
+	for (int i = 0;
+	     i < SPINS && atomic_load_explicit(&pool.generation, memory_order_relaxed) == seen; i++)
 		pf_spin_pause();
 	pthread_mutex_lock(&pool.lock);
 	while (!pool.quit && atomic_load_explicit(&pool.generation, memory_order_relaxed) == seen)

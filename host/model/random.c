@@ -38,7 +38,8 @@ uint64_t pf_random_word(struct pf_random *random)
 
 uint64_t pf_random_below(struct pf_random *random, uint64_t below)
 {
-	uint64_t refuse = (0 - below) % below;         /* 2^64 mod below: what would be drawn once too often */
+	uint64_t refuse = (0 - below) %
+	                  below; /* 2^64 mod below: what would be drawn once too often */
 	uint64_t word;
 	do
 		word = pf_random_word(random);

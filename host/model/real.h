@@ -1,5 +1,6 @@
-/* real.h: the element type of a source that is compiled for float and for double. The including file defines REAL_BITS as
- * 32 or 64; REAL is the type, PF_T(name) is pf_name or pf_name_f64. Deliberately without an include guard. */
+/* real.h: the element type of a source that is compiled for float and for double. The including
+ * file defines REAL_BITS as 32 or 64; REAL is the type, PF_T(name) is pf_name or pf_name_f64.
+ * Deliberately without an include guard. */
 #undef REAL
 #undef PF_T
 #if REAL_BITS == 64

@@ -41,7 +41,7 @@ static int replace_name(struct pf_replace *file, const char *path)
 	return 0;
 }
 
-/* The lock is on the open file; it protects the name only while the name still leads to that file */
+/* The lock is on the open file; it protects the name while the name leads to that file */
 static int replace_lock(const struct pf_replace *file)
 {
 	struct stat held, named;
@@ -49,7 +49,8 @@ static int replace_lock(const struct pf_replace *file)
 		return errno == EWOULDBLOCK ? -EBUSY : -errno;
 	if (fstat(file->fd, &held) != 0)
 		return -errno;
-	if (stat(file->partial, &named) != 0 || held.st_ino != named.st_ino || held.st_dev != named.st_dev)
+	if (stat(file->partial, &named) != 0 || held.st_ino != named.st_ino ||
+	    held.st_dev != named.st_dev)
 		return -EBUSY;
 	return ftruncate(file->fd, 0) == 0 ? 0 : -errno;
 }
@@ -73,11 +74,13 @@ int pf_replace_open(const char *path, struct pf_replace **out, struct pf_error *
 	if (file)
 		replace_free(file);
 	if (code == -EBUSY)
-		return pf_fail(error, code, "%s: another process is writing this file; wait for it", path);
+		return pf_fail(error, code, "%s: another process is writing this file; wait for it",
+		               path);
 	return pf_fail(error, code, "%s: cannot write: %s", path, pf_error_text(code));
 }
 
-int pf_replace_write(struct pf_replace *file, const void *data, size_t bytes, struct pf_error *error)
+int pf_replace_write(struct pf_replace *file, const void *data, size_t bytes,
+                     struct pf_error *error)
 {
 	const char *from = data;
 	while (bytes > 0) {
@@ -85,8 +88,8 @@ int pf_replace_write(struct pf_replace *file, const void *data, size_t bytes, st
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
-			return pf_fail(error, -errno, "%s: cannot write: %s; nothing was replaced", file->path,
-			               strerror(errno));
+			return pf_fail(error, -errno, "%s: cannot write: %s; nothing was replaced",
+			               file->path, strerror(errno));
 		from += done;
 		bytes -= (size_t)done;
 	}
@@ -114,14 +117,15 @@ int pf_replace_commit(struct pf_replace *file, struct pf_error *error)
 {
 	int code = fsync(file->fd) != 0 || rename(file->partial, file->path) != 0 ? -errno : 0;
 	if (code != 0) {
-		pf_fail(error, code, "%s: cannot finish: %s; nothing was replaced", file->path, pf_error_text(code));
+		pf_fail(error, code, "%s: cannot finish: %s; nothing was replaced", file->path,
+		        pf_error_text(code));
 		pf_replace_abandon(file);
 		return code;
 	}
 	code = sync_directory(file->path);
 	if (code != 0)
-		pf_fail(error, code, "%s: written, but its directory cannot be synced: %s", file->path,
-		        pf_error_text(code));
+		pf_fail(error, code, "%s: written, but its directory cannot be synced: %s",
+		        file->path, pf_error_text(code));
 	replace_free(file);
 	return code;
 }

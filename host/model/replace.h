@@ -1,8 +1,9 @@
 /* replace.h: a file that appears whole or not at all.
  *
- * Bytes go to PATH.partial, which a lock protects from a second writer; commit syncs it and renames it over PATH, so a
- * reader sees the old file or the new one, also after a crash or on a full disk. A left-over PATH.partial of a killed
- * process is taken over by the next writer. One thread per file. */
+ * Bytes go to PATH.partial, which a lock protects from a second writer; commit syncs it and renames
+ * it over PATH, so a reader sees the old file or the new one, also after a crash or on a full disk.
+ * A left-over PATH.partial of a killed process is taken over by the next writer. One thread per
+ * file. */
 #ifndef PF_MODEL_REPLACE_H
 #define PF_MODEL_REPLACE_H
 #include <stddef.h>
@@ -11,7 +12,8 @@
 struct pf_replace;
 
 int pf_replace_open(const char *path, struct pf_replace **file, struct pf_error *error);
-int pf_replace_write(struct pf_replace *file, const void *data, size_t bytes, struct pf_error *error);
+int pf_replace_write(struct pf_replace *file, const void *data, size_t bytes,
+                     struct pf_error *error);
 /* Frees *file in every case; on failure PATH is untouched and PATH.partial is gone */
 int pf_replace_commit(struct pf_replace *file, struct pf_error *error);
 /* Removes PATH.partial and frees. NULL is allowed */

@@ -10,7 +10,8 @@ static unsigned levels(const struct pf_rows *table[3])
 	unsigned count = 0;
 	__builtin_cpu_init();
 	table[count++] = &pf_rows_table_plain;
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma"))
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
+	    __builtin_cpu_supports("fma"))
 		table[count++] = &pf_rows_table_v3;
 	if (count == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
 	    __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&

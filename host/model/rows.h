@@ -1,8 +1,8 @@
 /* rows.h: what the decoder computes beside matrix products, row by row.
  *
- * One source (rows_body.h), compiled for float at several instruction set levels and for double. Sums use 16 fixed
- * partial sums and nothing is contracted, so every level gives the same bits (tests/model_rows.c); only the speed
- * differs. Pure functions of their arguments: thread-safe. */
+ * One source (rows_body.h), compiled for float at several instruction set levels and for double.
+ * Sums use 16 fixed partial sums and nothing is contracted, so every level gives the same bits
+ * (tests/model_rows.c); only the speed differs. Pure functions of their arguments: thread-safe. */
 #ifndef PF_MODEL_ROWS_H
 #define PF_MODEL_ROWS_H
 #include <stddef.h>

@@ -1,5 +1,6 @@
-/* rows_body.h: the functions of rows.h for one element type and one instruction set level. The including file defines
- * BODY_BITS and ROWS_TABLE, the name of the table it defines. Deliberately without an include guard. */
+/* rows_body.h: the functions of rows.h for one element type and one instruction set level. The
+ * including file defines BODY_BITS and ROWS_TABLE, the name of the table it defines. Deliberately
+ * without an include guard. */
 #include <math.h>
 #include "prefpga/internal/kmath.h"
 #include "prefpga/internal/kmath64.h"
@@ -74,7 +75,8 @@ static inline REAL highest(const REAL *a, size_t count, REAL start)
 	return m[0];
 }
 
-static void norm(size_t rows, size_t dim, const REAL *x, const REAL *w, REAL eps, REAL *y, REAL *rstd)
+static void norm(size_t rows, size_t dim, const REAL *x, const REAL *w, REAL eps, REAL *y,
+                 REAL *rstd)
 {
 	for (size_t i = 0; i < rows; i++, x += dim, y += dim) {
 		const REAL r = real_inverse_sqrt(dot(x, x, dim) / (REAL)dim + eps);
@@ -96,8 +98,8 @@ static REAL norm_pull(size_t dim, const REAL *x, const REAL *w, const REAL *dy)
 	return lanes_sum(s);
 }
 
-static void norm_grad(size_t rows, size_t dim, const REAL *x, const REAL *w, const REAL *rstd, const REAL *dy,
-                      REAL *restrict dx, REAL *restrict dw, REAL *restrict y)
+static void norm_grad(size_t rows, size_t dim, const REAL *x, const REAL *w, const REAL *rstd,
+                      const REAL *dy, REAL *restrict dx, REAL *restrict dw, REAL *restrict y)
 {
 	for (size_t i = 0; i < rows; i++, x += dim, dy += dim, dx += dim, y += dim) {
 		const REAL r = rstd[i], pull = norm_pull(dim, x, w, dy) * r * r / (REAL)dim;
@@ -136,10 +138,11 @@ static void glu(size_t rows, size_t ffn, const REAL *gate_up, REAL *restrict out
 			out[j] = gate_up[j] / (1 + real_exp(-gate_up[j])) * gate_up[ffn + j];
 }
 
-static void glu_grad(size_t rows, size_t ffn, const REAL *gate_up, const REAL *dout, REAL *restrict dgate_up,
-                     REAL *restrict out)
+static void glu_grad(size_t rows, size_t ffn, const REAL *gate_up, const REAL *dout,
+                     REAL *restrict dgate_up, REAL *restrict out)
 {
-	for (size_t i = 0; i < rows; i++, gate_up += 2 * ffn, dgate_up += 2 * ffn, dout += ffn, out += ffn)
+	for (size_t i = 0; i < rows;
+	     i++, gate_up += 2 * ffn, dgate_up += 2 * ffn, dout += ffn, out += ffn)
 		for (size_t j = 0; j < ffn; j++) {
 			const REAL g = gate_up[j], u = gate_up[ffn + j], s = 1 / (1 + real_exp(-g));
 			dgate_up[j] = dout[j] * u * s * (1 + g * (1 - s));
@@ -170,8 +173,8 @@ static void softmax(const struct PF_T(scores) *a, REAL *peak, REAL *total, REAL 
 	}
 }
 
-static void softmax_grad(const struct PF_T(scores) *a, const REAL *peak, const REAL *inverse_sum, const REAL *delta,
-                         REAL *restrict ds)
+static void softmax_grad(const struct PF_T(scores) *a, const REAL *peak, const REAL *inverse_sum,
+                         const REAL *delta, REAL *restrict ds)
 {
 	for (size_t i = 0; i < a->rows; i++, ds += a->cols) {
 		const size_t columns = seen(a, i);

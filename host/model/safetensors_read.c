@@ -9,17 +9,18 @@
 #include "half.h"
 #include "safetensors.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "safetensors are mapped as little-endian");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "safetensors are mapped as little-endian");
 
-enum { LENGTH_BYTES = 8, HEADER_MOST = 100000000 };     /* the limit of the form's own reader */
+enum { LENGTH_BYTES = 8, HEADER_MOST = 100000000 }; /* the limit of the form's own reader */
 
 struct pf_safetensors {
 	char *where;
 	const uint8_t *bytes;
 	size_t size;
 	int mapped;
-	json_t *header;                /* owns the names and notes */
-	struct pf_safetensor *tensor;  /* by place */
+	json_t *header;               /* owns the names and notes */
+	struct pf_safetensor *tensor; /* by place */
 	const struct pf_safetensor **by_name;
 	size_t count;
 };
@@ -35,22 +36,25 @@ const char *pf_safetensors_type_name(enum pf_dtype type)
 	return (unsigned)type < TYPES ? type_names[type] : NULL;
 }
 
-int pf_safetensors_size(enum pf_dtype type, unsigned rank, const uint64_t *shape, uint64_t *elements, uint64_t *bytes)
+int pf_safetensors_size(enum pf_dtype type, unsigned rank, const uint64_t *shape,
+                        uint64_t *elements, uint64_t *bytes)
 {
 	*elements = 1;
 	for (unsigned i = 0; i < rank; i++)
 		if (__builtin_mul_overflow(*elements, shape[i], elements))
 			return PF_E_RANGE;
-	return __builtin_mul_overflow(*elements, (uint64_t)pf_dtype_bytes(type), bytes) ? PF_E_RANGE : 0;
+	return __builtin_mul_overflow(*elements, (uint64_t)pf_dtype_bytes(type), bytes) ? PF_E_RANGE
+	                                                                                : 0;
 }
 
-static int fault(const struct pf_safetensors *file, const char *name, const char *what, struct pf_error *error)
+static int fault(const struct pf_safetensors *file, const char *name, const char *what,
+                 struct pf_error *error)
 {
 	return pf_fail(error, PF_E_FORMAT, "%s: tensor %.200s: %s", file->where, name, what);
 }
 
-static int read_type(const struct pf_safetensors *file, const json_t *entry, struct pf_safetensor *t,
-                     struct pf_error *error)
+static int read_type(const struct pf_safetensors *file, const json_t *entry,
+                     struct pf_safetensor *t, struct pf_error *error)
 {
 	const char *text = json_string_value(json_object_get(entry, "dtype"));
 	if (!text)
@@ -60,8 +64,10 @@ static int read_type(const struct pf_safetensors *file, const json_t *entry, str
 			t->type = (enum pf_dtype)type;
 			return 0;
 		}
-	return pf_fail(error, PF_E_TYPE, "%s: tensor %.200s: dtype %.50s is not read; F32, F64, F16, BF16, I32, I64, "
-	               "U16 and U8 are", file->where, t->name, text);
+	return pf_fail(error, PF_E_TYPE,
+	               "%s: tensor %.200s: dtype %.50s is not read; F32, F64, F16, BF16, I32, I64, "
+	               "U16 and U8 are",
+	               file->where, t->name, text);
 }
 
 static int read_whole(const json_t *value, uint64_t *number)
@@ -72,8 +78,8 @@ static int read_whole(const json_t *value, uint64_t *number)
 	return 0;
 }
 
-static int read_shape(const struct pf_safetensors *file, const json_t *entry, struct pf_safetensor *t,
-                      struct pf_error *error)
+static int read_shape(const struct pf_safetensors *file, const json_t *entry,
+                      struct pf_safetensor *t, struct pf_error *error)
 {
 	const json_t *shape = json_object_get(entry, "shape");
 	if (!json_is_array(shape))
@@ -83,14 +89,15 @@ static int read_shape(const struct pf_safetensors *file, const json_t *entry, st
 	t->rank = (unsigned)json_array_size(shape);
 	for (unsigned i = 0; i < t->rank; i++)
 		if (read_whole(json_array_get(shape, i), &t->shape[i]) != 0)
-			return fault(file, t->name, "shape holds something other than whole numbers", error);
+			return fault(file, t->name,
+			             "shape holds something other than whole numbers", error);
 	if (pf_safetensors_size(t->type, t->rank, t->shape, &t->elements, &t->bytes) != 0)
 		return fault(file, t->name, "shape is too large", error);
 	return 0;
 }
 
-static int read_place(const struct pf_safetensors *file, const json_t *entry, const uint8_t *data, uint64_t room,
-                      struct pf_safetensor *t, struct pf_error *error)
+static int read_place(const struct pf_safetensors *file, const json_t *entry, const uint8_t *data,
+                      uint64_t room, struct pf_safetensor *t, struct pf_error *error)
 {
 	const json_t *place = json_object_get(entry, "data_offsets");
 	uint64_t begin, end;
@@ -98,12 +105,16 @@ static int read_place(const struct pf_safetensors *file, const json_t *entry, co
 	    read_whole(json_array_get(place, 1), &end) != 0)
 		return fault(file, t->name, "data_offsets must be two whole numbers", error);
 	if (begin > end || end > room)
-		return pf_fail(error, PF_E_FORMAT, "%s: tensor %.200s: data_offsets %llu to %llu lie outside the %llu "
-		               "data bytes; is the file complete?", file->where, t->name, (unsigned long long)begin,
+		return pf_fail(error, PF_E_FORMAT,
+		               "%s: tensor %.200s: data_offsets %llu to %llu lie outside the %llu "
+		               "data bytes; is the file complete?",
+		               file->where, t->name, (unsigned long long)begin,
 		               (unsigned long long)end, (unsigned long long)room);
 	if (end - begin != t->bytes)
-		return pf_fail(error, PF_E_FORMAT, "%s: tensor %.200s: shape and dtype need %llu bytes, data_offsets "
-		               "give %llu", file->where, t->name, (unsigned long long)t->bytes,
+		return pf_fail(error, PF_E_FORMAT,
+		               "%s: tensor %.200s: shape and dtype need %llu bytes, data_offsets "
+		               "give %llu",
+		               file->where, t->name, (unsigned long long)t->bytes,
 		               (unsigned long long)(end - begin));
 	t->data = data + begin;
 	return 0;
@@ -114,10 +125,10 @@ static int read_notes(const struct pf_safetensors *file, json_t *notes, struct p
 	const char *key;
 	json_t *value;
 	if (!json_is_object(notes))
-		return pf_fail(error, PF_E_FORMAT, "%s: __metadata__ is not an object", file->where);
-	json_object_foreach(notes, key, value)
-		if (!json_is_string(value))
-			return pf_fail(error, PF_E_FORMAT, "%s: __metadata__ %.200s is not a string", file->where, key);
+		return pf_fail(error, PF_E_FORMAT, "%s: __metadata__ is not an object",
+		               file->where);
+	json_object_foreach(notes, key, value) if (!json_is_string(value)) return pf_fail(
+	        error, PF_E_FORMAT, "%s: __metadata__ %.200s is not a string", file->where, key);
 	return 0;
 }
 
@@ -137,7 +148,8 @@ static int order_name(const void *a, const void *b)
 }
 
 /* The form allows neither overlaps nor holes nor a rest */
-static int check_cover(const struct pf_safetensors *file, const uint8_t *data, uint64_t room, struct pf_error *error)
+static int check_cover(const struct pf_safetensors *file, const uint8_t *data, uint64_t room,
+                       struct pf_error *error)
 {
 	const uint8_t *next = data;
 	for (size_t i = 0; i < file->count; i++) {
@@ -155,8 +167,8 @@ static int check_cover(const struct pf_safetensors *file, const uint8_t *data, u
 	return 0;
 }
 
-static int read_entry(struct pf_safetensors *file, const char *name, const json_t *entry, const uint8_t *data,
-                      uint64_t room, struct pf_error *error)
+static int read_entry(struct pf_safetensors *file, const char *name, const json_t *entry,
+                      const uint8_t *data, uint64_t room, struct pf_error *error)
 {
 	struct pf_safetensor *t = &file->tensor[file->count++];
 	t->name = name;
@@ -165,7 +177,8 @@ static int read_entry(struct pf_safetensors *file, const char *name, const json_
 	return code != 0 ? code : read_place(file, entry, data, room, t, error);
 }
 
-static int read_tensors(struct pf_safetensors *file, const uint8_t *data, uint64_t room, struct pf_error *error)
+static int read_tensors(struct pf_safetensors *file, const uint8_t *data, uint64_t room,
+                        struct pf_error *error)
 {
 	const char *name;
 	json_t *entry;
@@ -173,10 +186,13 @@ static int read_tensors(struct pf_safetensors *file, const uint8_t *data, uint64
 	file->tensor = calloc(most + 1, sizeof *file->tensor);
 	file->by_name = calloc(most + 1, sizeof *file->by_name);
 	if (!file->tensor || !file->by_name)
-		return pf_fail(error, -ENOMEM, "%s: out of memory for %zu tensors", file->where, most);
-	json_object_foreach(file->header, name, entry) {
-		int code = strcmp(name, "__metadata__") == 0 ? read_notes(file, entry, error)
-		                                             : read_entry(file, name, entry, data, room, error);
+		return pf_fail(error, -ENOMEM, "%s: out of memory for %zu tensors", file->where,
+		               most);
+	json_object_foreach(file->header, name, entry)
+	{
+		int code = strcmp(name, "__metadata__") == 0
+		                   ? read_notes(file, entry, error)
+		                   : read_entry(file, name, entry, data, room, error);
 		if (code != 0)
 			return code;
 	}
@@ -192,23 +208,28 @@ static int read_header(struct pf_safetensors *file, struct pf_error *error)
 	uint64_t length;
 	json_error_t wrong;
 	if (file->size < LENGTH_BYTES)
-		return pf_fail(error, PF_E_FORMAT, "%s: %zu bytes are too few for a safetensors file", file->where,
+		return pf_fail(error, PF_E_FORMAT,
+		               "%s: %zu bytes are too few for a safetensors file", file->where,
 		               file->size);
 	memcpy(&length, file->bytes, sizeof length);
 	if (length > HEADER_MOST || length > file->size - LENGTH_BYTES)
-		return pf_fail(error, PF_E_FORMAT, "%s: header of %llu bytes in a file of %zu; not a safetensors file, "
-		               "or incomplete", file->where, (unsigned long long)length, file->size);
+		return pf_fail(error, PF_E_FORMAT,
+		               "%s: header of %llu bytes in a file of %zu; not a safetensors file, "
+		               "or incomplete",
+		               file->where, (unsigned long long)length, file->size);
 	const uint8_t *text = file->bytes + LENGTH_BYTES;
 	file->header = json_loadb((const char *)text, length, JSON_REJECT_DUPLICATES, &wrong);
 	if (!file->header)
-		return pf_fail(error, PF_E_FORMAT, "%s: header, byte %d: %s", file->where, wrong.position, wrong.text);
+		return pf_fail(error, PF_E_FORMAT, "%s: header, byte %d: %s", file->where,
+		               wrong.position, wrong.text);
 	if (!json_is_object(file->header))
-		return pf_fail(error, PF_E_FORMAT, "%s: the header is not a JSON object", file->where);
+		return pf_fail(error, PF_E_FORMAT, "%s: the header is not a JSON object",
+		               file->where);
 	return read_tensors(file, text + length, file->size - LENGTH_BYTES - length, error);
 }
 
-int pf_safetensors_parse(const void *bytes, size_t size, const char *where, struct pf_safetensors **out,
-                         struct pf_error *error)
+int pf_safetensors_parse(const void *bytes, size_t size, const char *where,
+                         struct pf_safetensors **out, struct pf_error *error)
 {
 	struct pf_safetensors *file = calloc(1, sizeof *file);
 	if (!file || !(file->where = strdup(where))) {
@@ -237,11 +258,13 @@ static int map_file(const char *path, void **bytes, size_t *size, struct pf_erro
 	}
 	*size = (size_t)st.st_size;
 	*bytes = S_ISREG(st.st_mode) && st.st_size > 0
-	         ? mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+	                 ? mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0)
+	                 : MAP_FAILED;
 	close(fd);
 	if (*bytes != MAP_FAILED)
 		return 0;
-	return pf_fail(error, PF_E_FORMAT, "%s: empty, or not a regular file; not a safetensors file", path);
+	return pf_fail(error, PF_E_FORMAT,
+	               "%s: empty, or not a regular file; not a safetensors file", path);
 }
 
 int pf_safetensors_open(const char *path, struct pf_safetensors **file, struct pf_error *error)
@@ -285,14 +308,15 @@ const struct pf_safetensor *pf_safetensors_at(const struct pf_safetensors *file,
 const struct pf_safetensor *pf_safetensors_find(const struct pf_safetensors *file, const char *name)
 {
 	const struct pf_safetensor wanted = { .name = name }, *key = &wanted;
-	const struct pf_safetensor **found = bsearch(&key, file->by_name, file->count, sizeof *file->by_name,
-	                                             order_name);
+	const struct pf_safetensor **found = bsearch(&key, file->by_name, file->count,
+	                                             sizeof *file->by_name, order_name);
 	return found ? *found : NULL;
 }
 
 const char *pf_safetensors_note(const struct pf_safetensors *file, const char *key)
 {
-	return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
+	return json_string_value(
+	        json_object_get(json_object_get(file->header, "__metadata__"), key));
 }
 
 const char *pf_safetensors_where(const struct pf_safetensors *file)
@@ -326,7 +350,8 @@ int pf_safetensor_floats(const struct pf_safetensor *tensor, float *to, struct p
 		CONVERT(uint16_t, pf_bfloat_float(x))
 		return 0;
 	default:
-		return pf_fail(error, PF_E_TYPE, "tensor %.200s: holds integers (%s), not real numbers", tensor->name,
+		return pf_fail(error, PF_E_TYPE,
+		               "tensor %.200s: holds integers (%s), not real numbers", tensor->name,
 		               pf_safetensors_type_name(tensor->type));
 	}
 }

@@ -25,7 +25,8 @@ static int order_choice(const void *a, const void *b)
 }
 
 /* Unnormalised probabilities; returns their sum */
-static double weigh(const float *logits, uint32_t vocab, double temperature, double high, struct pf_choice *choice)
+static double weigh(const float *logits, uint32_t vocab, double temperature, double high,
+                    struct pf_choice *choice)
 {
 	double sum = 0.0;
 	for (uint32_t i = 0; i < vocab; i++) {
@@ -37,7 +38,8 @@ static double weigh(const float *logits, uint32_t vocab, double temperature, dou
 }
 
 /* Keeps the head of the distribution; returns its sum and how many there are */
-static double cut(double top_p, double sum, uint32_t vocab, struct pf_choice *choice, uint32_t *count)
+static double cut(double top_p, double sum, uint32_t vocab, struct pf_choice *choice,
+                  uint32_t *count)
 {
 	double kept = 0.0;
 	qsort(choice, vocab, sizeof *choice, order_choice);
@@ -46,8 +48,8 @@ static double cut(double top_p, double sum, uint32_t vocab, struct pf_choice *ch
 	return kept;
 }
 
-int pf_sample(const struct pf_sampling *sampling, const float *logits, uint32_t vocab, struct pf_random *random,
-              struct pf_choice *choice, int32_t *token)
+int pf_sample(const struct pf_sampling *sampling, const float *logits, uint32_t vocab,
+              struct pf_random *random, struct pf_choice *choice, int32_t *token)
 {
 	uint32_t count = vocab, i = 0;
 	*token = largest(logits, vocab);

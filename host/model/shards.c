@@ -23,7 +23,8 @@ static int is_known(const struct pf_model *model, const char *name)
 	       (model->config.tied && strcmp(name, "lm_head.weight") == 0);
 }
 
-static int load_file(const char *path, struct pf_model *model, uint8_t *seen, struct pf_error *error)
+static int load_file(const char *path, struct pf_model *model, uint8_t *seen,
+                     struct pf_error *error)
 {
 	struct pf_safetensors *file;
 	int code = pf_safetensors_open(path, &file, error);
@@ -32,35 +33,44 @@ static int load_file(const char *path, struct pf_model *model, uint8_t *seen, st
 	for (size_t i = 0; i < pf_safetensors_count(file) && code == 0; i++) {
 		const char *name = pf_safetensors_at(file, i)->name;
 		if (!is_known(model, name))
-			code = pf_fail(error, PF_E_UNSUPPORTED, "%s: tensor %.200s is not part of the Llama model that "
-			               "config.json describes", path, name);
+			code = pf_fail(error, PF_E_UNSUPPORTED,
+			               "%s: tensor %.200s is not part of the Llama model that "
+			               "config.json describes",
+			               path, name);
 	}
-	code = code != 0 ? code : pf_layout_fill(&model->layout, "", file, model->param, seen, error);
+	code = code != 0 ? code
+	                 : pf_layout_fill(&model->layout, "", file, model->param, seen, error);
 	pf_safetensors_close(file);
 	return code;
 }
 
-static int load_shard(const char *directory, const char *name, struct pf_model *model, uint8_t *seen,
-                      struct pf_error *error)
+static int load_shard(const char *directory, const char *name, struct pf_model *model,
+                      uint8_t *seen, struct pf_error *error)
 {
 	char path[PATH_MOST];
-	if (strchr(name, '/') || snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
-		return pf_fail(error, PF_E_FORMAT, "%s: shard name %.200s must be a file of this directory", directory,
+	if (strchr(name, '/') ||
+	    snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
+		return pf_fail(error, PF_E_FORMAT,
+		               "%s: shard name %.200s must be a file of this directory", directory,
 		               name);
 	return load_file(path, model, seen, error);
 }
 
 /* weight_map says tensor -> file; each file is read once */
-static int load_map(const char *directory, const char *index, const json_t *root, struct pf_model *model,
-                    uint8_t *seen, struct pf_error *error)
+static int load_map(const char *directory, const char *index, const json_t *root,
+                    struct pf_model *model, uint8_t *seen, struct pf_error *error)
 {
 	const char *tensor, *name;
 	json_t *file, *map = json_object_get(root, "weight_map"), *done = json_object();
-	int code = json_is_object(map) ? 0 : pf_fail(error, PF_E_FORMAT, "%s: weight_map is missing", index);
-	json_object_foreach(map, tensor, file) {
+	int code = json_is_object(map)
+	                   ? 0
+	                   : pf_fail(error, PF_E_FORMAT, "%s: weight_map is missing", index);
+	json_object_foreach(map, tensor, file)
+	{
 		name = json_string_value(file);
 		if (code == 0 && !name)
-			code = pf_fail(error, PF_E_FORMAT, "%s: weight_map: %.200s has no file name", index, tensor);
+			code = pf_fail(error, PF_E_FORMAT,
+			               "%s: weight_map: %.200s has no file name", index, tensor);
 		if (code == 0 && !json_object_get(done, name)) {
 			json_object_set_new(done, name, json_true());
 			code = load_shard(directory, name, model, seen, error);
@@ -70,8 +80,8 @@ static int load_map(const char *directory, const char *index, const json_t *root
 	return code;
 }
 
-static int load_index(const char *directory, const char *index, struct pf_model *model, uint8_t *seen,
-                      struct pf_error *error)
+static int load_index(const char *directory, const char *index, struct pf_model *model,
+                      uint8_t *seen, struct pf_error *error)
 {
 	json_error_t fault;
 	json_t *root = json_load_file(index, JSON_REJECT_DUPLICATES, &fault);
@@ -90,11 +100,12 @@ int pf_shards_load(const char *directory, struct pf_model *model, struct pf_erro
 		return pf_fail(error, -ENOMEM, "%s: out of memory", directory);
 	int length = snprintf(index, sizeof index, "%s/model.safetensors.index.json", directory);
 	int code = length < (int)sizeof index && access(index, F_OK) == 0
-	           ? load_index(directory, index, model, seen, error)
-	           : load_shard(directory, "model.safetensors", model, seen, error);
+	                   ? load_index(directory, index, model, seen, error)
+	                   : load_shard(directory, "model.safetensors", model, seen, error);
 	const char *missing = pf_layout_missing(&model->layout, seen);
 	if (code == 0 && missing)
-		code = pf_fail(error, PF_E_FORMAT, "%s: tensor %s is missing from the weights", directory, missing);
+		code = pf_fail(error, PF_E_FORMAT, "%s: tensor %s is missing from the weights",
+		               directory, missing);
 	free(seen);
 	return code;
 }

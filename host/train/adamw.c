@@ -9,17 +9,19 @@
 #include "../model/parallel.h"
 
 enum { CHUNK = 1 << 14, LANES = 8 };
-#define NORM_MOST 1e19                 /* its square still fits v */
+#define NORM_MOST 1e19 /* its square still fits v */
 
 static int check(const struct pf_adamw_options *o, struct pf_error *error)
 {
 	if (!(o->beta1 >= 0.0 && o->beta1 < 1.0) || !(o->beta2 >= 0.0 && o->beta2 < 1.0))
-		return pf_fail(error, PF_E_RANGE, "adamw: beta1 %g and beta2 %g must be at least 0 and below 1",
+		return pf_fail(error, PF_E_RANGE,
+		               "adamw: beta1 %g and beta2 %g must be at least 0 and below 1",
 		               o->beta1, o->beta2);
 	if (!(o->epsilon > 0.0 && isfinite(o->epsilon)))
 		return pf_fail(error, PF_E_RANGE, "adamw: epsilon %g must be above 0", o->epsilon);
 	if (!(o->decay >= 0.0 && isfinite(o->decay)) || !(o->clip >= 0.0 && isfinite(o->clip)))
-		return pf_fail(error, PF_E_RANGE, "adamw: weight decay %g and clipping norm %g must be 0 or more",
+		return pf_fail(error, PF_E_RANGE,
+		               "adamw: weight decay %g and clipping norm %g must be 0 or more",
 		               o->decay, o->clip);
 	return 0;
 }
@@ -29,8 +31,8 @@ static uint64_t chunks(const struct pf_adamw *a)
 	return (a->layout->size + CHUNK - 1) / CHUNK;
 }
 
-int pf_adamw_init(struct pf_adamw *a, const struct pf_layout *layout, const struct pf_adamw_options *options,
-                  struct pf_error *error)
+int pf_adamw_init(struct pf_adamw *a, const struct pf_layout *layout,
+                  const struct pf_adamw_options *options, struct pf_error *error)
 {
 	memset(a, 0, sizeof *a);
 	a->options = *options;
@@ -43,7 +45,8 @@ int pf_adamw_init(struct pf_adamw *a, const struct pf_layout *layout, const stru
 	a->v = pf_floats_alloc(layout->size);
 	a->part = calloc(chunks(a), sizeof *a->part);
 	if (!a->m || !a->v || !a->part)
-		return pf_fail(error, -ENOMEM, "adamw: out of memory for the moments of %" PRIu64 " parameters",
+		return pf_fail(error, -ENOMEM,
+		               "adamw: out of memory for the moments of %" PRIu64 " parameters",
 		               layout->parameters);
 	return 0;
 }
@@ -93,7 +96,9 @@ double pf_adamw_norm(const struct pf_adamw *a, const float *grad)
 }
 
 /* The factors of one step, rounded once */
-struct factors { float beta1, beta2, rest1, rest2, grad, rate, root, epsilon, keep; };
+struct factors {
+	float beta1, beta2, rest1, rest2, grad, rate, root, epsilon, keep;
+};
 
 struct update {
 	const struct pf_adamw *adamw;
@@ -102,8 +107,9 @@ struct update {
 	struct factors factors;
 };
 
-static void update_run(const struct factors *f, float keep, uint64_t count, const float *restrict grad,
-                       float *restrict param, float *restrict m, float *restrict v)
+static void update_run(const struct factors *f, float keep, uint64_t count,
+                       const float *restrict grad, float *restrict param, float *restrict m,
+                       float *restrict v)
 {
 	for (uint64_t i = 0; i < count; i++) {
 		const float g = grad[i] * f->grad;
@@ -122,20 +128,27 @@ static void update_chunk(void *context, size_t index, unsigned worker)
 	for (unsigned i = 0; i < a->layout->tensors; i++) {
 		const struct pf_tensor *t = &a->layout->tensor[i];
 		const uint64_t last = t->offset + pf_tensor_elements(t);
-		const uint64_t from = t->offset > begin ? t->offset : begin, to = last < end ? last : end;
+		const uint64_t from = t->offset > begin ? t->offset : begin,
+		               to = last < end ? last : end;
 		if (from < to)
-			update_run(&u->factors, pf_tensor_decays(t) ? u->factors.keep : 1.0f, to - from,
-			           u->grad + from, u->param + from, a->m + from, a->v + from);
+			update_run(&u->factors, pf_tensor_decays(t) ? u->factors.keep : 1.0f,
+			           to - from, u->grad + from, u->param + from, a->m + from,
+			           a->v + from);
 	}
 }
 
 static struct factors factors_of(const struct pf_adamw *a, double rate, double scale)
 {
 	const struct pf_adamw_options *o = &a->options;
-	const double t = (double)a->step, bias1 = 1.0 - pow(o->beta1, t), bias2 = 1.0 - pow(o->beta2, t);
-	return (struct factors){ (float)o->beta1, (float)o->beta2, (float)(1.0 - o->beta1), (float)(1.0 - o->beta2),
-	                         (float)scale, (float)(rate / bias1), (float)(1.0 / sqrt(bias2)), (float)o->epsilon,
-	                         (float)(1.0 - rate * o->decay) };
+	const double t = (double)a->step, bias1 = 1.0 - pow(o->beta1, t),
+	             bias2 = 1.0 - pow(o->beta2, t);
+	return (struct factors){
+		.beta1 = (float)o->beta1, .beta2 = (float)o->beta2,
+		.rest1 = (float)(1.0 - o->beta1), .rest2 = (float)(1.0 - o->beta2),
+		.grad = (float)scale, .rate = (float)(rate / bias1),
+		.root = (float)(1.0 / sqrt(bias2)), .epsilon = (float)o->epsilon,
+		.keep = (float)(1.0 - rate * o->decay),
+	};
 }
 
 int pf_adamw_step(struct pf_adamw *a, double rate, float *param, const float *grad, double *norm)
@@ -152,7 +165,8 @@ int pf_adamw_step(struct pf_adamw *a, double rate, float *param, const float *gr
 	return 0;
 }
 
-int pf_adamw_declare(const struct pf_adamw *a, struct pf_safetensors_writer *writer, struct pf_error *error)
+int pf_adamw_declare(const struct pf_adamw *a, struct pf_safetensors_writer *writer,
+                     struct pf_error *error)
 {
 	char step[32];
 	snprintf(step, sizeof step, "%" PRIu64, a->step);
@@ -161,22 +175,23 @@ int pf_adamw_declare(const struct pf_adamw *a, struct pf_safetensors_writer *wri
 	return code != 0 ? code : pf_layout_declare(a->layout, "adamw.v.", writer, error);
 }
 
-int pf_adamw_write(const struct pf_adamw *a, struct pf_safetensors_writer *writer, struct pf_error *error)
+int pf_adamw_write(const struct pf_adamw *a, struct pf_safetensors_writer *writer,
+                   struct pf_error *error)
 {
 	int code = pf_layout_write(a->layout, a->m, writer, error);
 	return code != 0 ? code : pf_layout_write(a->layout, a->v, writer, error);
 }
 
-static int read_moment(const struct pf_adamw *a, const char *prefix, const struct pf_safetensors *file, float *flat,
-                       struct pf_error *error)
+static int read_moment(const struct pf_adamw *a, const char *prefix,
+                       const struct pf_safetensors *file, float *flat, struct pf_error *error)
 {
 	uint8_t *seen = calloc(a->layout->tensors, 1);
 	int code = seen ? pf_layout_fill(a->layout, prefix, file, flat, seen, error)
 	                : pf_fail(error, -ENOMEM, "adamw: out of memory");
 	const char *missing = seen ? pf_layout_missing(a->layout, seen) : NULL;
 	if (code == 0 && missing)
-		code = pf_fail(error, PF_E_FORMAT, "%s: tensor %s%s is missing", pf_safetensors_where(file), prefix,
-		               missing);
+		code = pf_fail(error, PF_E_FORMAT, "%s: tensor %s%s is missing",
+		               pf_safetensors_where(file), prefix, missing);
 	free(seen);
 	return code;
 }

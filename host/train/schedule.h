@@ -6,13 +6,14 @@
 
 enum pf_schedule_kind { PF_SCHEDULE_CONSTANT, PF_SCHEDULE_LINEAR, PF_SCHEDULE_COSINE };
 
-/* rate (step + 1) / (warmup + 1) while step < warmup; then from rate at step == warmup down to final_ratio rate at
- * step == steps, on a line or half a cosine, or constant. So no update of a run has rate 0 */
+/* rate (step + 1) / (warmup + 1) while step < warmup; then from rate at step == warmup down to
+ * final_ratio rate at step == steps, on a line or half a cosine, or constant. So no update of a run
+ * has rate 0 */
 struct pf_schedule {
 	enum pf_schedule_kind kind;
-	double   rate;                 /* the peak */
-	double   final_ratio;          /* in [0, 1] */
-	uint64_t warmup, steps;        /* warm-up is part of steps */
+	double rate;            /* the peak */
+	double final_ratio;     /* in [0, 1] */
+	uint64_t warmup, steps; /* warm-up is part of steps */
 };
 
 /* "constant", "linear", "cosine"; an unknown name lists them */

@@ -1,6 +1,7 @@
-/* How fast the policy body trains: tokens a second and GFLOP/s of forward, backward and AdamW, as a part of what BLAS's
- * SGEMM reaches on 1024 x 1024 matrices, one per thread, in the same run. All figures are measured; operations are counted
- * by formula (matrix products and the causal half of attention). Prints CSV.
+/* How fast the policy body trains: tokens a second and GFLOP/s of forward, backward and AdamW, as a
+ * part of what BLAS's SGEMM reaches on 1024 x 1024 matrices, one per thread, in the same run. All
+ * figures are measured; operations are counted by formula (matrix products and the causal half of
+ * attention). Prints CSV.
  *
  * usage: bench_body [threads [seconds per case [case]]] */
 #include <cblas.h>
@@ -17,17 +18,21 @@
 struct shape {
 	const char *name;
 	struct pf_model_config config;
-	uint32_t seqs, least, most;    /* sequences of least .. most tokens */
+	uint32_t seqs, least, most; /* sequences of least .. most tokens */
 };
 
 /* vocab dim layers heads kv_heads head_dim ffn positions theta eps tied bos eos */
 static const struct shape shapes[] = {
-	{ "demo-128",    { 260, 128, 4, 4, 4, 32, 352, 1024, 10000, 1e-5, 1, -1, -1 }, 32, 64, 200 },
-	{ "demo-128-8",  { 260, 128, 4, 4, 4, 32, 352, 1024, 10000, 1e-5, 1, -1, -1 }, 8, 64, 200 },
-	{ "demo-160-gqa", { 260, 160, 4, 5, 1, 32, 384, 1024, 10000, 1e-5, 1, -1, -1 }, 32, 64, 200 },
-	{ "demo-256",    { 260, 256, 4, 8, 4, 32, 704, 1024, 10000, 1e-5, 1, -1, -1 }, 32, 64, 200 },
-	{ "layer-768",   { 260, 768, 1, 12, 4, 64, 2048, 4096, 10000, 1e-5, 1, -1, -1 }, 8, 256, 512 },
-	{ "long-4096",   { 260, 256, 2, 4, 2, 64, 704, 4096, 10000, 1e-5, 1, -1, -1 }, 2, 4096, 4096 },
+	{ "demo-128", { 260, 128, 4, 4, 4, 32, 352, 1024, 10000, 1e-5, 1, -1, -1 }, 32, 64, 200 },
+	{ "demo-128-8", { 260, 128, 4, 4, 4, 32, 352, 1024, 10000, 1e-5, 1, -1, -1 }, 8, 64, 200 },
+	{ "demo-160-gqa",
+	  { 260, 160, 4, 5, 1, 32, 384, 1024, 10000, 1e-5, 1, -1, -1 },
+	  32,
+	  64,
+	  200 },
+	{ "demo-256", { 260, 256, 4, 8, 4, 32, 704, 1024, 10000, 1e-5, 1, -1, -1 }, 32, 64, 200 },
+	{ "layer-768", { 260, 768, 1, 12, 4, 64, 2048, 4096, 10000, 1e-5, 1, -1, -1 }, 8, 256, 512 },
+	{ "long-4096", { 260, 256, 2, 4, 2, 64, 704, 4096, 10000, 1e-5, 1, -1, -1 }, 2, 4096, 4096 },
 };
 
 static double now(void)
@@ -43,8 +48,9 @@ static void peak_piece(void *context, size_t index, unsigned worker)
 {
 	float *m = (float *)context + (size_t)worker * 3 * PEAK_SIZE * PEAK_SIZE;
 	(void)index;
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, PEAK_SIZE, PEAK_SIZE, PEAK_SIZE, 1, m, PEAK_SIZE,
-	            m + PEAK_SIZE * PEAK_SIZE, PEAK_SIZE, 0, m + 2 * PEAK_SIZE * PEAK_SIZE, PEAK_SIZE);
+	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, PEAK_SIZE, PEAK_SIZE, PEAK_SIZE, 1,
+	            m, PEAK_SIZE, m + PEAK_SIZE * PEAK_SIZE, PEAK_SIZE, 0,
+	            m + 2 * PEAK_SIZE * PEAK_SIZE, PEAK_SIZE);
 }
 
 static double peak_gflops(unsigned threads)
@@ -69,7 +75,7 @@ struct run {
 	float *grad, *dhidden;
 	int32_t *ids;
 	uint32_t *offsets, tokens;
-	double flops;                  /* of a forward */
+	double flops; /* of a forward */
 };
 
 static void fill_batch(struct run *r)
@@ -98,7 +104,9 @@ static int run_open(struct run *r, unsigned threads, struct pf_error *error)
 	fill_batch(r);
 	const struct pf_decoder_options options = { r->tokens, 0, threads, 1 };
 	int code = pf_model_create(&r->shape->config, 1, &r->model, error);
-	code = code != 0 ? code : pf_decoder_open(&r->shape->config, &r->model->layout, &options, &r->decoder, error);
+	code = code != 0 ? code
+	                 : pf_decoder_open(&r->shape->config, &r->model->layout, &options,
+	                                   &r->decoder, error);
 	code = code != 0 ? code : pf_adamw_init(&r->adamw, &r->model->layout, &adamw, error);
 	if (code != 0)
 		return code;
@@ -127,11 +135,14 @@ static int measure(struct run *r, double seconds, double best[3], struct pf_erro
 	for (double end = now() + seconds; now() < end;) {
 		double t[4];
 		t[0] = now();
-		int code = pf_decoder_forward(r->decoder, r->model->param, r->ids, r->offsets, r->shape->seqs, error);
+		int code = pf_decoder_forward(r->decoder, r->model->param, r->ids, r->offsets,
+		                              r->shape->seqs, error);
 		t[1] = now();
-		code = code != 0 ? code : pf_decoder_backward(r->decoder, r->dhidden, r->grad, error);
+		code = code != 0 ? code
+		                 : pf_decoder_backward(r->decoder, r->dhidden, r->grad, error);
 		t[2] = now();
-		code = code != 0 ? code : pf_adamw_step(&r->adamw, 0.0, r->model->param, r->grad, NULL);
+		code = code != 0 ? code
+		                 : pf_adamw_step(&r->adamw, 0.0, r->model->param, r->grad, NULL);
 		t[3] = now();
 		if (code != 0)
 			return code;
@@ -141,7 +152,8 @@ static int measure(struct run *r, double seconds, double best[3], struct pf_erro
 	return 0;
 }
 
-static int bench(const struct shape *shape, unsigned threads, double seconds, struct pf_error *error)
+static int bench(const struct shape *shape, unsigned threads, double seconds,
+                 struct pf_error *error)
 {
 	struct run r = { .shape = shape };
 	struct pf_blas_facts blas;
@@ -151,10 +163,11 @@ static int bench(const struct shape *shape, unsigned threads, double seconds, st
 	code = code != 0 ? code : measure(&r, seconds, best, error);
 	if (code == 0) {
 		const double peak = peak_gflops(threads), train = best[0] + best[1];
-		printf("%s,%s,%u,%llu,%u,%.2f,%.2f,%.3f,%.0f,%.1f,%.1f,%.3f,%.1f\n", shape->name, blas.core, threads,
-		       (unsigned long long)r.model->layout.parameters, r.tokens, best[0] * 1e3, best[1] * 1e3,
-		       best[2] * 1e3, r.tokens / (train + best[2]), 3 * r.flops / train * 1e-9, peak,
-		       3 * r.flops / train * 1e-9 / peak, (double)pf_decoder_bytes(r.decoder) / (1 << 20));
+		printf("%s,%s,%u,%llu,%u,%.2f,%.2f,%.3f,%.0f,%.1f,%.1f,%.3f,%.1f\n", shape->name,
+		       blas.core, threads, (unsigned long long)r.model->layout.parameters, r.tokens,
+		       best[0] * 1e3, best[1] * 1e3, best[2] * 1e3, r.tokens / (train + best[2]),
+		       3 * r.flops / train * 1e-9, peak, 3 * r.flops / train * 1e-9 / peak,
+		       (double)pf_decoder_bytes(r.decoder) / (1 << 20));
 		fflush(stdout);
 	}
 	run_close(&r);
@@ -166,7 +179,8 @@ int main(int argc, char **argv)
 	const unsigned threads = pf_threads(argc > 1 ? (unsigned)atoi(argv[1]) : 0);
 	const double seconds = argc > 2 ? atof(argv[2]) : 2.0;
 	struct pf_error error = { 0 };
-	printf("case,blas_core,threads,parameters,tokens,forward_ms,backward_ms,adamw_ms,train_tokens_per_s,train_gflops,"
+	printf("case,blas_core,threads,parameters,tokens,forward_ms,backward_ms,adamw_ms,"
+	       "train_tokens_per_s,train_gflops,"
 	       "sgemm_peak_gflops,part_of_peak,workspace_mib\n");
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		if (argc > 3 && strcmp(argv[3], shapes[i].name) != 0)

@@ -1,4 +1,5 @@
-/* Any text as a model's config.json: refused with a reason, or a shape within bounds that can be laid out. */
+/* Any text as a model's config.json: refused with a reason, or a shape within bounds that can be
+ * laid out. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	check(pf_config_check(&config, "fuzz", NULL) == 0);
-	check(config.heads % config.kv_heads == 0 && config.head_dim % 2 == 0 && config.vocab <= 1u << 18);
+	check(config.heads % config.kv_heads == 0 && config.head_dim % 2 == 0 &&
+	      config.vocab <= 1u << 18);
 	return 0;
 }

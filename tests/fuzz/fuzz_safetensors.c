@@ -1,5 +1,5 @@
-/* Any bytes as a safetensors file, and as the header of one with 32 bytes of data: refused with a reason, or every tensor
- * lies inside, in order and apart. */
+/* Any bytes as a safetensors file, and as the header of one with 32 bytes of data: refused with a
+ * reason, or every tensor lies inside, in order and apart. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
