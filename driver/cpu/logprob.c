@@ -6,7 +6,7 @@
 #include "cpu.h"
 #include "vexp.h"
 
-enum { BLOCK = 32 * PF_VEC };
+enum { STEP = 4 * PF_VEC, BLOCK = 8 * STEP };  /* lanes of a turn of the inner loops, most lanes of a block */
 #define LN2 0.693147180559945309
 #define NEAR_LIMIT (-PF_LOGIT_LIMIT + 200.0f)  /* below it, logits that count as -inf could weigh in */
 
@@ -48,11 +48,11 @@ PF_INLINE pf_vec load(const char *z, uint32_t lane, int bf16)
 }
 
 /* Sum of the block's exponentials in units of 2^base, and its largest logit. A sum is of use only if base fits that */
-PF_INLINE pf_vec block_sum(const char *z, int bf16, int32_t base, float *largest)
+PF_INLINE pf_vec block_sum(const char *z, uint32_t lanes, int bf16, int32_t base, float *largest)
 {
 	const struct vexp e = vexp_base(base);
 	pf_vec max = vec_set(-INFINITY), s[4] = { vec_set(0), vec_set(0), vec_set(0), vec_set(0) };
-	for (uint32_t i = 0; i < BLOCK; i += 4 * PF_VEC)
+	for (uint32_t i = 0; i < lanes; i += STEP)
 		for (uint32_t j = 0; j < 4; j++) {
 			const uint32_t lane = i + j * PF_VEC;
 			const pf_vec x = load(z, lane, bf16);
@@ -64,14 +64,14 @@ PF_INLINE pf_vec block_sum(const char *z, int bf16, int32_t base, float *largest
 	return vec_add(vec_add(s[0], s[1]), vec_add(s[2], s[3]));
 }
 
-PF_INLINE void block_stats(const char *z, int bf16, struct scan *scan)
+PF_INLINE void block_stats(const char *z, uint32_t lanes, int bf16, struct scan *scan)
 {
 	const struct vexp e = vexp_base(scan->base);
 	const pf_vec shift = vec_set(scan->shift);
-	for (uint32_t i = 0; i < BLOCK; i += 8 * PF_VEC) {
+	for (uint32_t i = 0; i < lanes; i += STEP) {
 		pf_vec square = vec_set(0), moment = vec_set(0);
-		for (uint32_t j = 0; j < 8; j++) {
-			pf_vec x = vec_max(e.low, load(z, i + j * PF_VEC, bf16)), p = vexp(&e, x);
+		for (uint32_t j = 0; j < STEP; j += PF_VEC) {
+			pf_vec x = vec_max(e.low, load(z, i + j, bf16)), p = vexp(&e, x);
 			square = vec_fma(p, p, square);
 			moment = vec_fma(p, vec_sub(x, shift), moment);
 		}
@@ -120,30 +120,41 @@ static void raise_base(struct scan *scan, float max)
 	scan->shift = shift;
 }
 
-PF_INLINE void add_block(const char *z, int bf16, uint32_t first, int stats, struct scan *scan)
+PF_INLINE void add_block(const char *z, uint32_t lanes, int bf16, uint32_t first, int stats, struct scan *scan)
 {
 	float max;
-	pf_vec sum = block_sum(z, bf16, scan->base, &max);
+	pf_vec sum = block_sum(z, lanes, bf16, scan->base, &max);
 	if (max > scan->max) {                                 /* rare, except in ascending rows */
 		raise_base(scan, max);
 		scan->top = first;
-		sum = block_sum(z, bf16, scan->base, &max);
+		sum = block_sum(z, lanes, bf16, scan->base, &max);
 	}
 	vec_accumulate(scan->sum, sum);
 	if (stats)
-		block_stats(z, bf16, scan);
+		block_stats(z, lanes, bf16, scan);
 }
 
-/* Lanes [first, end) padded to a block with -inf; the target, and in a careful row what counts as -inf, left out */
+static void copy_logits(const struct row *row, uint32_t first, uint32_t end, float *copy)
+{
+	if (!row->bf16)
+		memcpy(copy, (const float *)row->z + first, (end - first) * sizeof *copy);
+	for (uint32_t v = first; v < end && row->bf16; v++)
+		copy[v - first] = logit(row, v);
+	for (uint32_t i = 0; i < end - first && row->careful; i++)
+		copy[i] = copy[i] <= -PF_LOGIT_LIMIT ? -INFINITY : copy[i];
+}
+
+/* Lanes [first, end) padded with -inf; the target, and in a careful row what counts as -inf, left out */
 static void add_copied(const struct row *row, uint32_t first, uint32_t end, struct scan *scan)
 {
 	_Alignas(64) float copy[BLOCK];
-	for (uint32_t i = 0; i < BLOCK; i++) {
-		uint32_t v = first + i;
-		float x = v < end && v != row->target ? logit(row, v) : -INFINITY;
-		copy[i] = row->careful && x <= -PF_LOGIT_LIMIT ? -INFINITY : x;
-	}
-	add_block((const char *)copy, 0, first, row->stats, scan);
+	const uint32_t lanes = (end - first + STEP - 1) / STEP * STEP;
+	copy_logits(row, first, end, copy);
+	for (uint32_t i = end - first; i < lanes; i++)
+		copy[i] = -INFINITY;
+	if (row->target - first < end - first)
+		copy[row->target - first] = -INFINITY;
+	add_block((const char *)copy, lanes, 0, first, row->stats, scan);
 	if (row->stats)
 		some_logits(row, first, end, scan);
 }
@@ -157,7 +168,7 @@ PF_INLINE void add_row(const struct row *row, int bf16, int stats, struct scan *
 			add_copied(row, first, end, scan);
 			continue;
 		}
-		add_block(z, bf16, first, stats, scan);
+		add_block(z, BLOCK, bf16, first, stats, scan);
 		if (stats)
 			block_logits(z, bf16, scan);
 	}
