@@ -36,8 +36,9 @@ static int pf_check_scalar(struct pf_work *work, const struct pf_arg_row *arg, c
 		return pf_fail_run(work, PF_E_NOT_FINITE, arg, "is not a finite number");
 	for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
 		if (strcmp(limits[i].name, arg->name) == 0 && (value < limits[i].low || value > limits[i].high))
-			return pf_fail_run(work, PF_E_RANGE, arg, "is %" PRIu32 ", must lie in %" PRIu32 "..%" PRIu32
-			            " for one launch", value, limits[i].low, limits[i].high);
+			return pf_fail_run(work, PF_E_RANGE, arg,
+			                   "is %" PRIu32 ", must lie in %" PRIu32 "..%" PRIu32 " for one launch", value,
+			                   limits[i].low, limits[i].high);
 	return 0;
 }
 
@@ -56,40 +57,52 @@ static int pf_check_shape(struct pf_work *work, const struct pf_kernel_row *row)
 	const struct pf_arg_row *items = pf_arg_named(row, "items"), *groups = pf_arg_named(row, "groups");
 	const uint32_t *value = work->launch.value;
 	if (stride && vocab && row->lanes) {
-		uint32_t beats = (value[vocab - row->arg] + row->lanes - 1) / row->lanes;
-		if (value[stride - row->arg] < beats)
-			return pf_fail_run(work, PF_E_SHAPE, stride, "is %" PRIu32 " beats, but rows of %" PRIu32
-			            " elements need %" PRIu32, value[stride - row->arg], value[vocab - row->arg], beats);
+		uint32_t v = value[vocab - row->arg], have = value[stride - row->arg];
+		uint32_t beats = (v + row->lanes - 1) / row->lanes;
+		if (have < beats)
+			return pf_fail_run(work, PF_E_SHAPE, stride,
+			                   "is %" PRIu32 " beats, but rows of %" PRIu32 " elements need %" PRIu32, have, v,
+			                   beats);
 	}
 	if (items && groups && value[groups - row->arg] > value[items - row->arg])
 		return pf_fail_run(work, PF_E_SHAPE, groups, "is %" PRIu32 ", more than the %" PRIu32 " items",
-		            value[groups - row->arg], value[items - row->arg]);
+		                   value[groups - row->arg], value[items - row->arg]);
 	return 0;
 }
 
 /* ---- memory ---- */
-static int pf_check_memory(struct pf_work *work, const struct pf_arg_row *arg, unsigned i, const struct pf_arg *given)
+static int pf_check_region(struct pf_work *work, const struct pf_arg_row *arg, const struct pf_arg *given, uint64_t bytes)
 {
 	static const char *const bank[] = { "STREAM", "WEIGHT", "SMALL" };
-	struct pf_launch *launch = &work->launch;
-	struct pf_buf *buf = given->buf;
-	uint64_t bytes = pf_kernel_rows[launch->kernel].elements(i, launch->value) * arg->size;
+	const struct pf_buf *buf = given->buf;
 	if (!buf)
 		return pf_fail_run(work, PF_E_ARGUMENT, arg, "no buffer");
 	if (buf->device != work->device)
 		return pf_fail_run(work, PF_E_ARGUMENT, arg, "the buffer belongs to another device");
 	if (buf->bank != arg->bank)
-		return pf_fail_run(work, PF_E_ARGUMENT, arg, "the buffer lies in bank class %s, the argument reaches %s; allocate "
-		            "it for this argument", bank[buf->bank], bank[arg->bank]);
+		return pf_fail_run(work, PF_E_ARGUMENT, arg,
+		                   "the buffer lies in bank class %s, the argument reaches %s; allocate it for this argument",
+		                   bank[buf->bank], bank[arg->bank]);
 	if (given->offset % PF_PAGE_BYTES)
 		return pf_fail_run(work, PF_E_ARGUMENT, arg, "offset %" PRIu64 " is not a multiple of %u", given->offset,
-		            PF_PAGE_BYTES);
+		                   PF_PAGE_BYTES);
 	if (given->offset > buf->bytes || bytes > buf->bytes - given->offset)
-		return pf_fail_run(work, PF_E_SHAPE, arg, "%s %s of %" PRIu32 " bytes are %" PRIu64 " bytes from offset %" PRIu64
-		            " on, the buffer has %" PRIu64, arg->count, arg->ctype, arg->size, bytes, given->offset,
-		            buf->bytes);
-	work->buf[i] = buf;
-	launch->memory[i] = buf->memory;
+		return pf_fail_run(work, PF_E_SHAPE, arg,
+		                   "%s %s of %" PRIu32 " bytes are %" PRIu64 " bytes from offset %" PRIu64
+		                   " on, the buffer has %" PRIu64,
+		                   arg->count, arg->ctype, arg->size, bytes, given->offset, buf->bytes);
+	return 0;
+}
+
+static int pf_check_memory(struct pf_work *work, const struct pf_arg_row *arg, unsigned i, const struct pf_arg *given)
+{
+	struct pf_launch *launch = &work->launch;
+	uint64_t bytes = pf_kernel_rows[launch->kernel].elements(i, launch->value) * arg->size;
+	int code = pf_check_region(work, arg, given, bytes);
+	if (code)
+		return code;
+	work->buf[i] = given->buf;
+	launch->memory[i] = given->buf->memory;
 	launch->offset[i] = given->offset;
 	launch->bytes[i] = bytes;
 	work->beats += (bytes + PF_BEAT_BYTES - 1) / PF_BEAT_BYTES * (arg->dir == PF_DIR_INOUT ? 2 : 1);

@@ -44,12 +44,12 @@ static int pf_store_take(struct pf_stores *stores, struct pf_store *store, uint6
 	uint64_t pages = round_up(bytes, PF_PAGE_BYTES);
 	if (pages < bytes || pages > store->bytes - store->used)
 		return pf_fail(error, PF_E_MEMORY, "%" PRIu64 " bytes do not fit bank class %s: %" PRIu64 " of %" PRIu64
-		               " bytes are in use; use smaller chunks or another card", bytes, store->label, store->used,
-		               store->bytes);
+		               " bytes are in use; use smaller chunks or another card",
+		               bytes, store->label, store->used, store->bytes);
 	if (pages > stores->bytes - stores->used)
 		return pf_fail(error, PF_E_MEMORY, "%" PRIu64 " bytes do not fit the %" PRIu64 " bytes of card memory "
-		               "that may be used, %" PRIu64 " are in use; raise the limit or use smaller chunks", bytes,
-		               stores->bytes, stores->used);
+		               "that may be used, %" PRIu64 " are in use; raise the limit or use smaller chunks",
+		               bytes, stores->bytes, stores->used);
 	store->used += pages;
 	stores->used += pages;
 	return 0;

@@ -48,7 +48,8 @@ static int pf_sim_card(const char *name, const struct pf_card_row **card, struct
 			return *card = &cards[i], 0;
 		pf_name_nearest(name, cards[i].name, &best);
 		if (used < sizeof known)
-			used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", cards[i].name);
+			used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
+			                         cards[i].name);
 	}
 	return pf_fail(error, PF_E_UNKNOWN, "sim: there is no card \"%s\"; known: %s%s%s%s", name, known,
 	               best ? "; did you mean \"" : "", best ? best : "", best ? "\"?" : "");
@@ -65,7 +66,8 @@ static int pf_sim_level(const char *name, const struct pf_level **level, struct 
 	if (*level)
 		return pf_fail(error, PF_E_UNSUPPORTED, "sim: this processor lacks instruction set level %s", name);
 	for (unsigned i = 0; pf_level_at(i) && used < sizeof known; i++)
-		used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", pf_level_at(i)->name);
+		used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
+		                         pf_level_at(i)->name);
 	return pf_fail(error, PF_E_UNKNOWN, "sim: there is no instruction set level \"%s\"; known: %s", name, known);
 }
 
@@ -96,8 +98,9 @@ static int pf_sim_banks(struct pf_sim *sim, uint64_t limit, struct pf_error *err
 	const struct pf_card_row *card = sim->card;
 	uint64_t whole = card->banks * card->bank_bytes;
 	if (limit > whole)
-		return pf_fail(error, PF_E_RANGE, "sim: %" PRIu64 " bytes of card memory asked for, the %s has %" PRIu64,
-		               limit, card->name, whole);
+		return pf_fail(error, PF_E_RANGE,
+		               "sim: %" PRIu64 " bytes of card memory asked for, the %s has %" PRIu64, limit,
+		               card->name, whole);
 	sim->stores.bytes = limit ? limit : whole;
 	for (unsigned i = 0; i < PF_BANK_CLASSES; i++) {
 		struct pf_store *store = &sim->stores.store[i];

@@ -81,7 +81,8 @@ static struct pf_ticket *pf_step_begin(struct pf_stream *stream, const struct pf
 	}
 	struct pf_stream_slot *slot = &stream->slot[(stream->begun - 1) % stream->slots];
 	if (slot->steps == PF_STREAM_STEPS) {
-		stream->code = pf_fail(&stream->error, PF_E_RANGE, "more than %d operations in a batch", PF_STREAM_STEPS);
+		stream->code = pf_fail(&stream->error, PF_E_RANGE, "more than %d operations in a batch",
+		                       PF_STREAM_STEPS);
 		return NULL;
 	}
 	if (slot->steps)
