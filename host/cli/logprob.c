@@ -208,6 +208,7 @@ static int take_batch(void *context, const struct pf_score_batch *batch, struct 
 	if (!code && l->out.grad)
 		code = pf_npy_append(l->out.grad, batch->grad, (uint64_t)batch->rows * l->input.vocab, error);
 	l->done = batch->first + batch->rows;
+	pf_npy_pass(&l->logits, l->done * l->input.vocab);
 	if (pf_seconds() - l->started > QUIET_SECONDS)
 		pf_progress_show(&l->progress, l->done, "");
 	return code;

@@ -74,6 +74,15 @@ void pf_npy_close(struct pf_npy *npy)
 	memset(npy, 0, sizeof *npy);
 }
 
+void pf_npy_pass(const struct pf_npy *npy, uint64_t count)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE), each = pf_dtype_bytes(npy->shape.type);
+	if (!npy->map)
+		return;
+	size_t end = (size_t)((const char *)npy->data - (const char *)npy->map) + (size_t)count * each;
+	madvise(npy->map, end / page * page, MADV_DONTNEED);
+}
+
 void pf_npy_as_bf16(struct pf_npy *npy)
 {
 	if (npy->shape.type == PF_U16)

@@ -30,6 +30,9 @@ struct pf_npy {
 /* Maps a file. It must not be cut while it is open. Errors: -errno, PF_E_FORMAT, PF_E_TYPE, PF_E_SHAPE */
 int  pf_npy_open(const char *path, struct pf_npy *npy, struct pf_error *error);
 void pf_npy_close(struct pf_npy *npy);
+/* Lets go of the memory of the first `count` elements, which come back from the file if they are read again: a program
+ * that streams a large array stays small */
+void pf_npy_pass(const struct pf_npy *npy, uint64_t count);
 /* The same from memory, which must stay; `path` is for messages. pf_npy_close is not needed */
 int  pf_npy_parse(const void *bytes, size_t length, const char *path, struct pf_npy *npy, struct pf_error *error);
 /* Makes an array of u2 one of bf16; other types stay */
