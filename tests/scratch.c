@@ -33,7 +33,7 @@ void scratch_open(const char *test)
 {
 	const char *root = getenv("PREFPGA_TEST_TMP");
 
-	snprintf(folder, sizeof folder, "%s/%s", root ? root : ".", test);
+	snprintf(folder, sizeof folder, "%s/%s", root ? root : "/tmp", test);
 	mkdir(folder, 0777);
 	empty(folder);
 }
