@@ -280,36 +280,46 @@ static void test_statuses(void **unused)
 	free_input(&in);
 }
 
-/* Coefficients at the ends: 0, tiny, huge; a coefficient without meaning makes its row NaN, masked lanes stay 0 */
-static void test_coefficients(void **unused)
+/* Coefficients at the ends: 0, tiny, huge; a coefficient without meaning makes its row NaN */
+static void check_coefficients(struct pf_device *device, const struct input *in)
 {
-	static const float c[] = { 0, 0x1p-149f, 0x1p-120f, 1, -0x1p125f, 0x1p126f, INFINITY, NAN };
-	struct input in = make_input(run_shape_of(8, 200, 0), 1);
 	struct pf_row row[8];
-	float *dz = malloc(run_bytes(&in.shape));
-	struct pf_device *device = run_open("cpu", 1);
-	(void)unused;
-	memcpy(in.coef, c, sizeof c);
-	for (uint32_t t = 0; t < 8; t++)
-		for (uint32_t v = 0; v < 200; v++)
-			put(&in, t, v, v == 7 ? -INFINITY : normal());
-	for (uint32_t t = 0; t < 8; t++)
-		in.target[t] = 150;
-	run_logprob(device, &in.shape, in.z, in.target, 0, row);
-	run_logit_grad(device, &in.shape, in.z, in.target, in.coef, row, dz, 0);
+	void *dz = malloc(run_bytes(&in->shape));
+	run_logprob(device, &in->shape, in->z, in->target, 0, row);
+	run_logit_grad(device, &in->shape, in->z, in->target, in->coef, row, dz, 0);
 	for (uint32_t t = 0; t < 8; t++) {
-		double first = lane_value(&in, dz, t, 0), target = lane_value(&in, dz, t, 150);
-		assert_true(lane_value(&in, dz, t, 7) == 0 && lane_value(&in, dz, t, 200) == 0);
+		const double first = lane_value(in, dz, t, 0), masked = lane_value(in, dz, t, 7), c = (double)in->coef[t];
+		const double target = lane_value(in, dz, t, 150);
+		assert_true(lane_value(in, dz, t, 200) == 0);
+		assert_true(t < 5 ? masked == 0 : isnan(first) && isnan(masked) && isnan(target));
 		if (t < 2)
 			assert_true(first == 0 && target == 0);
 		else if (t < 5)
-			close_to("target", target, -(double)c[t] * (double)row[t].rest, fabs((double)c[t]) * 1e-6, t);
-		else
-			assert_true(isnan(first) && isnan(target));
+			close_to("target", target, -c * (double)row[t].rest, fabs(c) * (in->shape.bf16 ? 0x1p-8 : 1e-6), t);
 	}
 	free(dz);
-	pf_device_close(device);
-	free_input(&in);
+}
+
+static void test_coefficients(void **unused)
+{
+	static const float c[] = { 0, 0x1p-149f, 0x1p-120f, 1, -0x1p125f, 0x1p126f, INFINITY, NAN };
+	(void)unused;
+	for (int bf16 = 0; bf16 < 2; bf16++) {
+		struct input in = make_input(run_shape_of(8, 200, bf16), 1);
+		memcpy(in.coef, c, sizeof c);
+		for (uint32_t t = 0; t < 8; t++) {
+			for (uint32_t v = 0; v < 200; v++)
+				put(&in, t, v, v == 7 ? -INFINITY : normal());
+			in.target[t] = 150;
+		}
+		for (int i = 0; i < SPECS; i++) {
+			struct pf_device *device = run_open(specs[i].name, 1);
+			if (device)
+				check_coefficients(device, &in);
+			pf_device_close(device);
+		}
+		free_input(&in);
+	}
 }
 
 /* ---- repeatability ---- */

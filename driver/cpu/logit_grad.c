@@ -124,9 +124,15 @@ static void write_row(const struct row *row)
 		odd_block(row, first);
 }
 
-static void write_zeros(const struct row *row)
+/* NaN for a coefficient without meaning, else 0; beyond the vocabulary 0 */
+static void write_constant(const struct row *row)
 {
 	memset(row->dz, 0, (size_t)row->room * (row->bf16 ? 2 : 4));
+	for (uint32_t v = 0; v < row->vocab && isnan(row->scale); v++)
+		if (row->bf16)
+			((uint16_t *)row->dz)[v] = 0x7fc0;
+		else
+			((float *)row->dz)[v] = NAN;
 }
 
 static struct row make_row(const struct pf_cpu_logit_grad *job, uint32_t t)
@@ -144,9 +150,11 @@ void PF_CPU_PASTE(pf_cpu_logit_grad, PF_CPU_LEVEL)(const struct pf_cpu_logit_gra
 {
 	uint32_t before = vec_enter();
 	for (uint32_t t = begin; t < end; t++) {
-		const struct row row = make_row(job, t);
-		if (job->target[t] < 0 || job->row[t].status != 0 || row.scale == 0)
-			write_zeros(&row);
+		struct row row = make_row(job, t);
+		if (job->target[t] < 0 || job->row[t].status != 0)
+			row.scale = 0;
+		if (row.scale == 0 || isnan(row.scale))
+			write_constant(&row);
 		else
 			write_row(&row);
 	}
