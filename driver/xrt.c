@@ -4,7 +4,7 @@
  * The library is opened at run time, so the program starts where there is no XRT. Files are looked
  * for before XRT is called, because up to 2.15 it ends the process when it misses one. What XRT has
  * to say goes to a log of our own and from there into our errors. */
-#define _GNU_SOURCE                            /* dladdr, memfd_create */
+#define _GNU_SOURCE                            /* dladdr */
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 #include <xrt/xrt_bo.h>
@@ -21,7 +20,9 @@
 #include <xrt/xrt_kernel.h>
 #include "prefpga/image.h"
 #include "prefpga/internal/backend.h"
+#include "xrt_log.h"
 #include "xrt_place.h"
+#include "xrt_pool.h"
 
 int xrtIniStringSet(const char *key, const char *value);       /* its header is C++ before 2.14 */
 
@@ -35,8 +36,6 @@ int xrtIniStringSet(const char *key, const char *value);       /* its header is 
 #define SYNC_BYTES_MAX ((uint64_t)1 << 30)     /* the emulation's shim counts in 32 bits */
 enum { SPINS = 200, POLL_NS_MAX = 1000000 };
 
-struct pf_memory { xrtBufferHandle buffer; uint8_t *host; };
-
 struct cu {
 	xrtKernelHandle kernel;
 	xrtRunHandle    run;           /* opened by the first run, used by all */
@@ -49,19 +48,17 @@ struct card {
 	char             name[96];
 	struct cu       *cu[PF_KERNEL_COUNT];
 	uint32_t         cus[PF_KERNEL_COUNT];
+	struct pf_memory *pool;        /* freed buffers */
 };
 
 /* ---- XRT itself: opened once, never closed, as its threads and destructors would not survive ---- */
 static struct {
 	pthread_once_t  once;
-	pthread_mutex_t lock;          /* guards read */
 	struct pf_error error;         /* code 0: usable */
-	int             log;           /* file of XRT's messages, -1: none */
-	off_t           read;
-	char            path[PF_PATH_BYTES];
+	char            path[PF_PATH_BYTES];   /* of the library, links followed */
 #define XRT_MEMBER(name) __typeof__(name) *name;
 	XRT_CALLS(XRT_MEMBER)
-} xrt = { .once = PTHREAD_ONCE_INIT, .lock = PTHREAD_MUTEX_INITIALIZER, .log = -1 };
+} xrt = { .once = PTHREAD_ONCE_INIT };
 
 static void *open_library(void)
 {
@@ -71,17 +68,6 @@ static void *open_library(void)
 	void *library = dlopen(name, RTLD_NOW);
 	snprintf(path, sizeof path, "%s/lib/%s", root ? root : "/opt/xilinx/xrt", name);
 	return library ? library : dlopen(path, RTLD_NOW);
-}
-
-static void open_log(void)
-{
-	char path[64];
-	xrt.log = memfd_create("prefpga-xrt-log", MFD_CLOEXEC);
-	snprintf(path, sizeof path, "/proc/self/fd/%d", xrt.log);
-	if (xrt.log >= 0 && xrt.xrtIniStringSet("Runtime.runtime_log", path) != 0) {
-		close(xrt.log);
-		xrt.log = -1;
-	}
 }
 
 static void load_xrt(void)
@@ -101,36 +87,16 @@ static void load_xrt(void)
 	if (xrt.error.code == 0 && dladdr((void *)xrt.xrtDeviceOpen, &where)
 	    && realpath(where.dli_fname, real))
 		snprintf(xrt.path, sizeof xrt.path, "%s", real);
-	if (xrt.error.code == 0)
-		open_log();
-}
-
-/* The last message of XRT since the last call, or "". Lines: "[time] [tag] Tid: n,  ERROR: text" */
-static const char *said(char *text, size_t size)
-{
-	char tail[4096];
-	text[0] = '\0';
-	pthread_mutex_lock(&xrt.lock);
-	off_t end = xrt.log < 0 ? 0 : lseek(xrt.log, 0, SEEK_END);
-	off_t from = end - xrt.read < (off_t)sizeof tail ? xrt.read : end - (off_t)sizeof tail + 1;
-	ssize_t got = end > xrt.read ? pread(xrt.log, tail, (size_t)(end - from), from) : 0;
-	xrt.read = end;
-	pthread_mutex_unlock(&xrt.lock);
-	tail[got > 0 ? got : 0] = '\0';
-	char *rest, *line = strtok_r(tail, "\n", &rest);
-	for (; line; line = strtok_r(NULL, "\n", &rest)) {
-		char *message = strstr(line, "] Tid: ");
-		if (message && (message = strstr(message, ", ")))
-			snprintf(text, size, ": XRT: %s", message + strspn(message, ", "));
-	}
-	return text;
+	const char *log = xrt.error.code == 0 ? pf_xrt_log_open() : NULL;
+	if (log)
+		xrt.xrtIniStringSet("Runtime.runtime_log", log);
 }
 
 /* Fails with what XRT said behind `what` */
 static int fail(struct pf_error *error, int code, const char *what, const char *remedy)
 {
 	char text[512];
-	return pf_fail(error, code, "%s%s%s", what, said(text, sizeof text), remedy);
+	return pf_fail(error, code, "%s%s%s", what, pf_xrt_log_last(text, sizeof text), remedy);
 }
 
 /* ---- the environment ---- */
@@ -253,6 +219,14 @@ static int lost(const struct card *card)
 	return 0;
 }
 
+/* keep: XRT's buffers stay as they are */
+static void empty_pool(struct card *card, int keep)
+{
+	for (struct pf_memory *memory; (memory = pf_xrt_pool_any(&card->pool)); free(memory))
+		if (!keep)
+			xrt.xrtBOFree(memory->buffer);
+}
+
 static void close_cu(struct cu *cu)
 {
 	if (cu->run)
@@ -272,6 +246,7 @@ static void xrt_close(void *opaque)
 			close_cu(&card->cu[k][i]);
 		free(card->cu[k]);
 	}
+	empty_pool(card, keep);
 	if (card->device && !keep)
 		xrt.xrtDeviceClose(card->device);
 	pf_image_close(card->image);
@@ -334,37 +309,52 @@ static int xrt_open(const struct pf_backend_open *open, void **opaque,
 }
 
 /* ---- memory ---- */
+/* Asks XRT for a buffer and its mapping; 0: there is none */
+static int acquire(const struct card *card, struct pf_memory *memory)
+{
+	memory->buffer = xrt.xrtBOAlloc(card->device, memory->bytes, XRT_BO_FLAGS_NONE,
+	                                (xrtMemoryGroup)memory->group);
+	memory->host = memory->buffer ? xrt.xrtBOMap(memory->buffer) : NULL;
+	if (memory->buffer && !memory->host)
+		xrt.xrtBOFree(memory->buffer);
+	return memory->host != NULL;
+}
+
 static int xrt_alloc(void *opaque, enum pf_kernel kernel, unsigned arg, uint64_t bytes,
                      struct pf_memory **memory, struct pf_error *error)
 {
 	struct card *card = opaque;
+	char what[96];
+	int group = xrt.xrtKernelArgGroupId(card->cu[kernel][0].kernel, (int)arg);
+	uint64_t rounded = pf_xrt_pool_round(bytes);
+	if ((*memory = pf_xrt_pool_take(&card->pool, rounded, group)))
+		return 0;
 	struct pf_memory *made = calloc(1, sizeof *made);
 	if (!made)
 		return pf_fail(error, -ENOMEM, "out of memory");
-	int group = xrt.xrtKernelArgGroupId(card->cu[kernel][0].kernel, (int)arg);
-	if (group >= 0)
-		made->buffer = xrt.xrtBOAlloc(card->device, bytes, XRT_BO_FLAGS_NONE,
-		                              (xrtMemoryGroup)group);
-	if (made->buffer)
-		made->host = xrt.xrtBOMap(made->buffer);
+	made->bytes = rounded;
+	made->group = group;
+	if (group >= 0 && !acquire(card, made)) {
+		empty_pool(card, 0);
+		acquire(card, made);
+	}
 	if (made->host) {
 		*memory = made;
 		return 0;
 	}
-	if (made->buffer)
-		xrt.xrtBOFree(made->buffer);
 	free(made);
-	char what[96];
 	snprintf(what, sizeof what, "cannot allocate %llu bytes", (unsigned long long)bytes);
 	return fail(error, PF_E_MEMORY, what, "");
 }
 
-/* A lost unit may still touch the buffer: XRT must not give it to anybody else */
+/* A lost unit may still touch the buffer: nobody else may get it, not even from XRT */
 static void xrt_free(void *opaque, struct pf_memory *memory)
 {
-	if (!lost(opaque))
-		xrt.xrtBOFree(memory->buffer);
-	free(memory);
+	struct card *card = opaque;
+	if (lost(card))
+		free(memory);
+	else
+		pf_xrt_pool_put(&card->pool, memory);
 }
 
 static int sync_part(const struct pf_memory *memory, enum pf_direction direction, uint64_t offset,

@@ -8,7 +8,7 @@ endif()
 prefpga_test(xrt_wire SOURCES xrt_wire.c LIBS prefpga_xrtmodel)
 prefpga_test(xrt_place SOURCES xrt_place.c scratch.c)
 prefpga_test(xrt_model SOURCES xrt_model.c scratch.c ../bitstreams/layout.c ../bitstreams/describe.c
-             LIBS prefpga_xrtmodel PkgConfig::JANSSON ARGS $<TARGET_FILE:prefpga_emulated_kernels>)
+             LIBS prefpga_xrtmodel PkgConfig::JANSSON ARGS $<TARGET_FILE:prefpga_emulated_kernels> LABELS quick threads)
 target_compile_definitions(test_xrt_model PRIVATE PREFPGA_VERSION="${PROJECT_VERSION}")
 add_dependencies(test_xrt_model prefpga_emulated_kernels)
 prefpga_test(discover SOURCES discover.c scratch.c)

@@ -1,12 +1,13 @@
 /* Backend xrt against XRT's own library in software emulation: run by `prefpga emulate --image` with an image that has
  * two units of kernel coef. Without emulation: a skip. `xrt hang`: with an image of one unit of coef, which hangs.
- * `xrt kill`: kills the card's process. */
+ * `xrt kill`: kills the card's process. `xrt interrupt`: is interrupted. */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <unistd.h>
 #include "tests/cmocka.h"
@@ -145,9 +146,9 @@ static void more_memory_than_there_is(void **state)
 	struct pf_error error = { 0 };
 	struct pf_buf *buf = NULL;
 	(void)state;
-	assert_int_equal(pf_buf_alloc(device, PF_KERNEL_coef, PF_ARG_coef_out, (uint64_t)1 << 36, &buf,
-	                              &error), PF_E_MEMORY);
-	assert_non_null(strstr(error.text, "68719476736 bytes"));
+	assert_int_equal(pf_buf_alloc(device, PF_KERNEL_coef, PF_ARG_coef_out, (uint64_t)20 << 30, &buf,
+	                              &error), PF_E_MEMORY);         /* a bank has 16 GiB */
+	assert_non_null(strstr(error.text, "cannot allocate 21474836480 bytes: XRT: "));
 	work(device, 1);
 	assert_int_equal(pf_device_close(device), 0);
 }
@@ -186,6 +187,33 @@ static pid_t card_process(void)
 	return -1;
 }
 
+/* Ctrl-C goes to the whole group: the host handles it and goes on with its card (0) */
+static int survive_an_interrupt(void)
+{
+	struct pf_device *device = open_xrt(NULL);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	kill(0, SIGINT);
+	kill(0, SIGTERM);
+	work(device, 50);
+	return pf_device_close(device);
+}
+
+/* Many allocations, few files: those of the emulation stay open until the device is closed */
+static void buffers_are_used_again(void **state)
+{
+	struct pf_device *device = open_xrt(NULL);
+	struct rlimit before, few = { 300, 300 };
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few.rlim_max = before.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	for (int i = 0; i < 500; i++)
+		work(device, 1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(pf_device_close(device), 0);
+}
+
 /* Loses the card and goes on: XRT ends the program, or an operation fails (3) */
 static int lose_the_card(void)
 {
@@ -211,6 +239,8 @@ int main(int argc, char **argv)
 	}
 	if (status == 0)
 		pf_device_close(device);
+	if (argc > 1 && strcmp(argv[1], "interrupt") == 0)
+		return survive_an_interrupt();
 	if (argc > 1 && strcmp(argv[1], "kill") == 0)
 		return lose_the_card();
 	if (argc > 1 && strcmp(argv[1], "hang") == 0) {
@@ -222,7 +252,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(facts), cmocka_unit_test(several_loads), cmocka_unit_test(two_units),
 		cmocka_unit_test(several_threads), cmocka_unit_test(refusals),
-		cmocka_unit_test(more_memory_than_there_is),
+		cmocka_unit_test(more_memory_than_there_is), cmocka_unit_test(buffers_are_used_again),
 	};
 	return cmocka_run_group_tests_name("xrt", tests, NULL, NULL);
 }

@@ -1,10 +1,13 @@
-/* What is looked for before XRT is called, and the cure of XRT's emulation library. */
+/* Backend xrt without XRT: what is looked for before it is called, the pool of buffers, and the cure of its emulation
+ * library. */
 #include <elf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "driver/xrt_log.h"
 #include "driver/xrt_place.h"
+#include "driver/xrt_pool.h"
 #include "sim/xrtmodel/swemu.h"
 #include "tests/cmocka.h"
 #include "tests/scratch.h"
@@ -85,6 +88,63 @@ static void images_have_a_place(void **state)
 	assert_string_equal(path, "/lib/prefpga/prefpga.xclbin");
 	pf_xrt_place_image(&(struct pf_xrt_place) { 0 }, "x.so", path);
 	assert_string_equal(path, "prefpga/prefpga.xclbin");
+}
+
+/* ---- what XRT says ---- */
+static void the_last_message_is_quoted(void **state)
+{
+	char text[256];
+	(void)state;
+	assert_string_equal(pf_xrt_log_last(text, sizeof text), "");
+	const char *path = pf_xrt_log_open();
+	FILE *log = fopen(path, "a");
+	assert_non_null(log);
+	fputs("XRT build version: 2.13.0\n[now] [XRT] Tid: 12,  WARNING: one\n", log);
+	for (int i = 0; i < 300; i++)
+		fputs("noise noise noise noise\n", log);
+	fputs("[now] [XRT] Tid: 12,  ERROR: No such kernel, 'x'\n", log);
+	fflush(log);
+	assert_string_equal(pf_xrt_log_last(text, sizeof text), ": XRT: ERROR: No such kernel, 'x'");
+	assert_string_equal(pf_xrt_log_last(text, sizeof text), "");
+	fputs("[now] [XRT] Tid: 12,  ERROR: again\n", log);
+	fclose(log);
+	assert_string_equal(pf_xrt_log_last(text, 14), ": XRT: ERROR:");
+}
+
+/* ---- the pool ---- */
+static void sizes_are_few_and_large_enough(void **state)
+{
+	(void)state;
+	assert_int_equal(pf_xrt_pool_round(1), 4096);
+	assert_int_equal(pf_xrt_pool_round(4096), 4096);
+	assert_int_equal(pf_xrt_pool_round(4097), 8192);
+	assert_true(pf_xrt_pool_round(UINT64_MAX) == UINT64_MAX);
+	unsigned sizes = 0;
+	uint64_t last = 0;
+	for (uint64_t bytes = 1; bytes < (uint64_t)1 << 40; bytes += 1 + bytes / 100) {
+		uint64_t rounded = pf_xrt_pool_round(bytes);
+		assert_true(rounded >= bytes && rounded - bytes <= (bytes / 8 > 4096 ? bytes / 8 : 4096));
+		assert_true(pf_xrt_pool_round(rounded) == rounded && rounded >= last);
+		sizes += rounded != last;
+		last = rounded;
+	}
+	assert_true(sizes < 260);
+}
+
+static void buffers_come_back_by_size_and_group(void **state)
+{
+	struct pf_memory a = { .bytes = 4096, .group = 0 }, b = { .bytes = 4096, .group = 1 };
+	struct pf_memory c = { .bytes = 8192, .group = 0 }, *pool = NULL;
+	(void)state;
+	pf_xrt_pool_put(&pool, &a);
+	pf_xrt_pool_put(&pool, &b);
+	pf_xrt_pool_put(&pool, &c);
+	assert_null(pf_xrt_pool_take(&pool, 8192, 1));
+	assert_ptr_equal(pf_xrt_pool_take(&pool, 4096, 0), &a);
+	assert_null(pf_xrt_pool_take(&pool, 4096, 0));
+	assert_non_null(pf_xrt_pool_any(&pool));
+	assert_non_null(pf_xrt_pool_any(&pool));
+	assert_null(pf_xrt_pool_any(&pool));
 }
 
 /* ---- the cure, on a small ELF file made here ---- */
@@ -191,6 +251,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cards_need_their_shim), cmocka_unit_test(newer_versions_find_it_themselves),
 		cmocka_unit_test(emulation_needs_a_device_process), cmocka_unit_test(images_have_a_place),
+		cmocka_unit_test(the_last_message_is_quoted),
+		cmocka_unit_test(sizes_are_few_and_large_enough),
+		cmocka_unit_test(buffers_come_back_by_size_and_group),
 		cmocka_unit_test(the_branch_is_moved_onto_the_store),
 		cmocka_unit_test(other_files_are_left_alone), cmocka_unit_test(damaged_files_do_not_crash),
 	};

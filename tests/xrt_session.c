@@ -197,6 +197,14 @@ static void a_lost_card_is_an_error(void **state)
 	printed("card died");
 }
 
+static void the_card_survives_an_interrupt(void **state)
+{
+	char text[2048];
+	(void)state;
+	snprintf(text, sizeof text, "--timeout 120 -- '%s' interrupt", worker);
+	assert_int_equal(emulate(text), 0);
+}
+
 static void what_is_missing_is_named(void **state)
 {
 	struct pf_emulation_options options = { .xrt = "/no/such/folder" };
@@ -226,6 +234,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(dead_sessions_are_removed),
 		cmocka_unit_test(a_killed_session_ends_its_command),
 		cmocka_unit_test(signals_go_on_to_the_command), cmocka_unit_test(a_lost_card_is_an_error),
+		cmocka_unit_test(the_card_survives_an_interrupt),
 		cmocka_unit_test(what_is_missing_is_named),
 	};
 	return cmocka_run_group_tests_name("xrt_session", tests, NULL, NULL);

@@ -125,9 +125,18 @@ static void serve(int host, struct pf_emu_server *server)
 	free(reply.data);
 }
 
+/* The card outlives Ctrl-C, so that the host can save its work; it ends with its socket */
+static void ignore_signals(void)
+{
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+}
+
 int main(void)
 {
 	struct pf_emu_server server;
+	ignore_signals();
 	int host = connect_host();
 	if (pf_emu_server_open(&server, fatal) != 0)
 		die("cannot reserve address space for the card's memory");
