@@ -1,9 +1,13 @@
 /* logprob: log-probability of one target per row of logits z[T, V], in one pass over the vocabulary.
  *
  * A step reads PF_STEP beats, finds their largest logit, moves the window of the row's bins there and adds the lanes'
- * exponentials as integers (row_sum.h). What crosses from step to step is an integer maximum and, per slot, AND and one
- * 64-bit addition, so II = 1; no floating-point number is carried. Rows go in blocks: all of a block are scanned, then
- * finished in a pipeline of their own, so that the long chain of doubles is paid once a block and not once a row. */
+ * exponentials as integers (row_sum.h). What crosses from step to step is an integer maximum and, per slot, a select and
+ * one 64-bit addition, so II = 1; no floating-point number is carried. Rows go in blocks: all of a block are scanned,
+ * then finished in a pipeline of their own (II = 16: its operators are shared), so that the long chain of doubles is
+ * paid once a block and not once a row.
+ *
+ * Errors (tests/kernels_logprob.c): logp 1e-6 + 1 ULP, measured 1.1e-7 before rounding; sum of exponentials 2e-7
+ * relative; 1 - p 3e-7 relative and V 2^-48; entropy and log sum p^2 1e-6 + 1 ULP, relative below 1; mean 2^-23 + 1 ULP. */
 #include "beat.h"
 #include "row_finish.h"
 PF_KERNELS(PF_PROTOTYPE)
@@ -115,11 +119,15 @@ lanes:
 		fraction[l] = f;
 		live[l] = n;
 	}
+	int64_t logits = 0;
+	uint32_t lives = 0;
 total:
 	for (uint32_t l = 0; l < PF_BEAT_LANES; l++) {
-		s->logits += (int64_t)whole[l] * (1 << 24) + fraction[l];
-		s->live += live[l];
+		logits += (int64_t)whole[l] * (1 << 24) + fraction[l];
+		lives += live[l];
 	}
+	s->logits += logits;
+	s->live += lives;
 }
 
 static inline void pf_step_stats(const float left[PF_LANES], const int32_t q[PF_LANES], const uint32_t at[PF_LANES],
@@ -192,11 +200,9 @@ steps:
 			pf_step_stats(left, q, at, beats, &s, moment, square);
 		}
 	}
-	for (uint32_t j = 0; j < PF_BINS; j++) {
-		out->sum[j] = sum[j];
-		out->moment[j] = moment[j];
-		out->sum_p2[j] = square[j];
-	}
+	pf_bins_window(sum, s.top, out->sum);
+	pf_bins_window(moment, s.top, out->moment);
+	pf_bins_window(square, s.top_p2, out->sum_p2);
 	out->logits = s.live < vocab ? INT64_MIN : s.logits;
 	out->top = (int32_t)s.top;
 	out->top_p2 = (int32_t)s.top_p2;
@@ -255,8 +261,9 @@ finish:
 		for (uint32_t r = 0; r < n; r++) {
 #pragma HLS PIPELINE II=16
 #pragma HLS LOOP_TRIPCOUNT min=1 max=64
+			const struct pf_shard s = state[r];
 			struct pf_row row;
-			pf_row_finish(&state[r], room, flags, &row);
+			pf_row_finish(&s, room, flags, &row);
 			out[first + r] = row;
 		}
 	}

@@ -7,11 +7,11 @@
 
 #define PF_LN2_64 0x1.62e42fefa39efp-1
 
-/* The bins as one number in units of 2^(16 top) */
-static inline double pf_bins_value(const int64_t bin[PF_BINS], uint32_t top)
+/* The window as one number in units of 2^(16 top) */
+static inline double pf_bins_value(const int64_t bin[PF_BINS])
 {
-	double low = (double)bin[(top - 3) & 3] * 0x1p-16 + (double)bin[(top - 2) & 3];
-	double high = (double)bin[(top - 1) & 3] * 0x1p-16 + (double)bin[top & 3];
+	const double low = (double)bin[3] * 0x1p-16 + (double)bin[2];
+	const double high = (double)bin[1] * 0x1p-16 + (double)bin[0];
 	return low * 0x1p-32 + high;
 }
 
@@ -27,22 +27,23 @@ static inline struct pf_term pf_term_of(float z)
 	return t;
 }
 
-/* The bins without one term */
-static inline double pf_bins_rest(const int64_t bin[PF_BINS], uint32_t top, int32_t q, uint32_t at)
+/* The same without one term */
+static inline double pf_bins_rest(const int64_t bin[PF_BINS], int32_t top, int32_t q, uint32_t at)
 {
 	int64_t rest[PF_BINS];
-slots:
-	for (uint32_t j = 0; j < PF_BINS; j++) {
+#pragma HLS ARRAY_PARTITION variable=rest complete
+window:
+	for (uint32_t w = 0; w < PF_BINS; w++) {
 #pragma HLS UNROLL factor=4
-		rest[j] = bin[j] - (pf_slot_bin(top, j) == at >> 4 ? pf_term_shifted(q, at) : 0);
+		rest[w] = bin[w] - ((uint32_t)top - w == at >> 4 ? pf_term_shifted(q, at) : 0);
 	}
-	return pf_bins_value(rest, top);
+	return pf_bins_value(rest);
 }
 
 /* One term in units of 2^(16 top) */
-static inline double pf_term_value(int32_t q, uint32_t at, uint32_t top)
+static inline double pf_term_value(int32_t q, uint32_t at, int32_t top)
 {
-	uint32_t down = top - (at >> 4);
+	const uint32_t down = (uint32_t)top - (at >> 4);
 	return down < 60 ? pf_scale64((double)pf_term_shifted(q, at), -16 * (int32_t)down) : 0.0;
 }
 
@@ -76,7 +77,7 @@ static inline void pf_row_sum(double sum, int32_t top, struct pf_row *row)
 static inline double pf_row_log_sum(const struct pf_shard *s, double sum)
 {
 	struct pf_term t = pf_term_of(s->max);
-	double rest = pf_bins_rest(s->sum, (uint32_t)s->top, t.q, t.at), largest = (double)pf_term_shifted(t.q, t.at);
+	double rest = pf_bins_rest(s->sum, s->top, t.q, t.at), largest = (double)pf_term_shifted(t.q, t.at);
 	if (rest < largest)
 		return pf_log1p64(rest / largest);
 	return pf_log64(sum) + ((double)(16 * (s->top - PF_SUM_BIN0) - 24) * PF_LN2_64 - (double)s->max);
@@ -85,7 +86,7 @@ static inline double pf_row_log_sum(const struct pf_shard *s, double sum)
 static inline void pf_row_target(const struct pf_shard *s, double sum, double log_sum, struct pf_row *row)
 {
 	const struct pf_term t = pf_term_of(s->target);
-	double rest = pf_bins_rest(s->sum, (uint32_t)s->top, t.q, t.at), own = pf_term_value(t.q, t.at, (uint32_t)s->top);
+	double rest = pf_bins_rest(s->sum, s->top, t.q, t.at), own = pf_term_value(t.q, t.at, s->top);
 	double logp = (double)s->target - (double)s->max - log_sum;
 	if (rest < own)
 		logp = -pf_log1p64(rest / own);
@@ -107,15 +108,14 @@ static inline void pf_row_no_target(uint32_t status, struct pf_row *row)
 static inline double pf_row_below(const struct pf_shard *s, double sum)
 {
 	const struct pf_term t = pf_term_of(s->max);
+	const int64_t own = pf_term_shifted(t.q, t.at), own_moment = pf_term_shifted(pf_moment_term(t.q, t.at, t.left), t.at);
 	double below = 0.0;
-bins:
-	for (uint32_t w = PF_BINS; w > 0; w--) {
+window:
+	for (int32_t w = PF_BINS - 1; w >= 0; w--) {
 #pragma HLS UNROLL factor=4
-		const uint32_t bin = (uint32_t)s->top - (w - 1), j = bin & (PF_BINS - 1);
-		const uint32_t own = w == 1 ? t.at : 0;
-		double foot = (double)(16 * (int32_t)(bin - PF_SUM_BIN0)) * PF_LN2_64;
-		double n = (double)(s->sum[j] - (own ? pf_term_shifted(t.q, own) : 0));
-		double m = (double)(s->moment[j] - (own ? pf_term_shifted(pf_moment_term(t.q, own, t.left), own) : 0));
+		const double foot = (double)(16 * (s->top - w - PF_SUM_BIN0)) * PF_LN2_64;
+		const double n = (double)(s->sum[w] - (w == 0 ? own : 0));
+		const double m = (double)(s->moment[w] - (w == 0 ? own_moment : 0));
 		below = below * 0x1p-16 + (n * ((double)s->max - foot) - m);
 	}
 	return below > 0.0 ? below / sum : 0.0;
@@ -126,7 +126,7 @@ static inline void pf_row_stats(const struct pf_shard *s, double sum, double log
 {
 	const struct pf_term t = pf_term_of(s->max);
 	double square = (double)pf_term_shifted(t.q_p2, 2 * t.at);
-	double rest = pf_bins_rest(s->sum_p2, (uint32_t)s->top_p2, t.q_p2, 2 * t.at);
+	double rest = pf_bins_rest(s->sum_p2, s->top_p2, t.q_p2, 2 * t.at);
 	row->entropy = pf_narrow(log_sum + pf_row_below(s, sum));
 	row->log_sum_p2 = pf_narrow(pf_log1p64(rest / square) - 2.0 * log_sum);
 	row->mean = pf_narrow((double)s->logits * 0x1p-24 / (double)vocab);
@@ -154,7 +154,7 @@ static inline void pf_row_finish(const struct pf_shard *s, uint32_t vocab, uint3
 		pf_row_nan(row, flags);
 		return;
 	}
-	const double sum = pf_bins_value(s->sum, (uint32_t)s->top), log_sum = pf_row_log_sum(s, sum);
+	const double sum = pf_bins_value(s->sum), log_sum = pf_row_log_sum(s, sum);
 	pf_row_sum(sum, s->top, row);
 	row->max = s->max;
 	row->log_sum = pf_narrow(log_sum);

@@ -6,11 +6,11 @@
  * exactly the sums of the terms in the four highest bins, whatever the order, the lanes, the tiles or the shards were;
  * what was dropped of a sum of V exponentials is below V 2^-48 of it. Room: 2^18 terms of any kind fit.
  *
- * The state of a row is struct pf_shard (abi.h), with e^z = p 2^k, 0.70 < p < 1.42:
+ * The finished state of a row is struct pf_shard (abi.h), bin top - w in element w; with e^z = p 2^k, 0.70 < p < 1.42:
  *	sum, top           e^z:            q = p 2^24 (exact), at = k + PF_BIAS
  *	moment, top        e^z (z - foot): q = p 2^24 (z - foot) cut to an integer; foot: natural logarithm of the bin's lowest 2^k
  *	sum_p2, top_p2     e^2z:           q = p^2 2^25, at = 2 (k + PF_BIAS)
- *	logits             sum of z in Q39.24, each cut */
+ *	logits             sum of z in Q39.24, each cut; INT64_MIN: some z counts as -inf */
 #ifndef PF_HLS_ROW_SUM_H
 #define PF_HLS_ROW_SUM_H
 #include "prefpga/internal/abi.h"
@@ -62,6 +62,16 @@ static inline int64_t pf_term_shifted(int32_t q, uint32_t at) { return (int64_t)
 
 /* The bin that slot j holds: the one of top, top - 1, top - 2, top - 3 that is j modulo 4 */
 static inline uint32_t pf_slot_bin(uint32_t top, uint32_t j) { return top - ((top - j) & (PF_BINS - 1)); }
+
+/* What the slots hold in the order of the window: bin top first */
+static inline void pf_bins_window(const int64_t bin[PF_BINS], uint32_t top, int64_t window[PF_BINS])
+{
+window:
+	for (uint32_t w = 0; w < PF_BINS; w++) {
+#pragma HLS UNROLL factor=4
+		window[w] = bin[(top - w) & (PF_BINS - 1)];
+	}
+}
 
 /* Moves a window up from bin `from` to bin `to` */
 static inline void pf_bins_move(int64_t bin[PF_BINS], uint32_t from, uint32_t to)
