@@ -37,7 +37,7 @@ test-all: packages-all test
 	ctest --test-dir build/tsan -L threads -j $(JOBS) --output-on-failure --no-tests=error
 	$(call built,fuzz)
 	ctest --test-dir build/fuzz -L fuzz --output-on-failure --no-tests=error
-bench: packages-test build
+bench: build
 	@cmake --build $(BUILD) -j $(JOBS) --target bench
 experiment: build
 	@tests/experiments/run.sh $(BUILD)/prefpga
