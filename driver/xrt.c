@@ -34,20 +34,20 @@ int xrtIniStringSet(const char *key, const char *value);       /* its header is 
 
 #define RESET "; reset the card (xrt-smi reset)"
 #define SYNC_BYTES_MAX ((uint64_t)1 << 30)     /* the emulation's shim counts in 32 bits */
-enum { SPINS = 200, POLL_NS_MAX = 1000000 };
+enum { SPINS = 200, POLL_NS = 20000, POLL_ROUNDS = 16, POLL_DOUBLINGS = 6 };   /* up to 1.3 ms */
 
 struct cu {
 	xrtKernelHandle kernel;
 	xrtRunHandle    run;           /* opened by the first run, used by all */
 	atomic_int      abort;
-	int             lost;          /* a run was given up: the unit still works at it */
+	atomic_int      lost;          /* a run was given up: the unit still works at it */
 };
 struct card {
-	xrtDeviceHandle  device;
-	struct pf_image *image;
-	char             name[96];
-	struct cu       *cu[PF_KERNEL_COUNT];
-	uint32_t         cus[PF_KERNEL_COUNT];
+	xrtDeviceHandle   device;
+	struct pf_image  *image;
+	char              name[96];
+	struct cu        *cu[PF_KERNEL_COUNT];
+	uint32_t          cus[PF_KERNEL_COUNT];
 	struct pf_memory *pool;        /* freed buffers */
 };
 
@@ -123,19 +123,26 @@ static void log_mismatch(const struct pf_device_options *options, const struct p
 		options->log(options->log_context, 1, error->text);
 }
 
-/* Kernels that do not match are reported and left out */
-static void take_kernels(struct card *card, const struct pf_device_options *options)
+/* Kernels that do not match are reported and left out; an image of nothing else is refused */
+static int take_kernels(struct card *card, const struct pf_device_options *options,
+                        struct pf_error *error)
 {
 	const struct pf_image_kernel *kernel;
+	int status = pf_fail(error, PF_E_IMAGE, "image %s has no kernel of this program",
+	                     pf_image_facts(card->image)->path), taken = 0;
 	for (unsigned i = 0; (kernel = pf_image_kernel(card->image, i)); i++) {
 		struct pf_error why;
 		if (kernel->kernel < 0 || !kernel->cus)
 			continue;
-		if (pf_image_check(card->image, kernel->kernel, &why) == 0)
+		if (pf_image_check(card->image, kernel->kernel, &why) == 0) {
 			card->cus[kernel->kernel] = kernel->cus;
-		else
-			log_mismatch(options, &why);
+			taken++;
+			continue;
+		}
+		log_mismatch(options, &why);
+		status = pf_fail(error, PF_E_IMAGE, "%s", why.text);
 	}
+	return taken ? 0 : status;
 }
 
 /* Reads the image before XRT sees it */
@@ -161,8 +168,7 @@ static int open_image(struct card *card, const struct pf_xrt_place *place,
 	if (facts->numerics != PF_NUMERICS)
 		return pf_fail(error, PF_E_IMAGE, "image %s has numerics version %u, this program %u: "
 		               "build the image again", facts->path, facts->numerics, PF_NUMERICS);
-	take_kernels(card, options);
-	return 0;
+	return take_kernels(card, options, error);
 }
 
 /* ---- opening ---- */
@@ -421,14 +427,13 @@ static int set_args(xrtRunHandle run, const struct pf_launch *launch, xrtBufferH
  * either poll without pause or ignore their limit */
 static void pause_poll(unsigned round)
 {
-	struct timespec time = { 0, 20000L << (round / 32 < 6 ? round / 32 : 6) };
 	if (round < SPINS) {
 		sched_yield();
 		return;
 	}
-	if (time.tv_nsec > POLL_NS_MAX)
-		time.tv_nsec = POLL_NS_MAX;
-	nanosleep(&time, NULL);
+	unsigned doublings = (round - SPINS) / POLL_ROUNDS;
+	long ns = (long)POLL_NS << (doublings < POLL_DOUBLINGS ? doublings : POLL_DOUBLINGS);
+	nanosleep(&(struct timespec) { 0, ns }, NULL);
 }
 
 static int finish(struct cu *cu, struct pf_error *error)

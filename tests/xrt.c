@@ -1,6 +1,7 @@
 /* Backend xrt against XRT's own library in software emulation: run by `prefpga emulate --image` with an image that has
  * two units of kernel coef. Without emulation: a skip. `xrt hang`: with an image of one unit of coef, which hangs.
  * `xrt kill`: kills the card's process. `xrt interrupt`: is interrupted. */
+#define _GNU_SOURCE                    /* memmem */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -140,6 +141,29 @@ static void refusals(void **state)
 	assert_int_equal(pf_device_close(device), 0);
 }
 
+/* The session's image with the hash of every kernel set to 0 */
+static const char *foreign_image(void)
+{
+	char path[4096];
+	static char data[1 << 22];
+	snprintf(path, sizeof path, "%s/prefpga.xclbin", getenv("XILINX_XRT"));
+	FILE *in = fopen(path, "rb");
+	assert_non_null(in);
+	size_t bytes = fread(data, 1, sizeof data, in);
+	fclose(in);
+	assert_true(bytes < sizeof data);
+	for (char *at = data; (at = memmem(at, (size_t)(data + bytes - at), "\"hash\": \"", 9)); at += 9)
+		memset(at + 9, '0', 16);
+	return scratch_bytes("foreign.xclbin", data, bytes);
+}
+
+static void foreign_kernels_are_refused(void **state)
+{
+	(void)state;
+	scratch_open("xrt");
+	refusal("xrt", foreign_image(), PF_E_IMAGE, "has ABI 0000000000000000, this program expects ");
+}
+
 static void more_memory_than_there_is(void **state)
 {
 	struct pf_device *device = open_xrt(NULL);
@@ -252,6 +276,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(facts), cmocka_unit_test(several_loads), cmocka_unit_test(two_units),
 		cmocka_unit_test(several_threads), cmocka_unit_test(refusals),
+		cmocka_unit_test(foreign_kernels_are_refused),
 		cmocka_unit_test(more_memory_than_there_is), cmocka_unit_test(buffers_are_used_again),
 	};
 	return cmocka_run_group_tests_name("xrt", tests, NULL, NULL);

@@ -50,7 +50,6 @@ static void print_function(const struct pf_card_function *f)
 		puts("-");
 }
 
-
 static int print_table(const struct found *found)
 {
 	if (found->count)

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WORDS_MAX = 256, GRACE_MS = 5000, REAP_MS = 2000 };
+enum { WORDS_MAX = 256, VARIABLES = 7, GRACE_MS = 5000, REAP_MS = 2000 };
 
 int pf_emulation_open(const struct pf_emulation_options *options, struct pf_emulation **emulation,
                       struct pf_error *error)
@@ -51,14 +51,14 @@ const char *pf_emulation_folder(const struct pf_emulation *emulation)
 /* ---- the command ---- */
 /* env(1) sets the variables, so that nothing here reads or changes this process' environment */
 struct command {
-	char  text[9][160];
+	char  text[VARIABLES][160];
 	char *word[WORDS_MAX];
-	int   words;
+	int   variables, words;
 };
 
 static void add(struct command *command, const char *name, const char *format, const char *folder)
 {
-	char *text = command->text[command->words - 5];
+	char *text = command->text[command->variables++];
 	int used = snprintf(text, sizeof *command->text, "%s=", name);
 	snprintf(text + used, sizeof *command->text - (size_t)used, format, folder);
 	command->word[command->words++] = text;
@@ -68,7 +68,7 @@ static void add(struct command *command, const char *name, const char *format, c
 static int build(struct command *command, const char *folder, char *const argv[])
 {
 	static const char *const start[] = { "env", "-u", "XILINX_HLS", "-u", "XILINX_VIVADO" };
-	command->words = 0;
+	command->variables = command->words = 0;
 	for (size_t i = 0; i < sizeof start / sizeof *start; i++)
 		command->word[command->words++] = (char *)start[i];
 	add(command, "USER", "%s", folder + strlen("/tmp/"));
