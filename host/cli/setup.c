@@ -79,6 +79,8 @@ int pf_setup_reference(struct pf_setup *s, const struct pf_options *o, struct pf
 
 /* ---- data ---- */
 
+enum { SHOWN_MIB = 32 };               /* smaller files are read before a bar can be seen */
+
 /* A list of two is a pair, so losses over lists take both as they come */
 static enum pf_record_form wanted_form(const struct pf_loss *loss)
 {
@@ -91,7 +93,8 @@ static int show_reading(void *context, uint64_t done, uint64_t total)
 {
 	struct pf_progress *progress = context;
 	progress->total = total >> 20;
-	pf_progress_show(progress, done >> 20, "MiB");
+	if (progress->total > SHOWN_MIB)
+		pf_progress_show(progress, done >> 20, "MiB");
 	return *pf_setup_stop();
 }
 
@@ -107,7 +110,8 @@ static int open_corpus(const struct pf_setup *s, const struct pf_options *o, con
 	char text[2048];
 	pf_progress_start(&progress, stderr, "read", 0, 0);
 	int code = pf_corpus_open(paths, s->tokenizer, &options, corpus, error);
-	pf_progress_finish(&progress, progress.total, "MiB");
+	if (progress.total > SHOWN_MIB)
+		pf_progress_finish(&progress, progress.total, "MiB");
 	if (code)
 		return code;
 	const enum pf_record_form found = pf_corpus_form(*corpus);
