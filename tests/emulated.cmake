@@ -45,3 +45,9 @@ prefpga_emulated_test(xrt_conformance_hs test_two_units test_conformance sim xrt
 prefpga_test(xrt_session SOURCES xrt_session.c
              ARGS $<TARGET_FILE:prefpga_cli> $<TARGET_FILE:test_xrt>)
 add_dependencies(test_xrt_session prefpga_cli test_xrt)
+add_test(NAME devices WORKING_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}"
+         COMMAND prefpga_cli devices --format json --pci-dump fuzz/corpus/pci_dump/cards)
+set_tests_properties(devices PROPERTIES LABELS quick PASS_REGULAR_EXPRESSION "\"card\": \"u55c\"")
+if(NOT PREFPGA_PCI)
+  set_tests_properties(devices PROPERTIES DISABLED TRUE)
+endif()
