@@ -45,7 +45,8 @@ lanes:
 }
 
 /* Adds the terms q 2^at to the bins of the window. Every lane of a beat has its own pair of 32-bit partial sums per
- * slot, high and low part of the terms; they are added up at the end of the step */
+ * slot, high and low part of the terms; they are added up at the end of the step. (A step has a beat at least: `do` says
+ * so, and gcc then vectorises across the lanes.) */
 static inline void pf_step_add(const int32_t q[PF_LANES], const uint32_t at[PF_LANES], uint32_t beats, uint32_t top,
                                int64_t bin[PF_BINS])
 {
