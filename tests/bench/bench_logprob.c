@@ -2,7 +2,8 @@
  * at the rate of a plain copy loop, measured between them in the same run: they must read T V elements, read them again
  * and write as many. Every figure is measured, the median over the repeats. Prints CSV.
  *
- * usage: bench_logprob [megabytes [threads [repeats [device...]]]]      default 1024, all processors, 7, every one */
+ * usage: bench_logprob [megabytes [threads [repeats [device...]]]]      default 1024, 0: all and then 1, 7
+ * Device sim has one thread for each compute unit, so it is compared with one thread of cpu. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -250,19 +251,28 @@ static void bench_one(const char *spec, int bf16, uint32_t vocab, size_t bytes, 
 	pf_device_close(b.device);
 }
 
-int main(int argc, char **argv)
+static void bench_all(const char *const *spec, int specs, size_t bytes, unsigned threads, unsigned repeats)
 {
-	static const char *const every[] = { "cpu", "cpu:avx2", "cpu:baseline", "sim" };
-	const size_t bytes = (size_t)(argc > 1 ? atof(argv[1]) : 1024) << 20;
-	const unsigned threads = pf_threads(argc > 2 ? (unsigned)atoi(argv[2]) : 0);
-	const int wanted = argc > 3 ? atoi(argv[3]) : 7;
-	const unsigned repeats = wanted < 1 ? 1 : wanted > REPEATS_MOST ? REPEATS_MOST : (unsigned)wanted;
-	const char *const *spec = argc > 4 ? (const char *const *)argv + 4 : every;
-	const int specs = argc > 4 ? argc - 4 : 4;
-	print_header();
 	for (int bf16 = 0; bf16 < 2; bf16++)
 		for (uint32_t vocab = 32000; vocab <= 128256; vocab += 128256 - 32000)
 			for (int i = 0; i < specs; i++)
 				bench_one(spec[i], bf16, vocab, bytes, threads, repeats);
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const several[] = { "cpu", "cpu:avx2", "cpu:baseline" }, *const one[] = { "cpu", "cpu:avx2", "sim" };
+	const size_t bytes = (size_t)(argc > 1 ? atof(argv[1]) : 1024) << 20;
+	const unsigned threads = argc > 2 ? (unsigned)atoi(argv[2]) : 0;
+	const int wanted = argc > 3 ? atoi(argv[3]) : 7;
+	const unsigned repeats = wanted < 1 ? 1 : wanted > REPEATS_MOST ? REPEATS_MOST : (unsigned)wanted;
+	print_header();
+	if (argc > 4) {
+		bench_all((const char *const *)argv + 4, argc - 4, bytes, pf_threads(threads), repeats);
+		return 0;
+	}
+	if (threads != 1)
+		bench_all(several, 3, bytes, pf_threads(threads), repeats);
+	bench_all(one, 3, bytes, 1, repeats);
 	return 0;
 }
