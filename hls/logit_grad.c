@@ -27,7 +27,7 @@ static inline struct pf_factor pf_factor_of(float c, const struct pf_row *row, i
 	f.constant = e >= 126;
 	f.scale = f.constant ? pf_float(PF_F32_NAN) : unit * row->inv;
 	f.target = pf_scale(-(unit * row->rest), e);
-	f.exp2 = e - row->exp2 - PF_BIAS;
+	f.exp2 = (int32_t)((uint32_t)e - (uint32_t)row->exp2 - PF_BIAS);        /* unsigned: rows may hold anything */
 	return f;
 }
 
@@ -36,8 +36,9 @@ static inline float pf_scaled_power(float z, float scale, int32_t exp2)
 {
 	float left;
 	const uint32_t at = pf_exp_at(z, &left), g = pf_bits(pf_exp_poly(left, 1.0f) * scale);
-	const int32_t n = (int32_t)at + exp2, live = (int32_t)(g >> 23 & 255u) + n > 0;
-	return pf_float(at != 0 && live ? g + ((uint32_t)n << 23) : 0u);
+	const uint32_t n = at + (uint32_t)exp2;
+	const int32_t live = (int32_t)((g >> 23 & 255u) + n) > 0;
+	return pf_float(at != 0 && live ? g + (n << 23) : 0u);
 }
 
 static inline void pf_step_write(struct PF_BEAT *to, uint32_t beats, const float x[PF_LANES])

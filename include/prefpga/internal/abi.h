@@ -43,7 +43,7 @@ struct pf_row {
 	float    target;               /* the target's logit */
 	float    inv;                  /* sum exp(z) = 2^exp2 / inv, 0.5 < inv <= 1; 0: no finite sum */
 	int32_t  exp2;
-	float    rest;                 /* 1 - p(target), full relative precision */
+	float    rest;                 /* 1 - p(target); relative precision 2^-24 down to about V 2^-48, below: 0 */
 	uint32_t status;               /* enum pf_row_status */
 	float    entropy;              /* -sum p log p, nats            } only if flags & PF_WANT_STATS, */
 	float    mean;                 /* mean logit; -inf if any counts as -inf } else 0 */
