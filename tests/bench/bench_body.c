@@ -53,18 +53,12 @@ static void peak_piece(void *context, size_t index, unsigned worker)
 	            m + 2 * PEAK_SIZE * PEAK_SIZE, PEAK_SIZE);
 }
 
-static double peak_gflops(unsigned threads)
+/* GFLOP/s of one round; m: [threads, 3] matrices */
+static double peak_gflops(unsigned threads, float *m)
 {
-	float *m = pf_floats_alloc((uint64_t)threads * 3 * PEAK_SIZE * PEAK_SIZE);
-	double best = 1e30;
-	for (int i = 0; m && i < 5; i++) {
-		double begin = now();
-		pf_parallel(threads, PEAK_PIECES, peak_piece, m);
-		double took = now() - begin;
-		best = took < best ? took : best;
-	}
-	free(m);
-	return PEAK_PIECES * 2.0 * PEAK_SIZE * PEAK_SIZE * PEAK_SIZE / best * 1e-9;
+	const double begin = now();
+	pf_parallel(threads, PEAK_PIECES, peak_piece, m);
+	return PEAK_PIECES * 2.0 * PEAK_SIZE * PEAK_SIZE * PEAK_SIZE / (now() - begin) * 1e-9;
 }
 
 struct run {
@@ -72,7 +66,7 @@ struct run {
 	struct pf_model *model;
 	struct pf_decoder *decoder;
 	struct pf_adamw adamw;
-	float *grad, *dhidden;
+	float *grad, *dhidden, *square;
 	int32_t *ids;
 	uint32_t *offsets, tokens;
 	double flops; /* of a forward */
@@ -114,7 +108,8 @@ static int run_open(struct run *r, unsigned threads, struct pf_error *error)
 	r->dhidden = pf_floats_alloc((uint64_t)r->tokens * r->shape->config.dim);
 	for (uint64_t i = 0; i < (uint64_t)r->tokens * r->shape->config.dim; i++)
 		r->dhidden[i] = 1e-3f * (float)((int)(i * 7 % 13) - 6);
-	return r->grad && r->dhidden ? 0 : pf_fail(error, -1, "out of memory");
+	r->square = pf_floats_alloc((uint64_t)threads * 3 * PEAK_SIZE * PEAK_SIZE);
+	return r->grad && r->dhidden && r->square ? 0 : pf_fail(error, -1, "out of memory");
 }
 
 static void run_close(struct run *r)
@@ -124,52 +119,66 @@ static void run_close(struct run *r)
 	pf_model_close(r->model);
 	free(r->grad);
 	free(r->dhidden);
+	free(r->square);
 	free(r->ids);
 	free(r->offsets);
 }
 
-/* The fastest of the steps that fit the time */
-static int measure(struct run *r, double seconds, double best[3], struct pf_error *error)
+struct best {
+	double forward, backward, adamw; /* seconds */
+	double peak;                     /* GFLOP/s */
+};
+
+static double least(double a, double b)
 {
-	best[0] = best[1] = best[2] = 1e30;
+	return a < b ? a : b;
+}
+
+/* The fastest of the steps that fit the time; SGEMM takes turns with them, for the same luck */
+static int measure(struct run *r, unsigned threads, double seconds, struct best *best,
+                   struct pf_error *error)
+{
+	*best = (struct best){ 1e30, 1e30, 1e30, 0 };
 	for (double end = now() + seconds; now() < end;) {
-		double t[4];
-		t[0] = now();
+		const double start = now();
 		int code = pf_decoder_forward(r->decoder, r->model->param, r->ids, r->offsets,
 		                              r->shape->seqs, error);
-		t[1] = now();
-		code = code != 0 ? code
-		                 : pf_decoder_backward(r->decoder, r->dhidden, r->grad, error);
-		t[2] = now();
-		code = code != 0 ? code
-		                 : pf_adamw_step(&r->adamw, 0.0, r->model->param, r->grad, NULL);
-		t[3] = now();
+		const double forward = now();
+		code = code != 0 ? code : pf_decoder_backward(r->decoder, r->dhidden, r->grad, error);
+		const double backward = now();
+		code = code != 0 ? code : pf_adamw_step(&r->adamw, 0.0, r->model->param, r->grad, NULL);
 		if (code != 0)
 			return code;
-		for (int i = 0; i < 3; i++)
-			best[i] = t[i + 1] - t[i] < best[i] ? t[i + 1] - t[i] : best[i];
+		best->adamw = least(best->adamw, now() - backward);
+		best->forward = least(best->forward, forward - start);
+		best->backward = least(best->backward, backward - forward);
+		best->peak = -least(-best->peak, -peak_gflops(threads, r->square));
 	}
 	return 0;
+}
+
+static void print(const struct run *r, unsigned threads, const struct best *best)
+{
+	const double train = best->forward + best->backward, gflops = 3 * r->flops / train * 1e-9;
+	struct pf_blas_facts blas;
+	pf_blas_facts(&blas);
+	printf("%s,%s,%u,%llu,%u,%.2f,%.2f,%.3f,%.0f,%.1f,%.1f,%.3f,%.1f\n", r->shape->name, blas.core,
+	       threads, (unsigned long long)r->model->layout.parameters, r->tokens,
+	       best->forward * 1e3, best->backward * 1e3, best->adamw * 1e3,
+	       r->tokens / (train + best->adamw), gflops, best->peak, gflops / best->peak,
+	       (double)pf_decoder_bytes(r->decoder) / (1 << 20));
+	fflush(stdout);
 }
 
 static int bench(const struct shape *shape, unsigned threads, double seconds,
                  struct pf_error *error)
 {
 	struct run r = { .shape = shape };
-	struct pf_blas_facts blas;
-	double best[3];
-	pf_blas_facts(&blas);
+	struct best best;
 	int code = run_open(&r, threads, error);
-	code = code != 0 ? code : measure(&r, seconds, best, error);
-	if (code == 0) {
-		const double peak = peak_gflops(threads), train = best[0] + best[1];
-		printf("%s,%s,%u,%llu,%u,%.2f,%.2f,%.3f,%.0f,%.1f,%.1f,%.3f,%.1f\n", shape->name,
-		       blas.core, threads, (unsigned long long)r.model->layout.parameters, r.tokens,
-		       best[0] * 1e3, best[1] * 1e3, best[2] * 1e3, r.tokens / (train + best[2]),
-		       3 * r.flops / train * 1e-9, peak, 3 * r.flops / train * 1e-9 / peak,
-		       (double)pf_decoder_bytes(r.decoder) / (1 << 20));
-		fflush(stdout);
-	}
+	code = code != 0 ? code : measure(&r, threads, seconds, &best, error);
+	if (code == 0)
+		print(&r, threads, &best);
 	run_close(&r);
 	return code;
 }
