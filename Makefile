@@ -11,8 +11,8 @@ JOBS   ?= $(shell nproc)
 BUILD   = build/release
 
 build-packages = gcc libc6-dev cmake ninja-build pkg-config zlib1g-dev libjansson-dev libopenblas-openmp-dev libpci-dev
-test-packages  = $(build-packages) libcmocka-dev libmpfr-dev python3 libxrt1 libxrt-dev uuid-dev
-all-packages   = $(test-packages) clang libclang-rt-14-dev python3-mpmath
+test-packages  = $(build-packages) libcmocka-dev libmpfr-dev python3 libxrt1 libxrt-dev uuid-dev clang
+all-packages   = $(test-packages) libclang-rt-14-dev python3-mpmath
 
 define built
 	cmake --preset $(1) > build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
