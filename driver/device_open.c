@@ -70,6 +70,8 @@ int pf_device_open(const char *spec, const struct pf_device_options *options, st
 	size_t length = spec ? strcspn(spec, ":") : 0;
 	const struct pf_backend *backend = spec ? pf_backend_find(spec, length) : NULL;
 	*device = NULL;
+	if (spec && strchr(spec, ','))
+		return pf_fail(error, PF_E_ARGUMENT, "\"%s\" names several devices; one is wanted here", spec);
 	if (backend)
 		return pf_device_open_backend(backend, spec[length] ? spec + length + 1 : "", options, device, error);
 	if (spec && strcmp(spec, "auto") == 0)

@@ -113,7 +113,7 @@ static int read_manifest(struct pf_image *image, const struct pf_xclbin *xclbin,
 	const char *text = pf_xclbin_section(xclbin, PF_XCLBIN_MANIFEST, &bytes);
 	if (!text)
 		return pf_fail(error, PF_E_IMAGE, "%s: carries no manifest of prefpga, so its kernels "
-		               "are unknown; build it with bitstreams/package", image->path);
+		               "are unknown; images of `prefpga-emit image` carry one", image->path);
 	image->manifest = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &why);
 	if (!image->manifest)
 		return pf_fail(error, PF_E_FORMAT, "%s: manifest: line %d: %s", image->path, why.line,

@@ -47,7 +47,7 @@ sample after 1; sample after 2; sample after 3
 
 say "5. Where the time went"
 sed -n '1,2s/^/   /p' "$out/train.txt"
-tail -n 1 "$out/tuned/metrics.jsonl" | sed 's/.*"card_beats":\([0-9]*\),"card_bytes":\([0-9]*\).*/   last step: \1 beats of 64 bytes read or written by the card, \2 bytes over its link/'
+tail -n 1 "$out/tuned/metrics.jsonl" | sed 's/.*"card_beats":\([0-9]*\),"card_bytes":\([0-9]*\).*/   last step: \1 beats of 64 bytes in card memory (by contract of the kernels), \2 bytes over the link (counted)/'
 
 say "Next"
 cat <<EOT

@@ -166,6 +166,8 @@ int pf_verb_generate(const struct pf_options *o)
 	if (!code && !prompts.count)
 		return pf_cli_usage(o, "no prompt: give one as argument, or --prompts FILE");
 	if (!code)
+		code = pf_setup_devices(&setup, o, &error);        /* only to refuse what does not exist: see --device */
+	if (!code)
 		code = pf_setup_model(&setup, o, 0, &error);
 	if (!code)
 		code = generate(&setup, o, &prompts, &error);

@@ -81,8 +81,8 @@ static int write_all(int fd, const char *text, size_t bytes)
 {
 	while (bytes > 0) {
 		ssize_t n = write(fd, text, bytes);
-		if (n < 0 && errno != EINTR)
-			return -errno;
+		if (n == 0 || (n < 0 && errno != EINTR))
+			return n == 0 ? -ENOSPC : -errno;
 		if (n > 0) {
 			text += n;
 			bytes -= (size_t)n;
@@ -122,6 +122,6 @@ void pf_wilson(uint64_t hits, uint64_t count, double *low, double *high)
 	double p = (double)hits / n, denominator = 1.0 + z * z / n;
 	double middle = (p + z * z / (2.0 * n)) / denominator;
 	double half = z * sqrt(p * (1.0 - p) / n + z * z / (4.0 * n * n)) / denominator;
-	*low = middle - half < 0.0 ? 0.0 : middle - half;
-	*high = middle + half > 1.0 ? 1.0 : middle + half;
+	*low = hits == 0 ? 0.0 : middle - half;
+	*high = hits == count ? 1.0 : middle + half;
 }

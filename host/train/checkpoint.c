@@ -134,7 +134,7 @@ static int save_state(const char *folder, const struct pf_checkpoint *checkpoint
 int pf_checkpoint_save(const char *out, const struct pf_model *model, const struct pf_adamw *adamw,
                        const struct pf_checkpoint *checkpoint, unsigned keep, struct pf_error *error)
 {
-	char partial[PATH_ROOM], path[PATH_ROOM];
+	char partial[PATH_ROOM], path[PATH_ROOM], old[PATH_ROOM];
 	checkpoint_path(out, checkpoint->step, ".partial", partial);
 	checkpoint_path(out, checkpoint->step, "", path);
 	remove_checkpoint(partial);
@@ -151,9 +151,11 @@ int pf_checkpoint_save(const char *out, const struct pf_model *model, const stru
 		remove_checkpoint(partial);
 		return code;
 	}
-	remove_checkpoint(path);
-	if (rename(partial, path) != 0 || sync_folder(out) != 0)
+	checkpoint_path(out, checkpoint->step, ".old", old);
+	remove_checkpoint(old);
+	if ((rename(path, old) != 0 && errno != ENOENT) || rename(partial, path) != 0 || sync_folder(out) != 0)
 		return pf_fail(error, -errno, "%s: cannot be renamed to %s: %s", partial, path, strerror(errno));
+	remove_checkpoint(old);
 	remove_old(out, keep);
 	return 0;
 }

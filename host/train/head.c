@@ -161,11 +161,6 @@ void pf_head_close(struct pf_head *h)
 	free(h);
 }
 
-uint32_t pf_head_block_rows(const struct pf_head *h)
-{
-	return h->rows;
-}
-
 /* ---- blocks ---- */
 
 static int make_blocks(struct pf_head *h, struct pf_error *error)

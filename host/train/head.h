@@ -42,6 +42,4 @@ int pf_head_forward(struct pf_head *head, const struct pf_head_input *input, str
 /* Phase 3 for the last forward. grad[B] = dL/d(sum of logp); dhidden[T,D] is overwritten; dweight[V,D] is added to and
  * may be NULL (frozen head). Sequences with grad 0 cost no multiplication on their own, but blocks do */
 int pf_head_backward(struct pf_head *head, const double *grad, float *dhidden, float *dweight, struct pf_error *error);
-/* Rows of a block, for messages and tests */
-uint32_t pf_head_block_rows(const struct pf_head *head);
 #endif

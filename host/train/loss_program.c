@@ -17,6 +17,8 @@ static const struct operation operations[PF_OP_COUNT] = {
 _Static_assert(PF_OP_COUNT <= 64, "pf_program.operations");
 _Static_assert((int)PF_LOSS_PARAMS == (int)PF_PARAMS, "loss.h");
 _Static_assert((int)PF_LOSS_COMPONENTS == (int)PF_COMPONENTS, "loss.h");
+_Static_assert((int)PF_KIND_CHOSEN == PF_ITEM_CHOSEN && (int)PF_KIND_REJECTED == PF_ITEM_REJECTED &&
+               (int)PF_KIND_EXTRA == PF_ITEM_EXTRA, "public numbers of kinds");
 _Static_assert((int)PF_LOSS_Z0 == (int)PF_PAR_Z0 && (int)PF_LOSS_DELTA == (int)PF_PAR_DELTA &&
                (int)PF_LOSS_TOKENS == (int)PF_PAR_TOKENS, "loss.h");
 

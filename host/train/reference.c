@@ -47,19 +47,32 @@ static void make_header(const struct pf_reference *r, unsigned char header[sizeo
 	memcpy(header + sizeof(uint64_t), text, HEADER_BYTES);
 }
 
+/* 0, or -errno of what failed; fewer bytes than asked for are -EIO */
+static int read_at(int fd, void *to, size_t bytes, off_t at)
+{
+	const ssize_t n = pread(fd, to, bytes, at);
+	return n == (ssize_t)bytes ? 0 : n < 0 ? -errno : -EIO;
+}
+
+static int write_at(int fd, const void *from, size_t bytes, off_t at)
+{
+	const ssize_t n = pwrite(fd, from, bytes, at);
+	return n == (ssize_t)bytes ? 0 : n < 0 ? -errno : -ENOSPC;
+}
+
 static int begin_file(struct pf_reference *r, struct pf_error *error)
 {
 	unsigned char want[sizeof(uint64_t) + HEADER_BYTES], have[sizeof want];
 	const off_t size = place_offset(r->records * r->sides);
 	struct stat st;
 	make_header(r, want);
-	if (fstat(r->fd, &st) == 0 && st.st_size == size && pread(r->fd, have, sizeof have, 0) == (ssize_t)sizeof have &&
+	if (fstat(r->fd, &st) == 0 && st.st_size == size && read_at(r->fd, have, sizeof have, 0) == 0 &&
 	    memcmp(want, have, sizeof want) == 0)
 		return 0;
-	if (ftruncate(r->fd, 0) != 0 || pwrite(r->fd, want, sizeof want, 0) != (ssize_t)sizeof want ||
-	    ftruncate(r->fd, size) != 0)
-		return pf_fail(error, -errno, "%s: cannot be written: %s", r->path, strerror(errno));
-	return 0;
+	int code = ftruncate(r->fd, 0) != 0 ? -errno : write_at(r->fd, want, sizeof want, 0);
+	if (!code && ftruncate(r->fd, size) != 0)
+		code = -errno;
+	return code ? pf_fail(error, code, "%s: cannot be written: %s", r->path, strerror(-code)) : 0;
 }
 
 static int open_file(struct pf_reference *r, const char *folder, struct pf_error *error)
@@ -111,9 +124,10 @@ int pf_reference_get(const struct pf_reference *r, uint64_t record, unsigned sid
 {
 	const uint64_t place = record * r->sides + side;
 	struct entry e;
-	if (pread(r->fd, &e, sizeof e, place_offset(place)) != (ssize_t)sizeof e)
-		return pf_fail(error, errno ? -errno : PF_E_FORMAT, "%s: entry %llu cannot be read", r->path,
-		               (unsigned long long)place);
+	const int code = read_at(r->fd, &e, sizeof e, place_offset(place));
+	if (code)
+		return pf_fail(error, code, "%s: entry %llu cannot be read: %s", r->path, (unsigned long long)place,
+		               strerror(-code));
 	*sum = e.sum;
 	return e.check == check_word(r, place, e.sum);
 }
@@ -122,7 +136,7 @@ int pf_reference_put(struct pf_reference *r, uint64_t record, unsigned side, int
 {
 	const uint64_t place = record * r->sides + side;
 	const struct entry e = { sum, check_word(r, place, sum) };
-	if (pwrite(r->fd, &e, sizeof e, place_offset(place)) != (ssize_t)sizeof e)
-		return pf_fail(error, -errno, "%s: cannot be written: %s", r->path, strerror(errno));
-	return 0;
+	const int code = write_at(r->fd, &e, sizeof e, place_offset(place));
+	return code ? pf_fail(error, code, "%s: cannot be written: %s; make room, or give --cache another folder", r->path,
+	                      strerror(-code)) : 0;
 }

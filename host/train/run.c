@@ -1,6 +1,7 @@
 #include "run.h"
 #include <string.h>
 #include "../corpus/hash.h"
+#include "../model/parallel.h"
 
 enum { CHUNK_TOKENS = 8192 };
 
@@ -41,6 +42,7 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
                      struct pf_reference **cache, struct pf_error *error)
 {
 	const struct pf_model *m = r->objective.reference;
+	struct pf_blas_facts blas;
 	*cache = NULL;
 	if (!m || !r->run->cache || pf_corpus_count(corpus, split) == 0)
 		return 0;
@@ -48,11 +50,13 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
 	key = pf_hash_bytes(key, &m->config.rope_theta, sizeof m->config.rope_theta);
 	key = pf_hash_bytes(key, &m->config.norm_eps, sizeof m->config.norm_eps);
 	key = pf_hash_word(key, pf_corpus_hash(corpus, split));
+	pf_blas_facts(&blas);
+	key = pf_hash_bytes(key, blas.core, strlen(blas.core));
 	for (unsigned i = 0; i < r->run->devices; i++) {
 		const struct pf_device_facts *f = pf_device_facts(r->run->device[i]);
 		key = pf_hash_word(key, f->numerics);
 		if (!f->exact)
-			key = pf_hash_bytes(key, f->backend, strlen(f->backend));
+			key = pf_hash_bytes(pf_hash_bytes(key, f->backend, strlen(f->backend)), f->variant, strlen(f->variant));
 	}
 	const enum pf_record_form form = pf_corpus_form(corpus);
 	const unsigned sides = form == PF_RECORD_PAIRS ? 2 : form == PF_RECORD_RANKINGS ? PF_COMPLETIONS_MAX : 1;
