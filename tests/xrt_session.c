@@ -29,6 +29,13 @@ static int emulate(const char *text)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+static void ends(const char *text, int code)
+{
+	int got = emulate(text);
+	if (got != code)
+		fail_msg("\"%s\" ended with %d, not %d, and printed: %s", text, got, code, output);
+}
+
 static void printed(const char *text)
 {
 	if (!strstr(output, text))
@@ -66,11 +73,11 @@ static int no_file(const void *path)
 static void exit_codes_pass(void **state)
 {
 	(void)state;
-	assert_int_equal(emulate("-- true"), 0);
-	assert_int_equal(emulate("-- sh -c 'exit 5'"), 5);
-	assert_int_equal(emulate("-- sh -c 'kill -9 $$'"), 128 + SIGKILL);
-	assert_int_equal(emulate("-- /no/such/program"), 127);
-	assert_int_equal(emulate("-- sh -c 'kill -15 $$'"), 128 + SIGTERM);
+	ends("-- true", 0);
+	ends("-- sh -c 'exit 5'", 5);
+	ends("-- sh -c 'kill -9 $$'", 128 + SIGKILL);
+	ends("-- /no/such/program", 127);
+	ends("-- sh -c 'kill -15 $$'", 128 + SIGTERM);
 	assert_null(strstr(output, "card died"));
 }
 
@@ -78,17 +85,17 @@ static void the_environment_is_set(void **state)
 {
 	(void)state;
 	setenv("XILINX_HLS", "/opt/somewhere", 1);
-	assert_int_equal(emulate("-- sh -c 'test -z \"$XILINX_HLS\" && test -d \"$EMCONFIG_PATH\" && "
-	                         "test -f \"$XILINX_XRT/lib/libxrt_swemu.so.2\" && "
-	                         "test \"$XCL_EMULATION_MODE\" = sw_emu && "
-	                         "test -d \"/tmp/$USER\"'"), 0);
+	ends("-- sh -c 'test -z \"$XILINX_HLS\" && test -d \"$EMCONFIG_PATH\" && "
+	     "test -f \"$XILINX_XRT/lib/libxrt_swemu.so.2\" && "
+	     "test \"$XCL_EMULATION_MODE\" = sw_emu && "
+	     "test -d \"/tmp/$USER\"'", 0);
 	unsetenv("XILINX_HLS");
 }
 
 static void time_limits_end_the_command(void **state)
 {
 	(void)state;
-	assert_int_equal(emulate("--timeout 0.2 -- sleep 600"), 124);
+	ends("--timeout 0.2 -- sleep 600", 124);
 	printed("ended after 0.2 seconds");
 }
 
@@ -97,7 +104,7 @@ static void nothing_is_left(void **state)
 	char folder[256];
 	long id;
 	(void)state;
-	assert_int_equal(emulate("-- sh -c 'sleep 600 & echo $! $EMCONFIG_PATH'"), 0);
+	ends("-- sh -c 'sleep 600 & echo $! $EMCONFIG_PATH'", 0);
 	assert_int_equal(sscanf(output, "%ld %255s", &id, folder), 2);
 	assert_true(no_process(&id));
 	assert_true(no_file(folder));
@@ -122,18 +129,18 @@ static void dead_sessions_are_removed(void **state)
 	char dead[128], live[128];
 	int dead_lock, live_lock;
 	(void)state;
-	assert_int_equal(emulate("-- true"), 0);       /* makes the folder of all sessions */
+	ends("-- true", 0);             /* makes the folder of all sessions */
 	snprintf(dead, sizeof dead, "/tmp/prefpga-%lu/s0-dead%ld", (unsigned long)getuid(), (long)getpid());
 	snprintf(live, sizeof live, "/tmp/prefpga-%lu/s0-live%ld", (unsigned long)getuid(), (long)getpid());
 	make_session(dead, &dead_lock);
 	close(dead_lock);
 	make_session(live, &live_lock);
 	assert_int_equal(flock(live_lock, LOCK_EX | LOCK_NB), 0);
-	assert_int_equal(emulate("-- true"), 0);
+	ends("-- true", 0);
 	assert_true(no_file(dead));
 	assert_false(no_file(live));
 	close(live_lock);
-	assert_int_equal(emulate("-- true"), 0);
+	ends("-- true", 0);
 	assert_true(no_file(live));
 }
 
@@ -169,7 +176,7 @@ static void a_killed_session_ends_its_command(void **state)
 	kill(session, SIGKILL);
 	assert_int_equal(waitpid(session, &status, 0), session);
 	assert_true(wait_until(no_process, &command));
-	assert_int_equal(emulate("-- true"), 0);
+	ends("-- true", 0);
 	assert_true(no_file(folder));
 }
 
@@ -193,7 +200,7 @@ static void a_lost_card_is_an_error(void **state)
 	char text[2048];
 	(void)state;
 	snprintf(text, sizeof text, "--timeout 120 -- '%s' kill", worker);
-	assert_int_equal(emulate(text), 128 + SIGTERM);
+	ends(text, 128 + SIGTERM);
 	printed("card died");
 }
 
@@ -202,7 +209,7 @@ static void the_card_survives_an_interrupt(void **state)
 	char text[2048];
 	(void)state;
 	snprintf(text, sizeof text, "--timeout 120 -- '%s' interrupt", worker);
-	assert_int_equal(emulate(text), 0);
+	ends(text, 0);
 }
 
 static void what_is_missing_is_named(void **state)
@@ -214,7 +221,7 @@ static void what_is_missing_is_named(void **state)
 	assert_int_equal(pf_emulation_open(&options, &emulation, &error), PF_E_ABSENT);
 	assert_non_null(strstr(error.text, "/no/such/folder"));
 	assert_null(emulation);
-	assert_int_equal(emulate("--image /no/such.xclbin -- true"), 1);
+	ends("--image /no/such.xclbin -- true", 1);
 	printed("/no/such.xclbin");
 }
 
