@@ -145,7 +145,7 @@ static void refusals(void **state)
 static const char *foreign_image(void)
 {
 	char path[4096];
-	static char data[1 << 22];
+	static char data[1 << 26];        /* sanitized kernels are large */
 	snprintf(path, sizeof path, "%s/prefpga.xclbin", getenv("XILINX_XRT"));
 	FILE *in = fopen(path, "rb");
 	assert_non_null(in);
