@@ -8,7 +8,7 @@ results=$(realpath "$(dirname "$0")")/results
 work=build/experiment
 mkdir -p "$work" "$results"
 machine=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1 | tr ',' ' ')
-commit=$(git rev-parse --short HEAD 2>/dev/null || echo none)
+commit=$(git rev-parse --short HEAD 2>/dev/null || echo none)$(git diff --quiet HEAD 2>/dev/null || echo +)
 stamp="$machine x$(nproc),$commit,$(date -u +%F)"
 if [ -n "${DATA:-}" ]; then
     name=harmless-base
@@ -31,7 +31,10 @@ out=$results/preferences.csv
 echo "data,stage,steps,loss,reward_accuracy,low,high,pairs,likelier,likelier_low,likelier_high,machine,commit,date" >"$out"
 measure() { # STAGE STEPS MODEL
     line=$($prefpga eval --model "$3" --reference base --data "$valid" $common --loss sigmoid:beta=0.1 --device sim --format json)
-    echo "$name,$1,$2,$(echo "$line" | json loss),$(echo "$line" | share rewards/accuracies),$(echo "$line" | share likelier | cut -d, -f1-3),$stamp" >>"$out"
+    # before training the policy is the reference: its reward accuracy is 0 by definition, so it is left out
+    accuracy=$(echo "$line" | share rewards/accuracies)
+    [ "$1" != sft ] || accuracy=,,,$(echo "$accuracy" | cut -d, -f4)
+    echo "$name,$1,$2,$(echo "$line" | json loss),$accuracy,$(echo "$line" | share likelier | cut -d, -f1-3),$stamp" >>"$out"
 }
 measure sft "${SFT_STEPS:-400}" base
 $prefpga train --model base --data "$train" $common --loss sigmoid:beta=0.1 --device sim --steps "${DPO_STEPS:-300}" --lr 2e-4 \
