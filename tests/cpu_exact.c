@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "tests/cmocka.h"
+#include "tests/worst.h"
 #include "tests/cpu_run.h"
 #include "tests/ref/ref.h"
 
@@ -80,12 +81,6 @@ static struct oracle make_oracle(int kind, uint32_t vocab)
 	return o;
 }
 
-static void larger(double *most, long double error)
-{
-	if (!(fabsl(error) <= *most))
-		*most = (double)fabsl(error);
-}
-
 static void check(const char *spec, const struct oracle *o, uint32_t vocab, int kind)
 {
 	const struct run_shape shape = run_shape_of(1, vocab, 0);
@@ -101,7 +96,7 @@ static void check(const char *spec, const struct oracle *o, uint32_t vocab, int 
 	run_logprob(device, &shape, o->z, &o->target, 0, &row);
 	run_logit_grad(device, &shape, o->z, &o->target, &c, &row, dz, 0);
 	for (uint32_t v = 0; v < vocab; v++)
-		larger(&grad, dz[v] - c * (v == (uint32_t)o->target ? -o->rest : o->p[v]));
+		grad = worst_of(grad, (double)fabsl(dz[v] - c * (v == (uint32_t)o->target ? -o->rest : o->p[v])));
 	const double logp = (double)fabsl(row.logp - o->logp), q32 = (double)fabsl(ldexpl(row.logp_q32, -32) - o->logp);
 	print_message("%-12s V %6u kind %d: logp %.2e (allowed %.2e), Q31.32 %.2e, gradient / c %.2e\n", spec, vocab, kind,
 	              logp, allowed, q32, grad / fabs((double)c));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "tests/cmocka.h"
+#include "tests/worst.h"
 #include "host/model/random.h"
 #include "host/train/head.h"
 
@@ -82,7 +83,7 @@ static long double coefficient(const struct problem *p, size_t t)
 static void check_gradients(const struct problem *p)
 {
 	static long double prob[V], dweight[V * D];
-	long double worst = 0.0L;
+	double worst = 0;
 	memset(dweight, 0, sizeof dweight);
 	for (size_t t = 0; t < T; t++) {
 		const long double c = coefficient(p, t);
@@ -99,12 +100,10 @@ static void check_gradients(const struct problem *p)
 			if (!(fabsl(dhidden[d] - (long double)p->dhidden[t * D + d]) <= 3e-5L))
 				fail_msg("dhidden[%zu, %zu]", t, d);
 	}
-	for (size_t i = 0; i < V * D; i++) {
-		const long double error = fabsl(dweight[i] + 1.0L - (long double)p->dweight[i]);
-		worst = !(error <= worst) ? error : worst;
-	}
-	if (!(worst <= 1e-4L))
-		fail_msg("dweight: %.3Lg", worst);
+	for (size_t i = 0; i < V * D; i++)
+		worst = worst_of(worst, (double)fabsl(dweight[i] + 1.0L - (long double)p->dweight[i]));
+	if (!(worst <= 1e-4))
+		fail_msg("dweight: %.3g", worst);
 }
 
 /* ---- on devices ---- */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "prefpga/internal/kmath.h"
 #include "tests/cmocka.h"
+#include "tests/worst.h"
 
 struct function {
 	const char *name;
@@ -82,7 +83,7 @@ static void measure(const struct function *f, float x, mpfr_t a, mpfr_t y, struc
 	double ulp = isnan(want) ? (isnan(got) ? 0 : INFINITY)
 	             : isinf(want) ? (got == (float)want ? 0 : INFINITY) : error_ulp(got, want);
 	if (!(ulp <= worst->ulp))
-		*worst = (struct worst){ ulp, x };
+		*worst = (struct worst){ worst_of(worst->ulp, ulp), x };
 }
 
 static uint32_t next_random(uint64_t *state)
@@ -134,7 +135,7 @@ static void exhaustive(void **state)
 				double ulp = isnan(want) || isinf(want)
 				             ? (isnan(want) ? isnan(got) : got == (float)want) ? 0 : INFINITY
 				             : error_ulp(got, want);
-				worst = ulp <= worst ? worst : ulp;
+				worst = worst_of(worst, ulp);
 			}
 		print_message("%-8s %.4f ULP over all arguments, bound %.2f\n", f->name, worst, f->bound);
 		assert_true(worst <= f->bound);

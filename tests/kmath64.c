@@ -3,6 +3,7 @@
 #include <mpfr.h>
 #include "prefpga/internal/kmath64.h"
 #include "tests/cmocka.h"
+#include "tests/worst.h"
 
 struct function {
 	const char *name;
@@ -65,7 +66,7 @@ static void measure(const struct function *f, double x, mpfr_t a, mpfr_t y, stru
 		error = fabs(mpfr_get_d(a, MPFR_RNDN));
 	}
 	if (!(error <= worst->error))
-		*worst = (struct worst){ error, x };
+		*worst = (struct worst){ worst_of(worst->error, error), x };
 }
 
 static double next_random(uint64_t *state)

@@ -9,6 +9,7 @@
 #include "host/model/decoder.h"
 #include "host/model/model.h"
 #include "model_naive.h"
+#include "tests/worst.h"
 
 /* vocab dim layers heads kv_heads head_dim ffn positions theta eps tied bos eos */
 static const struct pf_model_config grouped = { 13, 10, 2, 6, 2, 4, 7, 512, 1e4, 1e-5, 0, -1, -1 };
@@ -139,7 +140,7 @@ static double largest(const double *x, uint64_t count)
 {
 	double most = 0;
 	for (uint64_t i = 0; i < count; i++)
-		most = fmax(most, fabs(x[i]));
+		most = worst_of(most, fabs(x[i]));
 	return most;
 }
 
@@ -150,7 +151,7 @@ static void near(double got, double wanted, double scale, const char *what, long
 	const double error = fabs(got - wanted) / scale;
 	if (!(error <= 1e-6))
 		fail_msg("%s[%ld]: %.12g, numerically %.12g", what, index, got, wanted);
-	worst = fmax(worst, error);
+	worst = worst_of(worst, error);
 }
 
 /* Every tensor along a random direction, and each (step 1) or each step-th of its elements alone */
@@ -312,11 +313,11 @@ static void test_precision(void **state)
 		for (unsigned k = 0; k < f.layout.tensors; k++) {
 			const struct pf_tensor *t = &f.layout.tensor[k];
 			if (t->role != PF_TENSOR_HEAD)
-				far = fmax(far, distance(r.grad + t->offset, f.grad + t->offset,
-				                         pf_tensor_elements(t)));
+				far = worst_of(far, distance(r.grad + t->offset, f.grad + t->offset,
+				                             pf_tensor_elements(t)));
 		}
 		assert_true(far <= bound);
-		worst = fmax(worst, far);
+		worst = worst_of(worst, far);
 		single_free(&r);
 		fixture_close(&f);
 	}
