@@ -4,7 +4,8 @@
  * statistics and per-sequence sums (phase 1) and, once the preference loss has said dL/dlogp per sequence, into
  * logit gradients in place (phase 3), which the host multiplies back. Blocks overlap: while the device works on one,
  * the host multiplies the next. Blocks stay on the device between the phases when they fit its memory; otherwise
- * phase 3 forms them again, bit for bit.
+ * phase 3 forms them again, bit for bit. (stream.h's ring, for logits that pass through once, gives a slot back as soon as
+ * its batch is out; here slots must outlive phase 2, so the head keeps its own.)
  *
  * One thread per head. The caller owns every array; arrays given to pf_head_forward must stay until the next forward. */
 #ifndef PF_TRAIN_HEAD_H
