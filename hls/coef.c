@@ -1,7 +1,7 @@
 /* coef: c[t] = -grad * (t < split ? 1 : tail) for the tokens of each span, 0 for tokens of none.
  *
- * First everything is written 0, then the spans in their order (of overlapping spans the last one counts). What of a span
- * lies beyond the rows is left out. Values below 2^-126 are 0. Two write loops, no recurrence: II = 1. */
+ * First everything is written 0, then the spans in their order (of overlapping spans the last one counts). What of a
+ * span lies beyond the rows is left out. Values below 2^-126 are 0. Two write loops, no recurrence: II = 1. */
 #include "prefpga/internal/abi.h"
 #include "prefpga/internal/kernels.h"
 #include "prefpga/internal/kmath.h"

@@ -1,13 +1,14 @@
-/* logit_grad: dz_v = c (p_v - [v = target]) for rows of z[T, V], elsewhere or in place; c and the row records are input.
+/* logit_grad: dz_v = c (p_v - [v = target]) for rows of z[T, V], elsewhere or in place; c and the row records are
+ * input.
  *
  * p_v is e^z times the row's inverse sum with the exponents added as integers, so no large logits are subtracted. The
- * target's entry is -c times the row's `rest`, exact near certainty. Lanes and beats beyond the vocabulary are written 0,
- * and so are rows that are ignored or without a valid log-probability; values below 2^-126 are 0. A coefficient that is
- * not finite, or 2^126 and more, makes its row NaN. A step is read before it is written, and steps are independent:
+ * target's entry is -c times the row's `rest`, exact near certainty. Lanes and beats beyond the vocabulary are written
+ * 0, and so are rows that are ignored or without a valid log-probability; values below 2^-126 are 0. A coefficient that
+ * is not finite, or 2^126 and more, makes its row NaN. A step is read before it is written, and steps are independent:
  * II = 1 with no recurrence to break. */
 #if defined(PF_STEP) && PF_STEP > 16
 #undef PF_STEP
-#define PF_STEP 16                     /* in a simulator, what a step reads and writes shall stay in the nearest cache */
+#define PF_STEP 16             /* in a simulator, what a step reads and writes shall stay in the nearest cache */
 #endif
 #include "beat.h"
 #include "row_sum.h"
@@ -46,6 +47,7 @@ static inline void pf_step_write(struct PF_BEAT *to, uint32_t beats, const float
 write:
 	for (uint32_t b = 0; b < beats; b++) {
 		struct PF_BEAT w;
+lanes:
 		for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
 			w.lane[l] = pf_lane_store(x[b * PF_BEAT_LANES + l]);
 		to[b] = w;
@@ -60,6 +62,7 @@ fill:
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 		struct PF_BEAT w;
+lanes:
 		for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
 			w.lane[l] = pf_lane_store(i * PF_BEAT_LANES + l < vocab ? value : 0.0f);
 		to[i] = w;
@@ -79,6 +82,7 @@ steps:
 #pragma HLS LOOP_TRIPCOUNT min=1 max=16384
 		const uint32_t beats = pf_step_beats(used - i);
 		pf_step_read(from + i, beats, vocab - i * PF_BEAT_LANES, x);
+lanes:
 		for (uint32_t l = 0; l < beats * PF_BEAT_LANES; l++)
 			d[l] = pf_scaled_power(x[l], f.scale, f.exp2);
 		if (target / PF_LANES == i / PF_STEP)

@@ -1,13 +1,14 @@
 /* logprob: log-probability of one target per row of logits z[T, V], in one pass over the vocabulary.
  *
  * A step reads PF_STEP beats, finds their largest logit, moves the window of the row's bins there and adds the lanes'
- * exponentials as integers (row_sum.h). What crosses from step to step is an integer maximum and, per slot, a select and
- * one 64-bit addition, so II = 1; no floating-point number is carried. Rows go in blocks: all of a block are scanned,
- * then finished in a pipeline of their own (II = 16: its operators are shared), so that the long chain of doubles is
- * paid once a block and not once a row.
+ * exponentials as integers (row_sum.h). What crosses from step to step is an integer maximum and, per slot, a select
+ * and one 64-bit addition, so II = 1; no floating-point number is carried. Rows go in blocks: all of a block are
+ * scanned, then finished in a pipeline of their own (II = 16: its operators are shared), so that the long chain of
+ * doubles is paid once a block and not once a row.
  *
  * Errors (tests/kernels_logprob.c): logp 1e-6 + 1 ULP, measured 1.1e-7 before rounding; sum of exponentials 2e-7
- * relative; 1 - p 3e-7 relative and V 2^-48; entropy and log sum p^2 1e-6 + 1 ULP, relative below 1; mean 2^-23 + 1 ULP. */
+ * relative; 1 - p 3e-7 relative and V 2^-48; entropy and log sum p^2 1e-6 + 1 ULP, relative below 1; mean 2^-23 +
+ * 1 ULP. */
 #include "beat.h"
 #include "row_finish.h"
 PF_KERNELS(PF_PROTOTYPE)
@@ -45,8 +46,8 @@ lanes:
 }
 
 /* Adds the terms q 2^at to the bins of the window. Every lane of a beat has its own pair of 32-bit partial sums per
- * slot, high and low part of the terms; they are added up at the end of the step. (A step has a beat at least: `do` says
- * so, and gcc then vectorises across the lanes.) */
+ * slot, high and low part of the terms; they are added up at the end of the step. (A step has a beat at least: `do`
+ * says so, and gcc then vectorises across the lanes.) */
 static inline void pf_step_add(const int32_t q[PF_LANES], const uint32_t at[PF_LANES], uint32_t beats, uint32_t top,
                                int64_t bin[PF_BINS])
 {
@@ -61,6 +62,7 @@ lanes:
 		int32_t h0 = 0, h1 = 0, h2 = 0, h3 = 0;
 		uint32_t l0 = 0, l1 = 0, l2 = 0, l3 = 0;
 		uint32_t b = 0;
+beats:
 		do {
 			const int32_t term = q[b * PF_BEAT_LANES + l];
 			const uint32_t place = at[b * PF_BEAT_LANES + l], shift = place & 15u, own = place >> 4;
@@ -87,6 +89,7 @@ lanes:
 slots:
 	for (uint32_t j = 0; j < PF_BINS; j++) {
 		int64_t upper = 0, lower = 0;
+parts:
 		for (uint32_t l = 0; l < PF_BEAT_LANES; l++) {
 			upper += high[j][l];
 			lower += low[j][l];
@@ -108,6 +111,7 @@ lanes:
 	for (uint32_t l = 0; l < PF_BEAT_LANES; l++) {
 		int32_t w = 0, f = 0;
 		uint32_t n = 0, b = 0;
+beats:
 		do {
 			const uint32_t here = 0u - (uint32_t)(at[b * PF_BEAT_LANES + l] != 0);
 			const float z = pf_float(pf_bits(x[b * PF_BEAT_LANES + l]) & here);
@@ -172,7 +176,7 @@ steps:
 	for (uint32_t i = 0; i < used; i += PF_STEP) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT min=1 max=16384
-		const uint32_t beats = pf_step_beats(used - i), lanes = beats * PF_BEAT_LANES;
+		const uint32_t beats = pf_step_beats(used - i), width = beats * PF_BEAT_LANES;
 		pf_step_read(z + i, beats, vocab - i * PF_BEAT_LANES, x);
 		const uint32_t best = pf_step_best(x, beats);
 		if (target / PF_LANES == i / PF_STEP)
@@ -191,9 +195,11 @@ steps:
 		pf_bins_move(square, s.top_p2, top_p2);
 		s.top = top;
 		s.top_p2 = top_p2;
-		for (uint32_t l = 0; l < lanes; l++)
+places:
+		for (uint32_t l = 0; l < width; l++)
 			at[l] = pf_exp_at(x[l], &left[l]);
-		for (uint32_t l = 0; l < lanes; l++)
+terms:
+		for (uint32_t l = 0; l < width; l++)
 			q[l] = pf_exp_term(left[l]);
 		pf_step_add(q, at, beats, top, sum);
 		if (flags & PF_WANT_STATS) {

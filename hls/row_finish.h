@@ -1,5 +1,6 @@
 /* row_finish.h: from the integers of a row (row_sum.h) to its record. In double, so that what remains is the error of
- * the exponentials. Near certainty everything is formed from what is left without the largest element: no cancellation. */
+ * the exponentials. Near certainty everything is formed from what is left without the largest element: no
+ * cancellation. */
 #ifndef PF_HLS_ROW_FINISH_H
 #define PF_HLS_ROW_FINISH_H
 #include "prefpga/internal/kmath64.h"
@@ -108,7 +109,8 @@ static inline void pf_row_no_target(uint32_t status, struct pf_row *row)
 static inline double pf_row_below(const struct pf_shard *s, double sum)
 {
 	const struct pf_term t = pf_term_of(s->max);
-	const int64_t own = pf_term_shifted(t.q, t.at), own_moment = pf_term_shifted(pf_moment_term(t.q, t.at, t.left), t.at);
+	const int64_t own = pf_term_shifted(t.q, t.at);
+	const int64_t own_moment = pf_term_shifted(pf_moment_term(t.q, t.at, t.left), t.at);
 	double below = 0.0;
 window:
 	for (int32_t w = PF_BINS - 1; w >= 0; w--) {

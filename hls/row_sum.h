@@ -1,14 +1,15 @@
 /* row_sum.h: exact, order-independent sums of exponentials.
  *
  * A term is an integer q, |q| < 2^28, at a position `at` (an exponent, biased to be positive): q 2^at. It is added,
- * without rounding, as q 2^(at mod 16) to the 64-bit integer of its bin, at / 16. Only the four highest bins seen so far
- * are kept, bin b in slot b mod 4; a slot is cleared when the window moves past its bin. In the end the slots hold
+ * without rounding, as q 2^(at mod 16) to the 64-bit integer of its bin, at / 16. Only the four highest bins seen so
+ * far are kept, bin b in slot b mod 4; a slot is cleared when the window moves past its bin. In the end the slots hold
  * exactly the sums of the terms in the four highest bins, whatever the order, the lanes, the tiles or the shards were;
  * what was dropped of a sum of V exponentials is below V 2^-48 of it. Room: 2^18 terms of any kind fit.
  *
  * The finished state of a row is struct pf_shard (abi.h), bin top - w in element w; with e^z = p 2^k, 0.70 < p < 1.42:
  *	sum, top           e^z:            q = p 2^24 (exact), at = k + PF_BIAS
- *	moment, top        e^z (z - foot): q = p 2^24 (z - foot) cut to an integer; foot: natural logarithm of the bin's lowest 2^k
+ *	moment, top        e^z (z - foot): q = p 2^24 (z - foot) cut to an integer;
+ *	                   foot: natural logarithm of the bin's lowest 2^k
  *	sum_p2, top_p2     e^2z:           q = p^2 2^25, at = 2 (k + PF_BIAS)
  *	logits             sum of z in Q39.24, each cut; INT64_MIN: some z counts as -inf */
 #ifndef PF_HLS_ROW_SUM_H
@@ -20,7 +21,6 @@
 #define PF_TOP_NONE   8                /* window of a row without terms: below any of theirs */
 #define PF_BIAS       0x4b400000       /* the bits of PF_MAGIC: what pf_exp_reduce subtracts, the compiler need not */
 #define PF_SUM_BIN0   (PF_BIAS >> 4)   /* bin of 2^0 */
-#define PF_P2_BIN0    (PF_BIAS >> 3)
 #define PF_LN2_F32    0x1.62e43p-1f
 
 /* Order of logits as unsigned integers: NaN of either sign and +inf on top, -inf is 0, -0 below +0 */

@@ -2,7 +2,9 @@
 """Checks the kernels' sources against kernels.def and the dialect that HLS compilers agree on.
 
   - every argument of a built kernel has exactly the INTERFACE pragmas that the table implies, and no other has one;
-  - a loop with a pragma has a label, its pragmas directly under it, and PIPELINE and UNROLL say how much;
+  - a loop has a label, its pragmas directly under it, and PIPELINE and UNROLL say how much;
+  - a loop without a pragma lies within a PIPELINE loop, there or in a function called from such loops only, and its
+    bound is a constant on a card (hls/beat.h states the rule);
   - a pipelined loop with a variable bound has LOOP_TRIPCOUNT; ARRAY_PARTITION names an array declared just above;
   - no pragma beyond those known here, no promise that dependences are false, nothing that hardware cannot have.
 
@@ -61,15 +63,13 @@ def check_interface(kernel, args, lines, complain):
 
 
 def check_loop(n, lines, complain):
-    """lines[n] is the first pragma of a block; the line above must be a labelled loop's"""
+    """lines[n] is the first pragma of a block; the line above must be a loop's"""
     header = n - 1
     while header > 0 and not re.match(r"\s*for \(", lines[header]) and lines[header].endswith("\\"):
         header -= 1
     if not re.match(r"\t*for \(.*\{$", lines[header]):
         complain(n, "pragma is not directly under a loop")
         return
-    if not re.match(r"[a-z][a-z0-9_]*:$", lines[header - 1]):
-        complain(header, "loop with a pragma has no label")
     block = []
     while lines[n].startswith("#pragma HLS"):
         block.append(lines[n])
@@ -101,12 +101,90 @@ def check_pragmas(lines, complain):
             check_loop(n, lines, complain)
 
 
+def without_comments(text):
+    return re.sub(r"/\*.*?\*/", lambda m: "\n" * m.group(0).count("\n"), text, flags=re.S)
+
+
 def check_dialect(text, complain):
-    plain = re.sub(r"/\*.*?\*/", lambda m: "\n" * m.group(0).count("\n"), text, flags=re.S)
-    for n, line in enumerate(plain.split("\n")):
+    for n, line in enumerate(without_comments(text).split("\n")):
         for pattern, what in FORBIDDEN:
             if re.search(pattern, line):
                 complain(n, what)
+
+
+# Bounds that are constants where a step has one beat
+CONSTANT = r"(PF_[A-Z_0-9]+|\d+|beats|beats \* PF_BEAT_LANES|width)"
+
+
+def block_end(lines, n):
+    """Last line of the statement that begins in lines[n]: of its braces, or of what is indented below"""
+    depth = 0
+    for end in range(n, len(lines)):
+        depth += lines[end].count("{") - lines[end].count("}")
+        if depth == 0 and (end > n or "{" in lines[n]):
+            return end
+    return n
+
+
+def loops_of(lines):
+    """[(first line, last line, pipelined, has a pragma, bound is a constant)]"""
+    loops = []
+    for n, line in enumerate(lines):
+        if not re.match(r"\s*(for \(|do\b|while \()", line):
+            continue
+        end = block_end(lines, n)
+        pragmas = []
+        while lines[n + 1 + len(pragmas)].startswith("#pragma HLS"):
+            pragmas.append(lines[n + 1 + len(pragmas)])
+        text = line if "for (" in line else lines[end]
+        constant = re.search(r"; \w+ [<>]=? %s; |while \(\+\+\w+ < %s\);" % (CONSTANT, CONSTANT), text)
+        loops.append((n, end, any("PIPELINE" in p for p in pragmas), bool(pragmas), bool(constant)))
+    return loops
+
+
+def functions_of(lines):
+    """[(name, first line of the definition, last line)]"""
+    found = []
+    for n, line in enumerate(lines):
+        match = re.match(r"[a-z][\w \*]*?(\w+)\(", line)
+        head = n
+        while match and "{" not in lines[head] and not lines[head].endswith(";"):
+            head += 1
+        if match and "{" in lines[head]:
+            found.append((match.group(1), n, block_end(lines, head)))
+    return found
+
+
+def within_pipelines(plain):
+    """Predicate (file, line): is it executed within PIPELINE loops only?"""
+    loops = {file: loops_of(lines) for file, lines in plain.items()}
+    functions = {file: functions_of(lines) for file, lines in plain.items()}
+
+    def within(file, n):
+        if any(pipelined and first < n <= end for first, end, pipelined, _, _ in loops[file]):
+            return True
+        owner = [f for f in functions[file] if f[1] <= n <= f[2]]
+        if not owner:
+            return False
+        name, own, _ = owner[0]
+        calls = [(other, m) for other, lines in plain.items() for m, line in enumerate(lines)
+                 if re.search(r"\b%s\(" % name, line) and not any(f[0] == name and f[1] == m for f in functions[other])]
+        return bool(calls) and all(within(other, m) for other, m in calls if (other, m) != (file, own))
+
+    return within
+
+
+def check_loops(sources, faults):
+    plain = {file: without_comments(text).split("\n") for file, text in sources.items()}
+    within = within_pipelines(plain)
+    for file, lines in sorted(plain.items()):
+        for n, _, _, pragma, constant in loops_of(lines):
+            if not re.match(r"[a-z][a-z0-9_]*:$", lines[n - 1]):
+                faults.append("hls/%s:%d: loop has no label" % (file, n + 1))
+            if not pragma and not within(file, n):
+                faults.append("hls/%s:%d: loop has no pragma and is not within PIPELINE loops only" % (file, n + 1))
+            if not pragma and not constant:
+                faults.append("hls/%s:%d: loop has no pragma and its bound is no constant" % (file, n + 1))
 
 
 def check(kernels, sources):
@@ -125,6 +203,7 @@ def check(kernels, sources):
                 check_interface(kernel, args, list(enumerate(lines)), complain)
         if not any(file + ".c" == name for file, _ in kernels.values()) and "INTERFACE" in text:
             complain(0, "INTERFACE in a file without a built kernel")
+    check_loops(sources, faults)
     for kernel, (file, _) in kernels.items():
         if file + ".c" not in sources:
             faults.append("hls/%s.c: missing, kernel %s is built from it" % (file, kernel))
@@ -142,6 +221,14 @@ SPOILED = [  # file, text, replacement
     ("logprob.c", "steps:\n", ""),
     ("logprob.c", "PIPELINE II=1", "DEPENDENCE variable=sum false"),
     ("row_sum.h", "UNROLL factor=4", "UNROLL"),
+    ("row_sum.h", "#pragma HLS UNROLL factor=4\n\t\twindow", "\t\twindow"),
+    ("beat.h", "lanes:\n", ""),
+    ("logprob.c", "beats:\n", ""),
+    ("logprob.c", "places:\n", ""),
+    ("logprob.c", "while (++b < beats)", "while (++b < left)"),
+    ("logprob.c", "#pragma HLS PIPELINE II=1\n", ""),
+    ("logit_grad.c", "#pragma HLS PIPELINE II=1\n#pragma HLS LOOP_TRIPCOUNT min=0", "#pragma HLS LOOP_TRIPCOUNT min=0"),
+    ("pref.c", "#pragma HLS LOOP_TRIPCOUNT min=1 max=8192\n\t\t\tstack[top][i]", "\t\t\tstack[top][i]"),
     ("logprob.c", "ARRAY_PARTITION variable=sum ", "ARRAY_PARTITION variable=sums "),
     ("pref.c", "struct pf_results results;", "static struct pf_results results;"),
     ("pref_lane.h", "return pf_exp64(x)", "return exp(x)"),
