@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,7 +14,7 @@
 #include "host/model/random.h"
 #include "host/train/run.h"
 
-enum { STEPS = 8, BATCH = 4 };
+enum { STEPS = 8, BATCH = 4, KILLED = 9 /* exit code */ };
 
 static const struct pf_tokenizer *tokenizer;
 static struct pf_device *device;
@@ -83,7 +84,7 @@ static void on_report(void *context, const struct pf_step_report *r)
 	w->last_loss = r->tally->loss;
 	w->stop = w->stop_after == r->step;
 	if (w->die_after == r->step)
-		_exit(9);
+		_exit(KILLED);
 }
 
 static void on_note(void *context, const char *text)
@@ -263,6 +264,22 @@ static int lines(const char *folder)
 	return count;
 }
 
+/* Trains until it dies. A program of its own: threads do not cross a fork */
+static int be_killed(const char *data, const char *out)
+{
+	struct pf_training_result result;
+	struct pf_error error;
+	struct world w;
+	snprintf(data_path, sizeof data_path, "%s", data);
+	if (pf_tokenizer_open("bytes", &tokenizer, &error) || pf_device_open("sim", NULL, &device, &error))
+		return 1;
+	open_training(&w, "sigmoid", out);
+	w.t.save_every = 2;
+	w.die_after = 6;
+	train(&w, &result, &error);
+	return 2;
+}
+
 static void killed_and_resumed_is_uninterrupted(void **state)
 {
 	struct pf_training_result result;
@@ -275,20 +292,13 @@ static void killed_and_resumed_is_uninterrupted(void **state)
 	open_training(&w, "sigmoid", whole);
 	train_well(&w, &result);
 	close_training(&w);
-	/* the child opens a device of its own: threads do not cross a fork */
 	pid_t child = fork();
 	if (child == 0) {
-		struct pf_error error;
-		if (pf_device_open("sim", NULL, &device, &error))
-			_exit(1);
-		open_training(&w, "sigmoid", parts);
-		w.t.save_every = 2;
-		w.die_after = 6;
-		train(&w, &result, &error);
-		_exit(2);
+		execl("/proc/self/exe", "test_trainer", data_path, parts, (char *)NULL);
+		_exit(1);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(WEXITSTATUS(status), 9);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == KILLED);
 	assert_true(lines(parts) >= 5);
 	open_training(&w, "sigmoid", parts);
 	w.t.resume = 1;
@@ -325,6 +335,40 @@ static void other_circumstances_are_reported(void **state)
 	open_training(&w, "sigmoid", scratch_path("nothing"));
 	w.t.resume = 1;
 	assert_int_equal(train(&w, &result, &error), PF_E_ABSENT);
+	close_training(&w);
+}
+
+/* ---- what must not be mixed up ---- */
+
+static void folders_and_references_are_guarded(void **state)
+{
+	struct pf_training_result result;
+	struct pf_error error;
+	struct world w;
+	char out[512];
+	(void)state;
+	strcpy(out, scratch_path("guarded"));
+	open_training(&w, "sigmoid", out);
+	w.stop_after = 1;
+	assert_int_equal(train(&w, &result, &error), PF_E_INTERRUPTED);
+	assert_int_equal(train(&w, &result, &error), PF_E_ARGUMENT);   /* a new run would mix with the old one */
+	assert_non_null(strstr(error.text, "--resume"));
+	int folder = open(out, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(flock(folder, LOCK_EX | LOCK_NB), 0);
+	w.t.resume = 1;
+	assert_true(train(&w, &result, &error) < 0);
+	assert_non_null(strstr(error.text, "another run"));
+	close(folder);
+	assert_int_equal(mkdir(scratch_path("guarded/checkpoint-009999"), 0777), 0);  /* no checkpoint: has no state */
+	w.stop_after = 0;
+	w.stop = 0;
+	train_well(&w, &result);
+	assert_int_equal(result.first, 1);
+	w.t.resume = 0;
+	w.t.out = NULL;
+	w.reference->config.rope_theta *= 2.0;
+	assert_int_equal(train(&w, &result, &error), PF_E_SHAPE);
+	assert_non_null(strstr(error.text, "rope 20000"));
 	close_training(&w);
 }
 
@@ -412,12 +456,15 @@ static void reference_is_computed_once(void **state)
 	assert_int_equal(scratch_count("cache"), 1);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc == 3)
+		return be_killed(argv[1], argv[2]);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(policy_is_reference_before_the_first_step), cmocka_unit_test(every_loss_learns),
 		cmocka_unit_test(accumulation_is_one_large_batch), cmocka_unit_test(stopped_and_resumed_is_uninterrupted),
 		cmocka_unit_test(killed_and_resumed_is_uninterrupted), cmocka_unit_test(other_circumstances_are_reported),
+		cmocka_unit_test(folders_and_references_are_guarded),
 		cmocka_unit_test(gradient_is_the_slope), cmocka_unit_test(reference_is_computed_once),
 	};
 	return cmocka_run_group_tests(tests, open_world, close_world);

@@ -49,14 +49,29 @@ static int check_vocabulary(const struct pf_setup *s, const char *folder, struct
 	               "here: make one with `prefpga sft`", folder, shape->vocab, s->tokenizer->vocab);
 }
 
+static int check_length(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	const uint32_t most = pf_model_shape(s->model)->max_positions;
+	if (s->max_length <= most)
+		return 0;
+	if (o->source[PF_OPTION_max_length] == PF_FROM_FLAG || o->source[PF_OPTION_max_length] == PF_FROM_FILE)
+		return pf_fail(error, PF_E_RANGE, "--max-length %u: %s takes sequences of at most %u tokens", s->max_length, o->model,
+		               most);
+	s->max_length = most;
+	return 0;
+}
+
 int pf_setup_model(struct pf_setup *s, const struct pf_options *o, int fresh, struct pf_error *error)
 {
 	int code = pf_tokenizer_open(fresh ? o->tokenizer : "bytes", &s->tokenizer, error);
 	if (code)
 		return code;
+	s->max_length = (uint32_t)o->max_length;
 	if (o->model) {
 		code = pf_model_load(o->model, &s->model, error);
-		return code ? code : check_vocabulary(s, o->model, error);
+		if (!code)
+			code = check_vocabulary(s, o->model, error);
+		return code ? code : check_length(s, o, error);
 	}
 	if (!fresh)
 		return pf_fail(error, PF_E_ARGUMENT, "--model is missing: the folder of a checkpoint; `prefpga sft` makes one");
@@ -104,7 +119,7 @@ static int open_corpus(const struct pf_setup *s, const struct pf_options *o, con
 	struct pf_progress progress;
 	const struct pf_corpus_options options = { .form = (enum pf_record_form)pf_record_form_find(o->form),
 		.want = wanted_form(&s->loss), .drop = strcmp(o->bad_rows, "drop") == 0, .marker = o->role_marker,
-		.cut = { (uint32_t)o->max_length, strcmp(o->truncation, "keep_end") == 0 ? PF_KEEP_END : PF_KEEP_START },
+		.cut = { s->max_length, strcmp(o->truncation, "keep_end") == 0 ? PF_KEEP_END : PF_KEEP_START },
 		.holdout = holdout, .seed = (uint64_t)o->seed, .cache = o->cache, .progress = show_reading,
 		.context = &progress };
 	char text[2048];
@@ -147,7 +162,7 @@ int pf_setup_data(struct pf_setup *s, const struct pf_options *o, struct pf_erro
 struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)
 {
 	return (struct pf_run){ .device = s->device, .devices = s->devices, .memory_bytes = o->card_memory,
-		.max_length = (uint32_t)o->max_length, .batch = (uint32_t)o->batch, .accumulate = (uint32_t)o->accumulate,
+		.max_length = s->max_length, .batch = (uint32_t)o->batch, .accumulate = (uint32_t)o->accumulate,
 		.threads = (unsigned)o->threads, .loss = &s->loss, .reference = s->reference, .cache = o->cache,
 		.stop = pf_setup_stop() };
 }

@@ -14,6 +14,7 @@ struct pf_setup {
 	const struct pf_tokenizer *tokenizer;
 	struct pf_model    *model, *reference;
 	struct pf_loss      loss;
+	uint32_t            max_length;        /* --max-length, or what the model can take if that is less and was not asked for */
 	struct pf_corpus   *corpus, *eval_corpus;
 	struct pf_held      held;      /* corpus NULL: nothing to evaluate on */
 };

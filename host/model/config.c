@@ -282,3 +282,16 @@ int pf_config_write(const struct pf_model_config *config, const char *path, stru
 	json_decref(root);
 	return code;
 }
+
+int pf_config_equal(const struct pf_model_config *a, const struct pf_model_config *b)
+{
+	return a->vocab == b->vocab && a->dim == b->dim && a->layers == b->layers && a->heads == b->heads &&
+	       a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->ffn == b->ffn && a->tied == b->tied &&
+	       a->rope_theta == b->rope_theta && a->norm_eps == b->norm_eps;
+}
+
+int pf_config_describe(const struct pf_model_config *c, char *out, size_t size)
+{
+	return snprintf(out, size, "vocabulary %u, width %u, %u layers, %u heads (%u key/value) of %u, ffn %u, rope %g, eps %g",
+	                c->vocab, c->dim, c->layers, c->heads, c->kv_heads, c->head_dim, c->ffn, c->rope_theta, c->norm_eps);
+}

@@ -17,4 +17,8 @@ int pf_config_parse(const char *text, size_t bytes, const char *where,
                     struct pf_model_config *config, struct pf_error *error);
 /* Replaces the file whole or not at all */
 int pf_config_write(const struct pf_model_config *config, const char *path, struct pf_error *error);
+/* 1 if models of both compute the same function of equal weights: everything but vocabulary names and longest sequence */
+int pf_config_equal(const struct pf_model_config *a, const struct pf_model_config *b);
+/* "vocabulary 259, width 128, 3 layers, ..." for messages. Returns what snprintf would */
+int pf_config_describe(const struct pf_model_config *config, char *out, size_t size);
 #endif

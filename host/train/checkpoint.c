@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "../model/config.h"
 #include "../model/replace.h"
 #include "../model/safetensors.h"
 
@@ -27,15 +29,18 @@ static long long step_of(const char *name)
 	return (long long)step;
 }
 
-/* The largest step below `limit` that has a checkpoint, or -1 */
+/* The largest step below `limit` that has a checkpoint, or -1. A folder without a state is none */
 static long long latest_step(const char *out, long long limit)
 {
 	DIR *dir = opendir(out);
 	struct dirent *entry;
 	long long latest = -1;
 	while (dir && (entry = readdir(dir))) {
+		char state[300];
 		long long step = step_of(entry->d_name);
-		latest = step > latest && step < limit ? step : latest;
+		snprintf(state, sizeof state, "%.255s/trainer_state.json", entry->d_name);
+		if (step > latest && step < limit && faccessat(dirfd(dir), state, F_OK, 0) == 0)
+			latest = step;
 	}
 	if (dir)
 		closedir(dir);
@@ -175,19 +180,13 @@ int pf_checkpoint_find(const char *out, char *path, size_t size, struct pf_error
 	return 0;
 }
 
-static int same_shape(const struct pf_model_config *a, const struct pf_model_config *b)
-{
-	return a->vocab == b->vocab && a->dim == b->dim && a->layers == b->layers && a->heads == b->heads &&
-	       a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->ffn == b->ffn && a->tied == b->tied;
-}
-
 static int load_weights(const char *folder, struct pf_model *model, struct pf_error *error)
 {
 	struct pf_model *saved;
 	int code = pf_model_load(folder, &saved, error);
 	if (code)
 		return code;
-	if (!same_shape(&saved->config, &model->config))
+	if (!pf_config_equal(&saved->config, &model->config))
 		code = pf_fail(error, PF_E_MISMATCH, "%s: a model of another shape; resume with the options that the run was "
 		               "started with", folder);
 	else
@@ -236,7 +235,8 @@ static int read_state(const char *path, const json_t *json, struct pf_checkpoint
 	json_t *facts;
 	if (json_unpack((json_t *)json, "{s:I, s:I, s:I, s:{s:F, s:F}, s:o}", "version", &version, "step", &step,
 	                "log_position", &position, "loss_state", "mean", &c->loss.mean, "count", &c->loss.count, "facts",
-	                &facts) != 0 || version != 1 || step < 0 || !json_is_object(facts))
+	                &facts) != 0 || version != 1 || step < 0 || position < 0 || !json_is_object(facts) ||
+	    !isfinite(c->loss.mean) || !(c->loss.count >= 0.0))
 		return pf_fail(error, PF_E_FORMAT, "%s: not the state of a training run; resume from another checkpoint", path);
 	c->step = (uint64_t)step;
 	c->log_position = position;
@@ -257,7 +257,8 @@ int pf_checkpoint_load(const char *path, struct pf_model *model, struct pf_adamw
 	snprintf(name, sizeof name, "%s/trainer_state.json", path);
 	json_t *json = json_load_file(name, 0, &where);
 	if (!json)
-		return pf_fail(error, PF_E_FORMAT, "%s:%d: %s", name, where.line, where.text);
+		return pf_fail(error, PF_E_FORMAT, "%s: line %d: %s; resume from another checkpoint", name,
+		               where.line > 0 ? where.line : 0, where.text);
 	int code = read_state(name, json, checkpoint, &compare, error);
 	json_decref(json);
 	if (!code)

@@ -1,6 +1,7 @@
 #include "run.h"
 #include <string.h>
 #include "../corpus/hash.h"
+#include "../model/config.h"
 #include "../model/parallel.h"
 
 enum { CHUNK_TOKENS = 8192 };
@@ -13,6 +14,18 @@ static uint32_t group_tokens(const struct pf_run *run)
 	return members * run->max_length;
 }
 
+/* Policy and reference take turns in one workspace, so they must be of one shape */
+static int check_reference(const struct pf_run *run, const struct pf_model *model, struct pf_error *error)
+{
+	char policy[256], reference[256];
+	if (!run->reference || pf_config_equal(&run->reference->config, &model->config))
+		return 0;
+	pf_config_describe(&model->config, policy, sizeof policy);
+	pf_config_describe(&run->reference->config, reference, sizeof reference);
+	return pf_fail(error, PF_E_SHAPE, "policy (%s) and reference (%s) differ in shape; give --reference a model of the "
+	               "policy's", policy, reference);
+}
+
 int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct pf_model *model, int backward,
                     struct pf_error *error)
 {
@@ -22,10 +35,13 @@ int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct
 		wanted > least ? wanted : least, run->max_length, run->threads, backward };
 	memset(r, 0, sizeof *r);
 	r->run = run;
+	int code = check_reference(run, model, error);
+	if (code)
+		return code;
 	if (pf_loss_needs_reference(run->loss) && !run->reference)
 		return pf_fail(error, PF_E_ARGUMENT, "loss %s compares with a reference policy; give --reference DIR, or choose a "
 		               "loss without one (`prefpga losses` shows which)", run->loss->component[0].row->name);
-	int code = pf_scorer_open(&model->config, &model->layout, &options, &r->scorer, error);
+	code = pf_scorer_open(&model->config, &model->layout, &options, &r->scorer, error);
 	r->objective = (struct pf_objective){ .loss = run->loss, .device = run->device[0], .scorer = r->scorer,
 		.policy = model, .reference = pf_loss_needs_reference(run->loss) ? run->reference : NULL,
 		.limit = { .groups = run->batch, .tokens = wanted }, .training = backward };
@@ -47,6 +63,7 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
 	if (!m || !r->run->cache || pf_corpus_count(corpus, split) == 0)
 		return 0;
 	uint64_t key = pf_hash_bytes(PF_HASH_START, m->param, m->layout.size * sizeof *m->param);
+	key = pf_hash_word(key, (uint64_t)m->config.heads << 32 | m->config.kv_heads);
 	key = pf_hash_bytes(key, &m->config.rope_theta, sizeof m->config.rope_theta);
 	key = pf_hash_bytes(key, &m->config.norm_eps, sizeof m->config.norm_eps);
 	key = pf_hash_word(key, pf_corpus_hash(corpus, split));

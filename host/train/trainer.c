@@ -1,10 +1,13 @@
 #include "trainer.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "../report/metrics.h"
 #include "run.h"
 #include "seconds.h"
@@ -21,6 +24,7 @@ struct trainer {
 	struct pf_adamw adamw;
 	struct pf_metrics *metrics;
 	float *gradient;
+	int folder;                    /* descriptor that holds the lock of t->out, or -1 */
 	uint64_t step, saved;          /* steps done; of the last checkpoint */
 };
 
@@ -69,13 +73,33 @@ static int open_caches(struct trainer *r, struct pf_error *error)
 	return code;
 }
 
+/* The folder is made, locked against other runs, and without checkpoints unless they are to be continued */
+static int open_folder(struct trainer *r, struct pf_error *error)
+{
+	const char *out = r->t->out;
+	char path[PATH_ROOM];
+	if (!out)
+		return 0;
+	if (mkdir(out, 0777) != 0 && errno != EEXIST)
+		return pf_fail(error, -errno, "%s: cannot be made: %s", out, strerror(errno));
+	r->folder = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r->folder < 0)
+		return pf_fail(error, -errno, "%s: %s", out, strerror(errno));
+	if (flock(r->folder, LOCK_EX | LOCK_NB) != 0)
+		return pf_fail(error, -errno, "%s: another run uses this folder; wait for it or choose another --out", out);
+	if (!r->t->resume && pf_checkpoint_find(out, path, sizeof path, NULL) == 0)
+		return pf_fail(error, PF_E_ARGUMENT, "%s exists: --resume continues that run; for a new one choose another --out or "
+		               "remove the folder", path);
+	return 0;
+}
+
 static int open_trainer(struct trainer *r, struct pf_error *error)
 {
 	const struct pf_training *t = r->t;
 	int64_t keep = -1;
-	if (t->out && mkdir(t->out, 0777) != 0 && errno != EEXIST)
-		return pf_fail(error, -errno, "%s: cannot be made: %s", t->out, strerror(errno));
-	int code = pf_running_open(&r->running, &t->run, r->model, 1, error);
+	int code = open_folder(r, error);
+	if (!code)
+		code = pf_running_open(&r->running, &t->run, r->model, 1, error);
 	if (!code)
 		code = pf_running_sampler(&r->running, t->corpus, PF_SPLIT_TRAIN, t->seed, t->shuffle, t->run.accumulate,
 		                          &r->sampler, error);
@@ -98,6 +122,8 @@ static void close_trainer(struct trainer *r)
 	pf_adamw_fini(&r->adamw);
 	pf_running_close(&r->running);
 	free(r->gradient);
+	if (r->folder >= 0)
+		close(r->folder);
 }
 
 /* ---- saving ---- */
@@ -280,7 +306,7 @@ static int train(struct trainer *r, struct pf_error *error)
 int pf_train(const struct pf_training *training, struct pf_model *model, struct pf_training_result *result,
              struct pf_error *error)
 {
-	struct trainer r = { .t = training, .model = model, .result = result };
+	struct trainer r = { .t = training, .model = model, .result = result, .folder = -1 };
 	*result = (struct pf_training_result){ .step0_check = NAN };
 	pf_tally_clear(&result->held);
 	int code = open_trainer(&r, error);
