@@ -1,11 +1,14 @@
 #!/bin/sh
-# bits.sh quick|full SOURCE-FOLDER WORK-FOLDER: the same bits from every compiler, level, vector width, step and mode.
-# Compiles hls/ and bits.c in many ways and compares the hashes. 77 (skip) without both gcc and clang.
+# bits.sh quick|full SOURCE-FOLDER WORK-FOLDER KERNEL...: the same bits from every compiler, level, vector width, step
+# and mode. Compiles hls/ and bits.c in many ways and compares the hashes. A kernel is kernel:source:lane type, an entry
+# of PREFPGA_HLS_KERNELS (hls/CMakeLists.txt). 77 (skip) without both gcc and clang.
+[ $# -gt 3 ] || { echo "usage: bits.sh quick|full SOURCE-FOLDER WORK-FOLDER KERNEL..."; exit 2; }
 mode=$1 source=$2 work=$3/bits-$1
+shift 3
+kernels=$*
 command -v gcc > /dev/null && command -v clang > /dev/null || { echo "needs gcc and clang"; exit 77; }
 rm -rf "$work"
 mkdir -p "$work" && cd "$work" || exit 1
-kernels="logprob logprob:-DPF_BF16 logit_grad logit_grad:-DPF_BF16 seq_sum pref coef"
 
 # build COMPILER STEP OPTIONS...: compiles, links, runs in both modes, adds two lines to `hashes`
 build() {
@@ -13,11 +16,10 @@ build() {
 	shift 2
 	objects=
 	for kernel in $kernels; do
-		define=${kernel#*:}
-		[ "$define" = "$kernel" ] && define=
-		object=${kernel%%:*}$define.o
+		define= object=${kernel%%:*}.o file=${kernel#*:}
+		[ "${kernel##*:}" = bf16 ] && define=-DPF_BF16
 		$compiler -std=c11 -ffp-contract=off -w "$@" -DPF_STEP="$step" $define -I"$source/include" \
-			-c "$source/hls/${kernel%%:*}.c" -o "$object" || exit 1
+			-c "$source/hls/${file%:*}.c" -o "$object" || exit 1
 		objects="$objects $object"
 	done
 	$compiler -std=c11 -ffp-contract=off -w "$@" -I"$source/include" "$source/tests/bits.c" $objects -o bits || exit 1
