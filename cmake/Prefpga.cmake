@@ -14,7 +14,7 @@ function(prefpga_flags target)
 endfunction()
 
 # prefpga_test(name SOURCES ... [LIBS ...] [ARGS ...] [LABELS ...] [TIMEOUT seconds]): one cmocka program, one ctest.
-# Exit code 77 is a skip. Labels: quick (default, in `make test`), long (in `make test-all`).
+# Exit code 77 is a skip. Labels: quick (default, in `make test`), long (in `make test-all`), threads (under TSan).
 function(prefpga_test name)
   cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LIBS;ARGS;LABELS" ${ARGN})
   add_executable(test_${name} ${T_SOURCES})
