@@ -215,7 +215,8 @@ static void check_self(void)
 		snprintf(line, sizeof line, "#include %s\n", planted[i].header);
 		if (included(line, header) && (why_not(planted[i].path, header) == NULL) == planted[i].allowed)
 			continue;
-		printf("self-test, to be %s in %s: %s", planted[i].allowed ? "allowed" : "forbidden", planted[i].path, line);
+		printf("self-test, to be %s in %s: %s", planted[i].allowed ? "allowed" : "forbidden",
+		       planted[i].path, line);
 		faults++;
 	}
 	for (size_t i = 0; i < COUNT(forms); i++) {
