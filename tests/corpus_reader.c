@@ -214,6 +214,8 @@ static void other_files_are_refused_with_a_remedy(void **state)
 	assert_refused(scratch_path("nowhere.jsonl"), "nowhere.jsonl: No such file");
 	assert_refused(scratch_path(""), "is a folder");
 	assert_refused("/dev/null", "not a regular file");
+	assert_int_equal(mkfifo(scratch_path("fifo.jsonl"), 0666), 0);
+	assert_refused(scratch_path("fifo.jsonl"), "fifo.jsonl: not a regular file");
 	assert_refused(scratch_text("array.json", "[{\"a\":1}]"), "jq -c '.[]'");
 	assert_refused(scratch_bytes("wide", "\xff\xfe{\0", 4), "iconv");
 	assert_refused(scratch_bytes("z.zst", "\x28\xb5\x2f\xfd....", 8), "unzstd");

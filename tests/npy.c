@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include "tests/cmocka.h"
 #include "tests/scratch.h"
 #include "host/corpus/npy.h"
@@ -180,6 +181,9 @@ static void test_missing_file(void **unused)
 	assert_int_equal(pf_npy_open(scratch_path("."), &npy, &error), PF_E_FORMAT);
 	assert_int_equal(pf_npy_open(scratch_bytes("empty.npy", "", 0), &npy, &error), PF_E_FORMAT);
 	assert_non_null(strstr(error.text, "empty"));
+	assert_int_equal(mkfifo(scratch_path("fifo.npy"), 0666), 0);
+	assert_int_equal(pf_npy_open(scratch_path("fifo.npy"), &npy, &error), PF_E_FORMAT);
+	assert_non_null(strstr(error.text, "not a regular file"));
 }
 
 static void test_wrong_counts(void **unused)

@@ -165,6 +165,8 @@ static void test_hostile_files(void **state)
 	assert_int_equal(pf_safetensors_open(scratch_path("absent"), &f, &error), -ENOENT);
 	assert_non_null(strstr(error.text, "absent"));
 	assert_int_equal(pf_safetensors_open("/dev/null", &f, &error), PF_E_FORMAT);
+	assert_int_equal(mkfifo(scratch_path("fifo"), 0666), 0);
+	assert_int_equal(pf_safetensors_open(scratch_path("fifo"), &f, &error), PF_E_FORMAT);
 }
 
 static void test_conversions(void **state)

@@ -32,7 +32,8 @@ int pf_npy_parse(const void *bytes, size_t length, const char *path, struct pf_n
 static int map_file(const char *path, void **map, size_t *bytes, struct pf_error *error)
 {
 	struct stat facts;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* a FIFO without a writer must be refused, not waited for */
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &facts) != 0) {
 		int status = -errno;
 		if (fd >= 0)

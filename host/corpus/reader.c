@@ -91,7 +91,8 @@ static int open_source(struct source *source, const char *cache, struct pf_error
 	ssize_t length;
 	int status;
 
-	source->fd = open(source->path, O_RDONLY | O_CLOEXEC);
+	/* a FIFO without a writer must be refused, not waited for */
+	source->fd = open(source->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (source->fd < 0)
 		return pf_fail(error, -errno, "%s: %s", source->path, strerror(errno));
 	status = check_kind(source->fd, &facts, error);

@@ -249,7 +249,8 @@ int pf_safetensors_parse(const void *bytes, size_t size, const char *where,
 static int map_file(const char *path, void **bytes, size_t *size, struct pf_error *error)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* a FIFO without a writer must be refused, not waited for */
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) != 0) {
 		int code = -errno;
 		if (fd >= 0)
