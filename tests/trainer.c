@@ -165,7 +165,7 @@ static void policy_is_reference_before_the_first_step(void **state)
 	open_training(&w, "sigmoid:beta=0.3", NULL);
 	train_well(&w, &result);
 	assert_true(result.step0_check == 0.0);
-	if (!(fabs(w.first_loss - log(2.0)) <= 1e-12))
+	if (!(fabs(w.first_loss - log(2.0)) <= 1e-6))  /* the policy sees batches, the reference single pairs */
 		fail_msg("the first loss is %.17g, not ln 2", w.first_loss);
 	assert_true(w.last_loss < w.first_loss);
 	close_training(&w);
@@ -456,6 +456,27 @@ static void reference_is_computed_once(void **state)
 	assert_int_equal(scratch_count("cache"), 1);
 }
 
+/* What another run left in the cache changes nothing: entries do not depend on the batch that asked for them first */
+static void cache_has_no_history(void **state)
+{
+	struct pf_training_result result;
+	struct world w;
+	char cache[512], model[3][512];
+	(void)state;
+	strcpy(cache, scratch_path("history"));
+	for (int i = 0; i < 3; i++) {
+		strcpy(model[i], scratch_path(i == 0 ? "alone" : i == 1 ? "between" : "after"));
+		open_training(&w, "sigmoid", model[i]);
+		w.t.run.cache = i == 0 ? NULL : cache;
+		w.t.seed = i == 1 ? 77 : 5;
+		w.t.run.batch = i == 1 ? 3 : BATCH;
+		w.t.steps = i == 1 ? 3 : STEPS;
+		train_well(&w, &result);
+		close_training(&w);
+	}
+	assert_same_file(model[0], model[2], "model.safetensors");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 3)
@@ -466,6 +487,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(killed_and_resumed_is_uninterrupted), cmocka_unit_test(other_circumstances_are_reported),
 		cmocka_unit_test(folders_and_references_are_guarded),
 		cmocka_unit_test(gradient_is_the_slope), cmocka_unit_test(reference_is_computed_once),
+		cmocka_unit_test(cache_has_no_history),
 	};
 	return cmocka_run_group_tests(tests, open_world, close_world);
 }

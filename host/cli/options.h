@@ -72,6 +72,8 @@ void pf_option_default(const struct pf_option_row *row, const char *verb, char *
  * file's text. Returns 0, or the error of the first word that is wrong, with its remedy; either way call _free */
 int pf_options_parse(struct pf_options *options, const char *verb, int argc, char *const *argv, struct pf_error *error);
 void pf_options_free(struct pf_options *options);
+/* Seconds of a time limit in ms. Only 0, which means that there is none or that it is learned, becomes 0 */
+uint32_t pf_option_milliseconds(double seconds);
 
 /* The steps of parsing, for tests. Config text: `key: value` lines, # comments, optional quotes, [a, b] lists; keys
  * are flags without the dashes, _ and - mean the same. Keys of other verbs are checked and passed over. `text` is

@@ -14,7 +14,7 @@ static void print_log(void *context, int level, const char *text)
 
 int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
-	const struct pf_device_options options = { .memory_bytes = 0, .watchdog_ms = (uint32_t)(o->timeout * 1000.0),
+	const struct pf_device_options options = { .memory_bytes = 0, .watchdog_ms = pf_option_milliseconds(o->timeout),
 		.threads = (uint32_t)o->threads, .log = print_log };
 	char *list = strdup(o->device), *rest = list;
 	int code = list ? 0 : pf_fail(error, -ENOMEM, "no memory for --device");
@@ -135,6 +135,11 @@ static int open_corpus(const struct pf_setup *s, const struct pf_options *o, con
 		               pf_record_form_name(found), s->loss.component[0].row->name);
 	pf_corpus_describe(*corpus, text, sizeof text);
 	pf_cli_note(o, "%s", text);
+	const struct pf_corpus_counts *counts = pf_corpus_counts(*corpus);
+	if (counts->faults[PF_FAULT_TRUNCATED] * 5 > counts->records)
+		pf_cli_note(o, "warning: %.0f %% of the records are too long and are left out; raise --max-length, or keep their ends "
+		            "with --truncation keep_end", 100.0 * (double)counts->faults[PF_FAULT_TRUNCATED] /
+		                                          (double)counts->records);
 	return 0;
 }
 

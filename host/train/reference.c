@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "../corpus/hash.h"
+#include "../model/folder.h"
 
 enum { HEADER_BYTES = 512 };           /* the JSON, padded with blanks as the form allows */
 
@@ -78,8 +79,9 @@ static int begin_file(struct pf_reference *r, struct pf_error *error)
 static int open_file(struct pf_reference *r, const char *folder, struct pf_error *error)
 {
 	const size_t room = strlen(folder) + 64;
-	if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-		return pf_fail(error, -errno, "%s: cannot be made: %s; choose another --cache", folder, strerror(errno));
+	const int made = pf_folder_make(folder);
+	if (made)
+		return pf_fail(error, made, "%s: cannot be made: %s; choose another --cache", folder, strerror(-made));
 	r->path = malloc(room);
 	if (!r->path)
 		return pf_fail(error, -ENOMEM, "no memory for a path");
@@ -87,10 +89,11 @@ static int open_file(struct pf_reference *r, const char *folder, struct pf_error
 	r->fd = open(r->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	if (r->fd < 0)
 		return pf_fail(error, -errno, "%s: cannot be opened: %s", r->path, strerror(errno));
-	if (flock(r->fd, LOCK_EX | LOCK_NB) != 0)
-		return pf_fail(error, -errno, "%s: another run is using it; wait for it or give --cache its own folder",
-		               r->path);
-	return begin_file(r, error);
+	if (flock(r->fd, LOCK_EX) != 0)        /* while the file is begun; afterwards runs share it */
+		return pf_fail(error, -errno, "%s: cannot be locked: %s", r->path, strerror(errno));
+	int code = begin_file(r, error);
+	flock(r->fd, LOCK_UN);
+	return code;
 }
 
 int pf_reference_open(const char *folder, uint64_t key, uint64_t records, unsigned sides, struct pf_reference **reference,

@@ -4,7 +4,8 @@
  * as one safetensors tensor "logp_q32" I64 [records, sides, 2]; other tools can read it. The key covers everything the
  * numbers depend on: weights, tokens, truncation, numerics version and device kind. An entry counts only if its check
  * word fits key, place and value, so a torn or foreign file gives recomputation, never a wrong number.
- * Memory does not grow with the dataset. One thread; other processes are kept out by a lock. */
+ * Memory does not grow with the dataset. Several processes may share a file: whoever computes an entry writes the same.
+ * One thread per object. */
 #ifndef PF_TRAIN_REFERENCE_H
 #define PF_TRAIN_REFERENCE_H
 #include <stdint.h>

@@ -68,12 +68,12 @@ static int unusable(const struct pf_pack *pack, size_t sequence, struct pf_error
 
 /* ---- reference ---- */
 
-/* 1 if every sequence of the chunk is in the cache */
-static int cached(const struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *chunk, int64_t *sum,
+/* 1 if every sequence of the group is in the cache */
+static int cached(const struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *group, int64_t *sum,
                   struct pf_error *error)
 {
-	for (size_t i = 0; i < chunk->sequences; i++) {
-		const struct pf_member *m = &pack->member[chunk->sequence + i];
+	for (size_t i = group->sequence; i < group->sequence + group->sequences; i++) {
+		const struct pf_member *m = &pack->member[i];
 		if (!o->cache || m->mismatched)
 			return 0;
 		int found = pf_reference_get(o->cache, m->sample, m->member, &sum[i], error);
@@ -83,35 +83,40 @@ static int cached(const struct pf_objective *o, const struct pf_pack *pack, cons
 	return 1;
 }
 
-static int keep(const struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *chunk,
-                const struct pf_seq *sum, int64_t *reference, struct pf_error *error)
+static int keep(const struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *group, struct work *w,
+                struct pf_error *error)
 {
-	for (size_t i = 0; i < chunk->sequences; i++) {
-		const struct pf_member *m = &pack->member[chunk->sequence + i];
-		reference[i] = sum[i].logp;
-		if (sum[i].status & PF_ROW_BAD)
-			return unusable(pack, chunk->sequence + i, error);
+	for (size_t i = group->sequence; i < group->sequence + group->sequences; i++) {
+		const struct pf_member *m = &pack->member[i];
+		w->reference[i] = w->sum[i].logp;
+		if (w->sum[i].status & PF_ROW_BAD)
+			return unusable(pack, i, error);
 		int code = o->cache && !m->mismatched
-		               ? pf_reference_put(o->cache, m->sample, m->member, reference[i], error) : 0;
+		               ? pf_reference_put(o->cache, m->sample, m->member, w->reference[i], error) : 0;
 		if (code)
 			return code;
 	}
 	return 0;
 }
 
-/* Reference sums of a chunk, from the cache or computed; zeros when the loss is reference-free */
+/* Reference sums of a chunk, from the cache or computed; zeros when the loss is reference-free. Groups are computed one by
+ * one: products round by their shape, so in company a sum's last bits would depend on the batch that asked first */
 static int reference_sums(struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *chunk, struct work *w,
                           struct pf_error *error)
 {
-	int64_t *reference = w->reference + chunk->sequence;
-	struct pf_seq *sum = w->sum + chunk->sequence;
-	if (!o->reference)
-		return 0;
-	int found = cached(o, pack, chunk, reference, error);
-	if (found)
-		return found < 0 ? found : 0;
-	int code = pf_scorer_forward(o->scorer, o->reference, pack, chunk, 0, sum, NULL, error);
-	return code ? code : keep(o, pack, chunk, sum, reference, error);
+	const size_t end = chunk->group + chunk->groups;
+	const struct pf_chunk_limit one = { .groups = 1 };
+	struct pf_chunk group;
+	int code = 0;
+	for (size_t g = chunk->group; !code && o->reference && pf_pack_chunk(pack, g, end, &one, &group); g++) {
+		int found = cached(o, pack, &group, w->reference, error);
+		if (found == 0)
+			code = pf_scorer_forward(o->scorer, o->reference, pack, &group, 0, w->sum + group.sequence, NULL, error);
+		if (found == 0 && !code)
+			code = keep(o, pack, &group, w, error);
+		code = found < 0 ? found : code;
+	}
+	return code;
 }
 
 /* Reference first, then the policy, whose activations stay for the way back */

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
+#include "../model/folder.h"
 #include "../report/metrics.h"
 #include "run.h"
 #include "seconds.h"
@@ -80,8 +80,9 @@ static int open_folder(struct trainer *r, struct pf_error *error)
 	char path[PATH_ROOM];
 	if (!out)
 		return 0;
-	if (mkdir(out, 0777) != 0 && errno != EEXIST)
-		return pf_fail(error, -errno, "%s: cannot be made: %s", out, strerror(errno));
+	const int made = pf_folder_make(out);
+	if (made)
+		return pf_fail(error, made, "%s: cannot be made: %s", out, strerror(-made));
 	r->folder = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r->folder < 0)
 		return pf_fail(error, -errno, "%s: %s", out, strerror(errno));
@@ -148,12 +149,13 @@ static double share(double sum, uint64_t count)
 	return count ? sum / (double)count : NAN;
 }
 
-static void log_tally(struct pf_metrics *m, const char *prefix, const struct pf_tally *t)
+/* Plain likelihood has no rewards: rewarded 0 leaves them out */
+static void log_tally(struct pf_metrics *m, const char *prefix, const struct pf_tally *t, int rewarded)
 {
 	const struct { const char *key; double value; } all[] = {
 		{ "loss", t->loss },
-		{ "rewards/chosen", share(t->reward[0], t->sequences[0]) },
-		{ "rewards/rejected", share(t->reward[1], t->sequences[1]) },
+		{ "rewards/chosen", share(t->reward[0], rewarded ? t->sequences[0] : 0) },
+		{ "rewards/rejected", share(t->reward[1], rewarded ? t->sequences[1] : 0) },
 		{ "rewards/margins", share(t->margin, t->pairs) },
 		{ "rewards/accuracies", share((double)t->accurate, t->pairs) },
 		{ "logps/chosen", share(t->logp[0], t->sequences[0]) },
@@ -173,9 +175,10 @@ static int log_step(struct trainer *r, const struct pf_step_report *s, struct pf
 	struct pf_metrics *m = r->metrics;
 	pf_metrics_count(m, "step", s->step);
 	pf_metrics_count(m, "epoch", s->epoch);
-	log_tally(m, "", s->tally);
+	const int rewarded = pf_loss_form(r->t->run.loss) != PF_FORM_TOKENS;
+	log_tally(m, "", s->tally, rewarded);
 	if (s->held)
-		log_tally(m, "eval/", s->held);
+		log_tally(m, "eval/", s->held, rewarded);
 	if (s->step == 1)
 		pf_metrics_number(m, "step0_check", r->result->step0_check);
 	pf_metrics_number(m, "grad_norm", s->grad_norm);
