@@ -52,6 +52,9 @@ static void every_row_is_sound(void **state)
 		assert_int_equal(row->type == PF_TYPE_CHOICE, *row->choices != 0);
 		assert_int_equal(row->type == PF_TYPE_FLAG, *row->meta == 0);
 		assert_true(!numeric || row->low < row->high);
+		if (row->type == PF_TYPE_INT)
+			assert_true(row->low >= -0x1p53 && row->high <= 0x1p53 && row->low == (double)(int64_t)row->low &&
+			            row->high == (double)(int64_t)row->high);
 	}
 }
 
@@ -146,6 +149,27 @@ static void sizes_have_units(void **state)
 		assert_int_equal(PARSE("train", "--card-memory", cases[i].text), 0);
 		assert_true(options.card_memory == cases[i].bytes);
 	}
+}
+
+static void whole_numbers_are_bounded_exactly(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE("train", "--seed", "9007199254740992"), 0);
+	assert_true(options.seed == 9007199254740992);
+	assert_int_equal(PARSE("train", "--seed", "9007199254740993"), PF_E_RANGE);
+	assert_says("--seed: 9007199254740993 is out of range; allowed is 0 to 9007199254740992");
+	assert_int_equal(PARSE("train", "--seed", "-99999999999999999999999"), PF_E_RANGE);
+}
+
+/* 0 means that there is no limit, so a short limit must not become one */
+static void a_short_time_limit_stays_a_limit(void **state)
+{
+	(void)state;
+	assert_int_equal(pf_option_milliseconds(0), 0);
+	assert_int_equal(pf_option_milliseconds(1e-9), 1);
+	assert_int_equal(pf_option_milliseconds(1e-3), 1);
+	assert_int_equal(pf_option_milliseconds(2.5), 2500);
+	assert_int_equal(pf_option_milliseconds(1e6), 1000000000);
 }
 
 static void wrong_values_are_refused_with_the_reason(void **state)
@@ -289,6 +313,8 @@ int main(void)
 		cmocka_unit_test(the_last_flag_wins),
 		cmocka_unit_test(plain_words_are_arguments),
 		cmocka_unit_test(sizes_have_units),
+		cmocka_unit_test(whole_numbers_are_bounded_exactly),
+		cmocka_unit_test(a_short_time_limit_stays_a_limit),
 		cmocka_unit_test(wrong_values_are_refused_with_the_reason),
 		cmocka_unit_test(long_words_do_not_hurt),
 		cmocka_unit_test(config_lines_set_options),

@@ -27,8 +27,8 @@ int pf_verb_emulate(const struct pf_options *options)
 		pf_cli_fail(options, &error);
 		return status == PF_E_ABSENT ? EXIT_ABSENT : PF_EXIT_FAILED;
 	}
-	status = pf_emulation_run(emulation, argv, (unsigned)(options->emulate_timeout * 1000), &end,
-	                          &error);
+	status = pf_emulation_run(emulation, argv, pf_option_milliseconds(options->emulate_timeout),
+	                          &end, &error);
 	pf_emulation_close(emulation);
 	if (status != 0)
 		return pf_cli_fail(options, &error);

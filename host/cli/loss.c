@@ -239,7 +239,7 @@ int pf_verb_loss(const struct pf_options *options)
 {
 	const struct pf_device_options wanted = {
 		.threads = (uint32_t)options->threads,
-		.watchdog_ms = (uint32_t)(options->timeout * 1000),
+		.watchdog_ms = pf_option_milliseconds(options->timeout),
 	};
 	struct pf_error error = { 0 };
 	struct pf_device *device;

@@ -1,6 +1,5 @@
 #include "options.h"
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,19 +94,26 @@ static int fail_value(const struct pf_options *options, int option, const char *
 	               pf_option_rows[option].flag, text, want);
 }
 
+static int fail_range(const struct pf_options *options, int option, const char *text, struct pf_error *error)
+{
+	const struct pf_option_row *row = &pf_option_rows[option];
+
+	return pf_fail(error, PF_E_RANGE, "%s%s: %.80s is out of range; allowed is %.16g to %.16g",
+	               dashes(options->source[option]), row->flag, text, row->low, row->high);
+}
+
 static int check_range(const struct pf_options *options, int option, double value, const char *text,
                        struct pf_error *error)
 {
 	const struct pf_option_row *row = &pf_option_rows[option];
 
-	if (value >= row->low && value <= row->high)
-		return 0;
-	return pf_fail(error, PF_E_RANGE, "%s%s: %.80s is out of range; allowed is %.16g to %.16g",
-	               dashes(options->source[option]), row->flag, text, row->low, row->high);
+	return value >= row->low && value <= row->high ? 0 : fail_range(options, option, text, error);
 }
 
+/* Bounds of whole numbers are whole and within 2^53 (the tests see to it), values need not be: no double may hold them */
 static int set_int(struct pf_options *options, int option, const char *text, int64_t *field, struct pf_error *error)
 {
+	const struct pf_option_row *row = &pf_option_rows[option];
 	char *end;
 	long long value;
 
@@ -115,10 +121,10 @@ static int set_int(struct pf_options *options, int option, const char *text, int
 	value = strtoll(text, &end, 10);
 	if (end == text || *end)
 		return fail_value(options, option, text, "a whole number", error);
-	if (errno)
-		return check_range(options, option, value < 0 ? -INFINITY : INFINITY, text, error);
+	if (errno || value < (int64_t)row->low || value > (int64_t)row->high)
+		return fail_range(options, option, text, error);
 	*field = value;
-	return check_range(options, option, (double)value, text, error);
+	return 0;
 }
 
 static int set_float(struct pf_options *options, int option, const char *text, double *field, struct pf_error *error)
@@ -211,6 +217,11 @@ int pf_options_take(struct pf_options *options, enum pf_option option, const cha
 {
 	options->source[option] = source;
 	return set_value(options, option, text, error);
+}
+
+uint32_t pf_option_milliseconds(double seconds)
+{
+	return seconds > 0 && seconds < 1e-3 ? 1 : (uint32_t)(seconds * 1000.0);
 }
 
 /* ---- defaults: numbers are parsed like any other value, words point into the table ---- */
