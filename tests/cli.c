@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include "tests/cmocka.h"
 #include "host/cli/verbs.def"
 
@@ -51,6 +53,49 @@ static void a_full_disk_is_a_failure(void **state)
 	(void)state;
 	if (run("help > /dev/full 2> /dev/null") == 0)
 		fail();
+}
+
+/* Two rows of eight logits, and their targets */
+static void write_logits(const char *folder)
+{
+	static const struct { const char *name, *type, *shape; size_t bytes; } files[] = {
+		{ "cli_z.npy", "<f4", "(2, 8)", 64 }, { "cli_y.npy", "<i4", "(2,)", 8 },
+	};
+
+	for (size_t i = 0; i < 2; i++) {
+		static const char zeros[64];
+		char path[512], header[128];
+		FILE *file;
+
+		snprintf(path, sizeof path, "%s/%s", folder, files[i].name);
+		snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }",
+		         files[i].type, files[i].shape);
+		file = fopen(path, "wb");
+		assert_non_null(file);
+		fprintf(file, "\x93NUMPY\x01%c\x76%c%-117s\n", 0, 0, header);
+		assert_int_equal(fwrite(zeros, 1, files[i].bytes, file), files[i].bytes);
+		assert_int_equal(fclose(file), 0);
+	}
+}
+
+/* With 0, 1 and 2 closed the result file would be one of them, and take the summary or the message */
+static void closed_standard_files_do_not_meet_data(void **state)
+{
+	const char *folder = getenv("PREFPGA_TEST_TMP") ? getenv("PREFPGA_TEST_TMP") : "/tmp";
+	char arguments[1024], path[512];
+	struct stat facts;
+
+	(void)state;
+	write_logits(folder);
+	snprintf(path, sizeof path, "%s/cli_out.npy", folder);
+	snprintf(arguments, sizeof arguments, "logprob --device cpu --logits %s/cli_z.npy --targets %s/cli_y.npy --out %s "
+	         "<&- >&- 2>&-", folder, folder, path);
+	assert_int_equal(run(arguments), 1);           /* the summary went nowhere */
+	assert_int_equal(stat(path, &facts), 0);
+	assert_int_equal(facts.st_size, 128 + 8);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(run("version >&- 2>/dev/null"), 1);
+	assert_int_equal(run("version <&- 2>&-"), 0);
 }
 
 static void every_verb_has_help(void **state)
@@ -110,6 +155,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(version_names_program_and_numerics),
 		cmocka_unit_test(mistakes_exit_with_2),
 		cmocka_unit_test(a_full_disk_is_a_failure),
+		cmocka_unit_test(closed_standard_files_do_not_meet_data),
 		cmocka_unit_test(every_verb_has_help),
 		cmocka_unit_test(help_fits_a_terminal),
 		cmocka_unit_test(manual_page_has_every_verb),

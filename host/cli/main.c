@@ -1,5 +1,7 @@
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 #include "cli.h"
 #include "prefpga/internal/abi.h"
 #include "prefpga/internal/nearest.h"
@@ -102,6 +104,15 @@ int pf_verb_help(const struct pf_options *options)
 
 /* ---- start ---- */
 
+/* A file opened while 0, 1 or 2 is closed would get that number, and messages would land in it. What takes the place
+ * refuses the direction that is used, so a result that nobody gets is still a failure */
+static void occupy_standard_files(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+			_exit(PF_EXIT_FAILED);
+}
+
 static int run(const struct pf_verb *verb, const struct pf_options *options)
 {
 	if (options->help) {
@@ -138,6 +149,7 @@ int main(int argc, char **argv)
 	const struct pf_verb *verb;
 	int code;
 
+	occupy_standard_files();
 	if (argc < 2) {
 		pf_help_program(stderr);
 		return PF_EXIT_USAGE;
