@@ -1,9 +1,9 @@
 /* core.h: the inside of a device, shared by driver/device*.c only.
  *
  * One lock per device guards every field below that is not marked constant; it is never held during a transfer, a run,
- * an abort or a log call. A worker thread belongs to one queue: one worker for each copy direction, one for each compute
- * unit of each kernel. A queue is a FIFO: its head waits until the work it depends on is done. Work depends only on work
- * submitted earlier, so the oldest unfinished work can always go on.
+ * an abort or a log call. A worker thread belongs to one queue: one worker for each copy direction, one for each
+ * compute unit of each kernel. A queue is a FIFO: its head waits until the work it depends on is done. Work depends
+ * only on work submitted earlier, so the oldest unfinished work can always go on.
  *
  * Life of a struct pf_work: submitted (in a queue and in the list of unfinished work) -> running (in the list, held by
  * its worker) -> done (ticket written, out of the list) -> freed. Work that the watchdog gives up on is done while its
@@ -101,7 +101,8 @@ int pf_check_copy(struct pf_work *work, struct pf_buf *buf, uint64_t offset, con
 void *pf_worker_main(void *worker);
 /* With the lock held: finishes everything that has not started */
 void  pf_cancel_queued(struct pf_device *device, int code, const char *why);
-/* With the lock held: writes the ticket from work->error (code `code`), lets dependents go, leaves `work` to the caller */
+/* With the lock held: writes the ticket from work->error (code `code`), lets dependents go, leaves `work` to the
+ * caller */
 void  pf_work_done(struct pf_work *work, int code);
 
 /* ---- device_watch.c ---- */

@@ -61,8 +61,8 @@ static int pf_check_shape(struct pf_work *work, const struct pf_kernel_row *row)
 		uint32_t beats = (v + row->lanes - 1) / row->lanes;
 		if (have < beats)
 			return pf_fail_run(work, PF_E_SHAPE, stride,
-			                   "is %" PRIu32 " beats, but rows of %" PRIu32 " elements need %" PRIu32, have, v,
-			                   beats);
+			                   "is %" PRIu32 " beats, but rows of %" PRIu32 " elements need %" PRIu32,
+			                   have, v, beats);
 	}
 	if (items && groups && value[groups - row->arg] > value[items - row->arg])
 		return pf_fail_run(work, PF_E_SHAPE, groups, "is %" PRIu32 ", more than the %" PRIu32 " items",
@@ -71,7 +71,8 @@ static int pf_check_shape(struct pf_work *work, const struct pf_kernel_row *row)
 }
 
 /* ---- memory ---- */
-static int pf_check_region(struct pf_work *work, const struct pf_arg_row *arg, const struct pf_arg *given, uint64_t bytes)
+static int pf_check_region(struct pf_work *work, const struct pf_arg_row *arg, const struct pf_arg *given,
+                           uint64_t bytes)
 {
 	static const char *const bank[] = { "STREAM", "WEIGHT", "SMALL" };
 	const struct pf_buf *buf = given->buf;
@@ -81,11 +82,11 @@ static int pf_check_region(struct pf_work *work, const struct pf_arg_row *arg, c
 		return pf_fail_run(work, PF_E_ARGUMENT, arg, "the buffer belongs to another device");
 	if (buf->bank != arg->bank)
 		return pf_fail_run(work, PF_E_ARGUMENT, arg,
-		                   "the buffer lies in bank class %s, the argument reaches %s; allocate it for this argument",
-		                   bank[buf->bank], bank[arg->bank]);
+		                   "the buffer lies in bank class %s, the argument reaches %s; allocate it for "
+		                   "this argument", bank[buf->bank], bank[arg->bank]);
 	if (given->offset % PF_PAGE_BYTES)
-		return pf_fail_run(work, PF_E_ARGUMENT, arg, "offset %" PRIu64 " is not a multiple of %u", given->offset,
-		                   PF_PAGE_BYTES);
+		return pf_fail_run(work, PF_E_ARGUMENT, arg, "offset %" PRIu64 " is not a multiple of %u",
+		                   given->offset, PF_PAGE_BYTES);
 	if (given->offset > buf->bytes || bytes > buf->bytes - given->offset)
 		return pf_fail_run(work, PF_E_SHAPE, arg,
 		                   "%s %s of %" PRIu32 " bytes are %" PRIu64 " bytes from offset %" PRIu64

@@ -155,8 +155,8 @@ void pf_watch_extend(struct pf_device *d, uint64_t ns)
 			d->worker[i].work->deadline_ns += ns;
 }
 
-/* With a clock of a test's own, `ns` is no real time; pf_device_tick ends the sleep. Time during which the whole process
- * stood still (job control, a debugger) is not held against a run */
+/* With a clock of a test's own, `ns` is no real time; pf_device_tick ends the sleep. Time during which the whole
+ * process stood still (job control, a debugger) is not held against a run */
 static void pf_watch_sleep(struct pf_device *d, uint64_t ns)
 {
 	uint64_t until = pf_clock_ns() + (ns < PF_SLEEP_NS ? ns : PF_SLEEP_NS);

@@ -1,5 +1,6 @@
 /* The table kernels.def as data: argument rows (port arrays expanded), element counts, signatures, hashes. */
 #include <string.h>
+#include "fnv.h"
 #include "prefpga/internal/backend.h"
 
 /* ---- bundles: a tensor on several ports owns as many consecutive ones ---- */
@@ -88,20 +89,15 @@ int pf_kernel_find(const char *name)
 	return -1;
 }
 
-static uint64_t fnv1a(uint64_t hash, unsigned char byte)
-{
-	return (hash ^ byte) * 0x100000001b3u;
-}
-
 uint64_t pf_kernel_hash(enum pf_kernel kernel)
 {
 	const struct pf_kernel_row *row = &pf_kernel_rows[kernel];
-	uint64_t hash = 0xcbf29ce484222325u;
+	uint64_t hash = PF_FNV_BASIS;
 	for (const char *at = row->signature; *at; at++)
 		if (*at != ' ')
-			hash = fnv1a(hash, (unsigned char)*at);
+			hash = pf_fnv1a(hash, (uint8_t)*at);
 	for (unsigned i = 0; i < row->count; i++)
 		for (unsigned shift = 0; shift < 32; shift += 8)
-			hash = fnv1a(hash, (unsigned char)(row->arg[i].size >> shift));
+			hash = pf_fnv1a(hash, (uint8_t)(row->arg[i].size >> shift));
 	return hash;
 }

@@ -8,7 +8,8 @@ static int opencl_open(const struct pf_backend_open *open, void **card, struct p
 	(void)card;
 	(void)facts;
 	(void)cus;
-	return pf_fail(error, PF_E_UNSUPPORTED, "this version reaches cards through XRT's native interface only: use xrt");
+	return pf_fail(error, PF_E_UNSUPPORTED,
+	               "this version reaches cards through XRT's native interface only: use xrt");
 }
 
 const struct pf_backend pf_backend_opencl = { .name = "opencl", .open = opencl_open };

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "fnv.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is read in place");
 
@@ -239,11 +240,11 @@ static void *link_table(const struct pf_xclbin_plan *plan, size_t *bytes)
 	return table;
 }
 
-/* 64-bit FNV-1a with a final mix (Stafford's variant 13), from a basis of the caller's */
+/* FNV-1a with a final mix (Stafford's variant 13), from a basis of the caller's */
 static uint64_t hash(const uint8_t *data, size_t bytes, uint64_t h)
 {
 	for (size_t i = 0; i < bytes; i++)
-		h = (h ^ data[i]) * 0x100000001b3u;
+		h = pf_fnv1a(h, data[i]);
 	h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
 	h = (h ^ h >> 27) * 0x94d049bb133111ebu;
 	return h ^ h >> 31;
@@ -252,7 +253,7 @@ static uint64_t hash(const uint8_t *data, size_t bytes, uint64_t h)
 /* A version 8 UUID (RFC 9562: contents are the maker's own) from everything in the file */
 static void set_uuid(struct file_header *header, const uint8_t *file, size_t bytes)
 {
-	uint64_t half[2] = { hash(file, bytes, 0xcbf29ce484222325u),
+	uint64_t half[2] = { hash(file, bytes, PF_FNV_BASIS),
 	                     hash(file, bytes, 0x9ae16a3b2f90404fu) };
 	memcpy(header->uuid, half, sizeof half);
 	header->uuid[6] = (uint8_t)(0x80 | (header->uuid[6] & 0x0f));

@@ -1,11 +1,11 @@
 /* beat.h: one text for both lane types, and the reading of a step.
  *
- * -DPF_BF16 makes the bf16 variant of a kernel (symbol <name>_bf16). PF_STEP beats go through the pipeline at once: 1 on
- * a card, more in the simulator, where it gives the compiler something to vectorise; the results are the same bits.
+ * -DPF_BF16 makes the bf16 variant of a kernel (symbol <name>_bf16). PF_STEP beats go through the pipeline at once: 1
+ * on a card, more in the simulator, where it gives the compiler something to vectorise; the results are the same bits.
  *
  * Loops in hls/: each has a label, and its pragmas directly under it. The one rule for loops without a pragma: they lie
  * within a PIPELINE loop, in its body or in what it calls, and go over lanes, beats of a step or bins; their bounds are
- * constants where PF_STEP is 1, and the pipeline unrolls them whole. tests/lint_kernels.py holds the sources to this. */
+ * constants where PF_STEP is 1, and the pipeline unrolls them whole. tests/lint_kernels.py checks this. */
 #ifndef PF_HLS_BEAT_H
 #define PF_HLS_BEAT_H
 #include "prefpga/internal/abi.h"

@@ -142,8 +142,8 @@ static int cpu_alloc(void *opaque, enum pf_kernel kernel, unsigned arg, uint64_t
 	(void)kernel;
 	(void)arg;
 	if (bytes > card->limit - card->used)
-		return pf_fail(error, PF_E_MEMORY, "cpu: %llu bytes wanted, %llu of %llu free; allow more device memory or "
-		               "use smaller chunks", (unsigned long long)bytes,
+		return pf_fail(error, PF_E_MEMORY, "cpu: %llu bytes wanted, %llu of %llu free; allow more device "
+		               "memory or use smaller chunks", (unsigned long long)bytes,
 		               (unsigned long long)(card->limit - card->used), (unsigned long long)card->limit);
 	memory = calloc(1, sizeof *memory);
 	if (!memory || posix_memalign(&memory->base, align, bytes)) {
@@ -241,7 +241,8 @@ static void run_logit_grad(const struct card *card, const struct pf_launch *laun
 	struct pf_cpu_logit_grad job = {
 		.z = ARG(logit_grad, z), .target = ARG(logit_grad, target), .coef = ARG(logit_grad, coef),
 		.row = ARG(logit_grad, row), .dz = ARG(logit_grad, dz),
-		.stride = (size_t)VALUE(logit_grad, stride) * PF_BEAT_BYTES, .vocab = VALUE(logit_grad, vocab), .bf16 = bf16,
+		.stride = (size_t)VALUE(logit_grad, stride) * PF_BEAT_BYTES, .vocab = VALUE(logit_grad, vocab),
+		.bf16 = bf16,
 	};
 	const struct rows rows = make_rows(card, &job, VALUE(logit_grad, rows), job.stride);
 	job.stream = job.dz != job.z && rows.rows * job.stride > STREAM_BYTES;
@@ -268,7 +269,8 @@ static int run_pref(const struct pf_launch *launch, struct pf_error *error)
 {
 	const struct pf_cpu_pref job = {
 		.par = ARG(pref, par), .prog = ARG(pref, prog), .item = ARG(pref, item), .group = ARG(pref, group),
-		.out = ARG(pref, out), .words = VALUE(pref, words), .items = VALUE(pref, items), .groups = VALUE(pref, groups),
+		.out = ARG(pref, out),
+		.words = VALUE(pref, words), .items = VALUE(pref, items), .groups = VALUE(pref, groups),
 	};
 	int status = pf_cpu_pref(&job);
 	return status ? pf_fail(error, status, "cpu: out of memory for %u items", job.items) : 0;
@@ -302,7 +304,8 @@ static int cpu_run(void *opaque, unsigned cu, const struct pf_launch *launch, st
 		run_coef(launch);
 		return 0;
 	default:
-		return pf_fail(error, PF_E_UNSUPPORTED, "cpu: kernel %s is not built", pf_kernel_rows[launch->kernel].name);
+		return pf_fail(error, PF_E_UNSUPPORTED, "cpu: kernel %s is not built",
+		               pf_kernel_rows[launch->kernel].name);
 	}
 }
 

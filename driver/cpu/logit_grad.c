@@ -1,8 +1,8 @@
 /* logit_grad on the host: dz = c (softmax - onehot) from the row records of logprob.
  *
- * exp(z) comes relative to the row's own power of two (vexp.h), so no large logits are subtracted; the target's entry is
- * -c (1 - p), which the record carries. Probabilities below 2^-126 are 0. Blocks with the target or the end of the row
- * are put together in a small copy, so that every store to dz is a whole vector. */
+ * exp(z) comes relative to the row's own power of two (vexp.h), so no large logits are subtracted; the target's entry
+ * is -c (1 - p), which the record carries. Probabilities below 2^-126 are 0. Blocks with the target or the end of the
+ * row are put together in a small copy, so that every store to dz is a whole vector. */
 #include "cpu.h"
 #include "vexp.h"
 
@@ -142,7 +142,8 @@ static struct row make_row(const struct pf_cpu_logit_grad *job, uint32_t t)
 	return (struct row){
 		.z = job->z + t * job->stride, .dz = job->dz + t * job->stride, .vocab = job->vocab,
 		.target = (uint32_t)job->target[t], .room = (uint32_t)(job->stride / (job->bf16 ? 2 : 4)),
-		.exp2 = r->exp2, .scale = c * r->inv, .at_target = -(c * r->rest), .bf16 = job->bf16, .stream = job->stream,
+		.exp2 = r->exp2, .scale = c * r->inv, .at_target = -(c * r->rest),
+		.bf16 = job->bf16, .stream = job->stream,
 	};
 }
 

@@ -312,7 +312,8 @@ void PF_CPU_PASTE(pf_cpu_logprob, PF_CPU_LEVEL)(const struct pf_cpu_logprob *job
 {
 	uint32_t before = vec_enter();
 	for (uint32_t t = begin; t < end; t++) {
-		struct row row = { .z = job->z + t * job->stride, .vocab = job->vocab, .target = (uint32_t)job->target[t],
+		struct row row = { .z = job->z + t * job->stride, .vocab = job->vocab,
+		                   .target = (uint32_t)job->target[t],
 		                   .bf16 = job->bf16, .stats = (job->flags & PF_WANT_STATS) != 0 };
 		memset(&job->out[t], 0, sizeof job->out[t]);
 		if (job->target[t] < 0)

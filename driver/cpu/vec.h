@@ -175,7 +175,8 @@ PF_INLINE void vec_accumulate(double *sum, pf_vec a)
 }
 #endif
 
-/* Asks for what comes half a page later: with arithmetic between the loads, the processor's own prefetching falls behind */
+/* Asks for what comes half a page later: with arithmetic between the loads, the processor's own prefetching falls
+ * behind */
 PF_INLINE void vec_fetch(const char *p)
 {
 	__builtin_prefetch(p + 2048);

@@ -13,8 +13,9 @@
  * Copies of one direction finish in order. Runs of one kernel do so only on a device with one compute unit of it.
  *
  * Threads: devices are independent of each other. One device may be used from several threads; a ticket belongs to one.
- * Ownership: open/close and alloc/free pair up. A submitted buffer, host or device, must not be touched until its ticket
- * is done. pf_device_close waits for what is in flight, at most the watchdog's limit, then abandons it with an error.
+ * Ownership: open/close and alloc/free pair up. A submitted buffer, host or device, must not be touched until its
+ * ticket is done. pf_device_close waits for what is in flight, at most the watchdog's limit, then abandons it with an
+ * error.
  * After a run that passed the watchdog's limit, and after the loss of the card, the device has failed: what is queued
  * and what is submitted from then on fails with PF_E_DEVICE, and only closing is left. */
 #ifndef PREFPGA_DEVICE_H
@@ -33,8 +34,8 @@ typedef void (*pf_log_fn)(void *context, int level, const char *text);   /* leve
 
 struct pf_device_options {
 	uint64_t    memory_bytes;      /* device memory to use; 0: the card's */
-	uint32_t    watchdog_ms;       /* limit of one run; 0: max(10 s, 8 x what its beats took in the median of earlier
-	                                * runs of that kernel); for its first run 10 s and 1 us a beat */
+	uint32_t    watchdog_ms;       /* limit of one run; 0: max(10 s, 8 x what its beats took in the median of
+	                                * earlier runs of that kernel); for its first run 10 s and 1 us a beat */
 	uint32_t    threads;           /* host threads of backend `cpu`; 0: all processors */
 	const char *image;             /* image file for xrt and opencl; NULL: found beside the library */
 	pf_log_fn   log;               /* may be NULL */
@@ -52,13 +53,14 @@ struct pf_device_facts {
 	int         host_visible;      /* 1: pf_buf_map works */
 };
 
-/* Opens `spec`: cpu | sim[:card[*cus][@level]] | xrt[:index|BDF] | opencl[:...] | auto (the first of xrt, cpu that works).
- * options may be NULL. Unknown names list what exists; absent backends say what is missing and what to install */
+/* Opens `spec`: cpu | sim[:card[*cus][@level]] | xrt[:index|BDF] | opencl[:...] | auto (the first of xrt, cpu that
+ * works). options may be NULL. Unknown names list what exists; absent backends say what is missing and what to
+ * install */
 PF_API int pf_device_open(const char *spec, const struct pf_device_options *options, struct pf_device **device,
                           struct pf_error *error);
-/* NULL is allowed. What has not started fails with PF_E_CLOSED, what has is waited for: every ticket is done afterwards,
- * and pf_wait must not be called on it any more. Frees every buffer still allocated. Returns 0, or PF_E_TIMEOUT when
- * operations had to be abandoned (host memory of an abandoned copy must then stay) */
+/* NULL is allowed. What has not started fails with PF_E_CLOSED, what has is waited for: every ticket is done
+ * afterwards, and pf_wait must not be called on it any more. Frees every buffer still allocated. Returns 0, or
+ * PF_E_TIMEOUT when operations had to be abandoned (host memory of an abandoned copy must then stay) */
 PF_API int pf_device_close(struct pf_device *device);
 PF_API const struct pf_device_facts *pf_device_facts(const struct pf_device *device);
 /* Compute units of a kernel, 0 if the image lacks it. kernel: enum pf_kernel as int, see pf_kernel_find */
@@ -68,11 +70,12 @@ PF_API int pf_kernel_find(const char *name);
 /* Name of backend number i, NULL past the last */
 PF_API const char *pf_backend_name(unsigned i);
 
-/* Allocates `bytes` (> 0) where argument `arg` of `kernel` can reach them; every argument of the same bank class can too.
- * The contents are undefined until written: reading them first is an error on `sim` and a fault on a card */
+/* Allocates `bytes` (> 0) where argument `arg` of `kernel` can reach them; every argument of the same bank class can
+ * too. The contents are undefined until written: reading them first is an error on `sim` and a fault on a card */
 PF_API int pf_buf_alloc(struct pf_device *device, int kernel, unsigned arg, uint64_t bytes, struct pf_buf **buf,
                         struct pf_error *error);
-PF_API void pf_buf_free(struct pf_buf *buf);    /* NULL is allowed; memory of pending operations goes when they are done */
+/* NULL is allowed; memory of pending operations goes when they are done */
+PF_API void pf_buf_free(struct pf_buf *buf);
 PF_API uint64_t pf_buf_bytes(const struct pf_buf *buf);
 /* The buffer's memory in this process, or NULL where the device has its own memory (facts.host_visible == 0) */
 PF_API void *pf_buf_map(struct pf_buf *buf);
@@ -95,8 +98,9 @@ struct pf_arg {
 };
 
 /* Copies bytes between host and device. `after` (may be NULL) must have been submitted to the same device before, or
- * never; it is waited for, and its failure fails this operation with PF_E_DEPENDENCY. Ranges are checked before anything
- * is queued. Returns 0 or why the operation was refused; the ticket of a refused one is done, with that status */
+ * never; it is waited for, and its failure fails this operation with PF_E_DEPENDENCY. Ranges are checked before
+ * anything is queued. Returns 0 or why the operation was refused; the ticket of a refused one is done, with that
+ * status */
 PF_API int pf_copy_in(struct pf_buf *buf, uint64_t offset, const void *from, uint64_t bytes,
                       const struct pf_ticket *after, struct pf_ticket *ticket);
 PF_API int pf_copy_out(struct pf_buf *buf, uint64_t offset, void *to, uint64_t bytes,

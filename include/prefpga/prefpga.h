@@ -24,11 +24,11 @@ struct pf_logprob {
 	struct pf_view logits;         /* T rows, V columns, stride V; PF_F32, PF_BF16 or PF_F16 */
 	const int32_t *target;         /* [T] ids below V; negative: the row is not scored (-100 by custom) */
 	const float   *coef;           /* [T] c of the gradient, finite; NULL: ones */
-	float         *logp;           /* [T] log p(target), nats; 0 where not scored; NaN where a logit is NaN or +inf or the
-	                                * row has no finite logit, -inf where the target's own logit is */
+	float         *logp;           /* [T] log p(target), nats; 0 where not scored; NaN where a logit is NaN or +inf
+	                                * or the row has no finite logit, -inf where the target's own logit is */
 	float         *lse;            /* [T] log sum exp(z) */
 	float         *entropy;        /* [T] nats */
-	void          *grad;           /* [T, V] c (softmax - onehot), in the type of the logits; zero where not scored */
+	void          *grad;           /* [T, V] c (softmax - onehot), in the type of the logits; 0 where not scored */
 };
 /* Streams the rows through the device, three chunks in flight; memory does not grow with T. Errors name the argument or
  * the row. Source of the one-pass softmax: Milakov and Gimelshein 2018, with exact integer sums (hls/row_sum.h) */

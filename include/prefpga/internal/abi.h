@@ -3,7 +3,8 @@
  * Only fixed-width integers, float, double and structs of them. Every struct is a whole number of 512-bit beats
  * (or an even divisor of one), so it crosses an AXI port without a seam; the static asserts below hold it there.
  * Symbols: B sequences, T scored tokens, V vocabulary, L lanes per beat.
- * Changing the meaning of anything here needs a new PF_NUMERICS or a new kernel name; fields are appended, never moved. */
+ * Changing the meaning of anything here needs a new PF_NUMERICS or a new kernel name; fields are appended, never
+ * moved. */
 #ifndef PF_INTERNAL_ABI_H
 #define PF_INTERNAL_ABI_H
 #include <stdint.h>
@@ -21,7 +22,8 @@ struct pf_beat_bf16 { uint16_t lane[32]; };              /* bfloat16 lanes as th
 #define PF_ROWS_MAX   (1u << 20)       /* T per launch */
 #define PF_SEQS_MAX   65536u           /* B per launch of seq_sum, coef */
 #define PF_ITEMS_MAX  8192u            /* items per launch of pref */
-#define PF_LOGIT_LIMIT 11000.0f        /* |z| below it; at or above: PF_ROW_RANGE. At or below -limit (and -inf): probability 0 */
+#define PF_LOGIT_LIMIT 11000.0f        /* |z| below it; at or above: PF_ROW_RANGE. At or below -limit (and -inf):
+                                        * probability 0 */
 
 /* ---- one scored token: what logprob writes and logit_grad reads ---- */
 #define PF_IGNORE (-100)               /* target of a token that is not scored (any negative value is) */
@@ -53,7 +55,7 @@ struct pf_row {
 };
 enum pf_logprob_flags { PF_WANT_STATS = 1 };
 
-/* ---- raw state of a row over one vocabulary shard (hls/row_sum.h says what the integers mean); shards merge exactly ---- */
+/* ---- raw state of a row over one vocabulary shard (meaning: hls/row_sum.h); shards merge exactly ---- */
 struct pf_shard {
 	int64_t  sum[4], sum_p2[4], moment[4];
 	int64_t  logits;               /* sum of logits, Q39.24 */
@@ -63,7 +65,8 @@ struct pf_shard {
 };
 
 /* ---- one sequence of a chunk ---- */
-struct pf_span {                       /* tokens [begin, end) of the chunk; [split, end) is the tail (LD-DPO), split = end: none */
+struct pf_span {                       /* tokens [begin, end) of the chunk; [split, end) is the tail (LD-DPO),
+	                                * split = end: none */
 	uint32_t begin, end, split, reserved;
 };
 struct pf_seq {                        /* sums over the span; integers, so partial sums of chunks just add. Bad rows add
@@ -98,7 +101,7 @@ struct pf_item {
 struct pf_item_out {
 	double   loss;                 /* of the item's group (broadcast) or of the item, as the program says, weights
 	                                * applied, before the division by PF_PAR_DIVISOR; NaN if invalid */
-	double   grad;                 /* G = d(total loss) / d(sum of logp), divisor and weights applied; 0 if invalid */
+	double   grad;                 /* G = d(total loss) / d(sum of logp), divisor and weights applied; 0: invalid */
 	uint32_t status;               /* enum pf_item_status */
 	uint32_t group;                /* index of the item's group */
 	uint64_t reserved;

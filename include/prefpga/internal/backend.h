@@ -1,5 +1,6 @@
-/* backend.h: what a backend must do. Thin on purpose: driver/device.c does the checking, queueing, waiting, watching and
- * counting once for all of them, so every function here may block and none needs a lock of its own beyond what it says.
+/* backend.h: what a backend must do. Thin on purpose: driver/device.c does the checking, queueing, waiting, watching
+ * and counting once for all of them, so every function here may block and none needs a lock of its own beyond what it
+ * says.
  *
  * To add a backend: one .c with a `const struct pf_backend pf_backend_<name>`, one line in the top CMakeLists.txt. */
 #ifndef PF_INTERNAL_BACKEND_H
@@ -15,7 +16,8 @@ struct pf_backend_open {
 };
 
 /* A launch, checked. memory[i]: the allocation behind argument i (NULL for scalars), bytes[i] what the table says the
- * kernel touches from offset[i] on. Regions of inputs and outputs are disjoint, or the same region for both (in place) */
+ * kernel touches from offset[i] on. Regions of inputs and outputs are disjoint, or the same region for both (in
+ * place) */
 struct pf_launch {
 	enum pf_kernel    kernel;
 	unsigned          count;
@@ -55,7 +57,8 @@ struct pf_backend {
 int pf_device_open_backend(const struct pf_backend *backend, const char *where, const struct pf_device_options *options,
                            struct pf_device **device, struct pf_error *error);
 
-/* For tests: reads the time from `now` (ns) from here on, and looks at the deadlines again when told that it has moved */
+/* For tests: reads the time from `now` (ns) from here on, and looks at the deadlines again when told that it has
+ * moved */
 void pf_device_clock(struct pf_device *device, uint64_t (*now)(void *context), void *context);
 void pf_device_tick(struct pf_device *device);
 
@@ -63,7 +66,8 @@ void pf_device_tick(struct pf_device *device);
 enum pf_arg_dir { PF_DIR_IN, PF_DIR_OUT, PF_DIR_INOUT, PF_DIR_VAL };
 enum pf_bank { PF_BANK_STREAM, PF_BANK_WEIGHT, PF_BANK_SMALL };
 struct pf_arg_row {
-	const char     *name, *ctype, *bundle, *count;     /* count: the table's text. Tensors on several ports: name0, ... */
+	const char     *name, *ctype, *bundle;             /* tensors on several ports: name0, ... */
+	const char     *count;                             /* the table's text */
 	enum pf_arg_dir dir;
 	enum pf_bank    bank;
 	uint32_t        size;                              /* bytes of one element */

@@ -1,11 +1,12 @@
-/* kmath.h: elementary functions in fp32 with one meaning everywhere: kernels, simulator, host. kmath64.h has the doubles.
+/* kmath.h: elementary functions in fp32 with one meaning everywhere: kernels, simulator, host. kmath64.h has the
+ * doubles.
  *
  * Only + - * / (round to nearest even), comparisons and integer operations; build with -ffp-contract=off. Subnormal
  * arguments count as 0, results below 2^-126 are 0 of their sign, and no subnormal intermediate reaches a result, so
  * the bits do not depend on flush-to-zero modes. Infinities and NaN behave as in C's Annex F.
  * Constants: polynomials are minimax fits with coefficients rounded one after the other, lowest first.
  *
- * Largest error over every fp32 argument whose result is normal (tests/kmath.c asserts it; `kmath --all` is exhaustive):
+ * Largest error over every fp32 argument whose result is normal (tests/kmath.c asserts it, `kmath --all` over all):
  *	PF_EXP_ULP  PF_EXPM1_ULP  PF_LOG_ULP  PF_LOG1P_ULP  PF_SIGMOID_ULP  PF_SOFTPLUS_ULP */
 #ifndef PF_INTERNAL_KMATH_H
 #define PF_INTERNAL_KMATH_H

@@ -3,10 +3,11 @@
  * The rules of kmath.h hold: + - * /, comparisons, integers; same bits everywhere; subnormals count as 0 and results
  * below 2^-1022 are 0. Polynomials are plain series (1/n!, 2/(2n+1)), cut off below 2^-56 of the result.
  *
- * Relative error of every function: below PF_F64_BOUND. Why: in exp, r carries 2^-55 and 1 + (r + ..) two roundings more,
- * together 2^-52.2; sigmoid adds two roundings: 2^-51.2. In expm1 the sum e + (1 - 2^-k) amplifies the error of e at most
- * 1 / 0.207 times (k = 1): 2^-51.2. In log the quotient, the product and two sums: 2^-52. log(1 - e^x) divides the error
- * of expm1 by |log| >= 0.693: 2^-50.7, and 2^-52 of log: 2^-50.3. tests/kmath64.c measures at most 2^-51.5 (MPFR). */
+ * Relative error of every function: below PF_F64_BOUND. Why: in exp, r carries 2^-55 and 1 + (r + ..) two roundings
+ * more, together 2^-52.2; sigmoid adds two roundings: 2^-51.2. In expm1 the sum e + (1 - 2^-k) amplifies the error of e
+ * at most 1 / 0.207 times (k = 1): 2^-51.2. In log the quotient, the product and two sums: 2^-52. log(1 - e^x) divides
+ * the error of expm1 by |log| >= 0.693: 2^-50.7, and 2^-52 of log: 2^-50.3. tests/kmath64.c measures at most 2^-51.5
+ * (MPFR). */
 #ifndef PF_INTERNAL_KMATH64_H
 #define PF_INTERNAL_KMATH64_H
 #include <stdint.h>

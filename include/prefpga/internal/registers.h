@@ -17,7 +17,6 @@
 #define PF_CONTROL_START    0x01u
 #define PF_CONTROL_DONE     0x02u
 #define PF_CONTROL_IDLE     0x04u
-#define PF_CONTROL_READY    0x08u
 #define PF_CONTROL_CONTINUE 0x10u
 
 /* Compute unit number i of an emulated image answers at PF_EMULATED_BASE + i * PF_EMULATED_STEP */
