@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "tests/cmocka.h"
 #include "tests/ref/ref.h"
@@ -193,7 +194,13 @@ static void test_errors(void **unused)
 	refuse("--logits z.npy --targets y.npy --coef bad.npy --grad o.npy", 1, "bad.npy: row 5");
 	refuse("--logits z.npy --targets y.npy --out none/o.npy", 1, "none/o.npy");
 	refuse("--logits z.npy --targets y.npy --out o.npy --device gpu", 1, "gpu");
+	refuse("--logits z.npy --targets y.npy --out o.npy --lse ./o.npy", 2, "--out and --lse name one file");
+	refuse("--logits z.npy --targets y.npy --lse o.npy --grad o.npy", 2, "--lse and --grad name one file");
 	assert_int_equal(scratch_count("."), 7);
+	assert_int_equal(mkdir(scratch_path("folder"), 0777), 0);
+	refuse("--logits z.npy --targets y.npy --out o.npy --grad folder --device cpu", 1, "folder: is a folder; name a file");
+	refuse("--logits z.npy --targets y.npy --out /dev/null --device cpu", 1, "/dev/null: not a regular file");
+	assert_int_equal(scratch_count("."), 8);
 }
 
 int main(int argc, char **argv)

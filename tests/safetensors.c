@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "cmocka.h"
 #include "host/model/half.h"
+#include "host/model/replace.h"
 #include "host/model/safetensors.h"
 #include "scratch.h"
 
@@ -287,9 +288,40 @@ static void test_unwritable(void **state)
 	                 -ENOENT);
 	assert_non_null(strstr(error.text, "no/such/folder"));
 	mkdir(scratch_path("folder"), 0777);
-	w = create(scratch_path("folder"));
-	assert_int_equal(pf_safetensors_commit(w, &error), -EISDIR);
+	assert_int_equal(pf_safetensors_create(scratch_path("folder"), &w, &error), -EISDIR);
+	assert_non_null(strstr(error.text, "name a file"));
 	assert_int_equal(access(scratch_path("folder.partial"), F_OK), -1);
+	assert_int_equal(pf_safetensors_create("/dev/null", &w, &error), -ENOTSUP);
+	assert_int_equal(mkfifo(scratch_path("pipe"), 0666), 0);
+	assert_int_equal(pf_safetensors_create(scratch_path("pipe"), &w, &error), -ENOTSUP);
+	assert_non_null(strstr(error.text, "not a regular file"));
+	assert_int_equal(rename(scratch_path("pipe"), scratch_path("a.partial")), 0);
+	assert_int_equal(pf_safetensors_create(scratch_path("a"), &w, &error), -ENXIO);
+}
+
+/* A link stays, and what it leads to is replaced */
+static void test_links(void **state)
+{
+	struct pf_safetensors_writer *w = NULL;
+	struct pf_error error = { 0 };
+	struct stat facts;
+	(void)state;
+	mkdir(scratch_path("far"), 0777);
+	scratch_text("far/file", "old");
+	assert_int_equal(symlink("far/file", scratch_path("link")), 0);
+	write_all(scratch_path("link"));
+	assert_int_equal(lstat(scratch_path("link"), &facts), 0);
+	assert_true(S_ISLNK(facts.st_mode));
+	assert_int_equal(lstat(scratch_path("far/file"), &facts), 0);
+	assert_true(S_ISREG(facts.st_mode) && facts.st_size > 3);
+	assert_int_equal(scratch_count("far"), 1);
+	assert_int_equal(symlink("far/none", scratch_path("dangling")), 0);
+	assert_int_equal(pf_safetensors_create(scratch_path("dangling"), &w, &error), -ENOLINK);
+	assert_non_null(strstr(error.text, "remove the link"));
+	assert_true(pf_replace_same(scratch_path("link"), scratch_path("far/../far/file")));
+	assert_true(pf_replace_same(scratch_path("new"), scratch_path("far/../new")));
+	assert_false(pf_replace_same(scratch_path("new"), scratch_path("far/new")));
+	assert_false(pf_replace_same(scratch_path("no/new"), scratch_path("no/new")));
 }
 
 int main(void)
@@ -303,6 +335,7 @@ int main(void)
 		cmocka_unit_test(test_writer_misuse),
 		cmocka_unit_test(test_nothing_half_written),
 		cmocka_unit_test(test_unwritable),
+		cmocka_unit_test(test_links),
 	};
 	scratch_open("safetensors");
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,8 @@
 
 struct pf_replace {
 	int fd;
-	char *path, *partial;
+	char *path;                    /* as the caller named it */
+	char *target, *partial;
 };
 
 static void replace_free(struct pf_replace *file)
@@ -18,6 +19,7 @@ static void replace_free(struct pf_replace *file)
 	if (file->fd >= 0)
 		close(file->fd);
 	free(file->path);
+	free(file->target);
 	free(file->partial);
 	free(file);
 }
@@ -30,16 +32,75 @@ void pf_replace_abandon(struct pf_replace *file)
 	replace_free(file);
 }
 
+/* ---- the name ---- */
+
+/* A file that is not there yet: its folder must be */
+static int resolve_new(const char *path, char **target)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	char *folder = slash ? strndup(path, (size_t)(name - path)) : strdup(".");
+	char *real = folder ? realpath(folder, NULL) : NULL;
+	int code = !folder ? -ENOMEM : !real ? -errno : *name ? 0 : -ENOENT;
+	if (code == 0) {
+		size_t length = strlen(real) + strlen(name) + 2;
+		*target = malloc(length);
+		code = *target ? 0 : -ENOMEM;
+		if (*target)
+			snprintf(*target, length, "%s/%s", real, name);
+	}
+	free(folder);
+	free(real);
+	return code;
+}
+
+/* The file's own name, links followed */
+static int resolve_name(const char *path, char **target)
+{
+	struct stat named;
+	*target = NULL;
+	if (lstat(path, &named) != 0)
+		return errno == ENOENT ? resolve_new(path, target) : -errno;
+	*target = realpath(path, NULL);
+	if (!*target && errno == ENOENT && S_ISLNK(named.st_mode))
+		return -ENOLINK;
+	return *target ? 0 : -errno;
+}
+
+int pf_replace_same(const char *path, const char *other)
+{
+	char *a = NULL, *b = NULL;
+	int same = resolve_name(path, &a) == 0 && resolve_name(other, &b) == 0 && strcmp(a, b) == 0;
+	free(a);
+	free(b);
+	return same;
+}
+
+/* Only a regular file, or none, may give way */
+static int check_target(const char *target)
+{
+	struct stat facts;
+	if (stat(target, &facts) != 0)
+		return errno == ENOENT ? 0 : -errno;
+	return S_ISREG(facts.st_mode) ? 0 : S_ISDIR(facts.st_mode) ? -EISDIR : -ENOTSUP;
+}
+
 static int replace_name(struct pf_replace *file, const char *path)
 {
-	size_t length = strlen(path) + sizeof ".partial";
+	int code = resolve_name(path, &file->target);
+	if (code == 0)
+		code = check_target(file->target);
+	if (code != 0)
+		return code;
+	size_t length = strlen(file->target) + sizeof ".partial";
 	file->path = strdup(path);
 	file->partial = malloc(length);
 	if (!file->path || !file->partial)
 		return -ENOMEM;
-	snprintf(file->partial, length, "%s.partial", path);
+	snprintf(file->partial, length, "%s.partial", file->target);
 	return 0;
 }
+
+/* ---- opening ---- */
 
 /* The lock is on the open file; it protects the name while the name leads to that file */
 static int replace_lock(const struct pf_replace *file)
@@ -55,6 +116,25 @@ static int replace_lock(const struct pf_replace *file)
 	return ftruncate(file->fd, 0) == 0 ? 0 : -errno;
 }
 
+static int fail_open(const char *path, int code, struct pf_error *error)
+{
+	switch (code) {
+	case -EBUSY:
+		return pf_fail(error, code, "%s: another process is writing this file; wait for it",
+		               path);
+	case -EISDIR:
+		return pf_fail(error, code, "%s: is a folder; name a file", path);
+	case -ENOTSUP:
+		return pf_fail(error, code, "%s: not a regular file, so it cannot be replaced as a "
+		               "whole; name a regular or a new file", path);
+	case -ENOLINK:
+		return pf_fail(error, code, "%s: a link to a file that is not there; remove the "
+		               "link, or name the file", path);
+	default:
+		return pf_fail(error, code, "%s: cannot write: %s", path, pf_error_text(code));
+	}
+}
+
 int pf_replace_open(const char *path, struct pf_replace **out, struct pf_error *error)
 {
 	struct pf_replace *file = calloc(1, sizeof *file);
@@ -64,7 +144,9 @@ int pf_replace_open(const char *path, struct pf_replace **out, struct pf_error *
 		code = replace_name(file, path);
 	}
 	if (code == 0) {
-		file->fd = open(file->partial, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+		/* whatever bears the name PATH.partial is neither waited for nor followed */
+		file->fd = open(file->partial,
+		                O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
 		code = file->fd < 0 ? -errno : replace_lock(file);
 	}
 	if (code == 0) {
@@ -73,11 +155,10 @@ int pf_replace_open(const char *path, struct pf_replace **out, struct pf_error *
 	}
 	if (file)
 		replace_free(file);
-	if (code == -EBUSY)
-		return pf_fail(error, code, "%s: another process is writing this file; wait for it",
-		               path);
-	return pf_fail(error, code, "%s: cannot write: %s", path, pf_error_text(code));
+	return fail_open(path, code, error);
 }
+
+/* ---- writing ---- */
 
 int pf_replace_write(struct pf_replace *file, const void *data, size_t bytes,
                      struct pf_error *error)
@@ -115,14 +196,14 @@ static int sync_directory(const char *path)
 
 int pf_replace_commit(struct pf_replace *file, struct pf_error *error)
 {
-	int code = fsync(file->fd) != 0 || rename(file->partial, file->path) != 0 ? -errno : 0;
+	int code = fsync(file->fd) != 0 || rename(file->partial, file->target) != 0 ? -errno : 0;
 	if (code != 0) {
 		pf_fail(error, code, "%s: cannot finish: %s; nothing was replaced", file->path,
 		        pf_error_text(code));
 		pf_replace_abandon(file);
 		return code;
 	}
-	code = sync_directory(file->path);
+	code = sync_directory(file->target);
 	if (code != 0)
 		pf_fail(error, code, "%s: written, but its directory cannot be synced: %s",
 		        file->path, pf_error_text(code));

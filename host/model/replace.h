@@ -3,7 +3,10 @@
  * Bytes go to PATH.partial, which a lock protects from a second writer; commit syncs it and renames
  * it over PATH, so a reader sees the old file or the new one, also after a crash or on a full disk.
  * A left-over PATH.partial of a killed process is taken over by the next writer. One thread per
- * file. */
+ * file.
+ *
+ * Where PATH is a symbolic link, the file that it leads to is replaced, and PATH.partial lies beside
+ * that file. Only a regular file is replaced: a folder, device or FIFO is refused by open. */
 #ifndef PF_MODEL_REPLACE_H
 #define PF_MODEL_REPLACE_H
 #include <stddef.h>
@@ -11,6 +14,7 @@
 
 struct pf_replace;
 
+/* -EBUSY: another process, or this one, is writing the file */
 int pf_replace_open(const char *path, struct pf_replace **file, struct pf_error *error);
 int pf_replace_write(struct pf_replace *file, const void *data, size_t bytes,
                      struct pf_error *error);
@@ -18,4 +22,6 @@ int pf_replace_write(struct pf_replace *file, const void *data, size_t bytes,
 int pf_replace_commit(struct pf_replace *file, struct pf_error *error);
 /* Removes PATH.partial and frees. NULL is allowed */
 void pf_replace_abandon(struct pf_replace *file);
+/* Whether two paths, of files that need not be there yet, name one file to replace */
+int pf_replace_same(const char *path, const char *other);
 #endif
