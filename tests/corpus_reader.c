@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <signal.h>
 #include <unistd.h>
 #include "tests/cmocka.h"
@@ -17,7 +18,7 @@ static struct pf_reader *open_reader(const char *paths)
 {
 	struct pf_reader *reader;
 
-	if (pf_reader_open(paths, scratch_path("cache"), &reader, &error))
+	if (pf_reader_open(paths, scratch_path("cache"), NULL, &reader, &error))
 		fail_msg("%s", error.text);
 	return reader;
 }
@@ -26,7 +27,7 @@ static void assert_refused(const char *paths, const char *says)
 {
 	struct pf_reader *reader;
 
-	assert_true(pf_reader_open(paths, scratch_path("cache"), &reader, &error) < 0);
+	assert_true(pf_reader_open(paths, scratch_path("cache"), NULL, &reader, &error) < 0);
 	assert_null(reader);
 	if (!strstr(error.text, says))
 		fail_msg("\"%s\" is not in \"%s\"", says, error.text);
@@ -206,6 +207,122 @@ static void a_full_disk_leaves_nothing(void **state)
 	pf_reader_close(open_reader(path));
 }
 
+/* ---- interruptions: the second question comes while the copy is being written, or waited for ---- */
+
+static int stop_second(void *context, uint64_t done, uint64_t total)
+{
+	int *calls = context;
+
+	assert_true(done <= total && total > 0);
+	return ++*calls == 2;
+}
+
+static int die_second(void *context, uint64_t done, uint64_t total)
+{
+	int *calls = context;
+
+	(void)done, (void)total;
+	if (++*calls == 2)
+		raise(SIGKILL);
+	return 0;
+}
+
+/* Says at `told` that it has begun, and goes on when something comes from `go` */
+struct pause { int calls, told, go; };
+
+static int pause_second(void *context, uint64_t done, uint64_t total)
+{
+	struct pause *pause = context;
+	char byte = 0;
+
+	(void)done, (void)total;
+	return ++pause->calls == 2 && (write(pause->told, &byte, 1) != 1 || read(pause->go, &byte, 1) != 1);
+}
+
+static int release_second(void *context, uint64_t done, uint64_t total)
+{
+	struct pause *pause = context;
+
+	(void)done, (void)total;
+	return ++pause->calls == 2 && write(pause->go, "", 1) != 1;
+}
+
+static const char *write_large(const char *name)
+{
+	static char text[300000];
+
+	memset(text, 'x', sizeof text);
+	return scratch_gzip(name, text, sizeof text);
+}
+
+static int open_watched(const char *path, const struct pf_watch *watch)
+{
+	struct pf_reader *reader;
+	int status = pf_reader_open(path, scratch_path("cache"), watch, &reader, &error);
+
+	pf_reader_close(reader);
+	return status;
+}
+
+/* In a process of its own; returns its id */
+static pid_t open_in_child(const char *path, const struct pf_watch *watch)
+{
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (!child)
+		_exit(open_watched(path, watch) != 0);
+	return child;
+}
+
+static void an_interruption_leaves_nothing(void **state)
+{
+	const char *path = write_large("stopped.gz");
+	int calls = 0, before = scratch_count("cache");
+
+	(void)state;
+	assert_int_equal(open_watched(path, &(struct pf_watch){ stop_second, &calls }), PF_E_INTERRUPTED);
+	assert_non_null(strstr(error.text, "stopped.gz: interrupted"));
+	assert_int_equal(calls, 2);
+	assert_int_equal(scratch_count("cache"), before);
+}
+
+static void what_a_killed_process_leaves_is_taken_over(void **state)
+{
+	const char *path = write_large("killed.gz");
+	int calls = 0, status, before = scratch_count("cache");
+	pid_t child = open_in_child(path, &(struct pf_watch){ die_second, &calls });
+
+	(void)state;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(scratch_count("cache"), before + 1);
+	assert_int_equal(open_watched(path, NULL), 0);
+	assert_int_equal(scratch_count("cache"), before + 1);
+}
+
+static void a_copy_that_another_process_makes_is_waited_for(void **state)
+{
+	const char *path = write_large("both.gz");
+	int told[2], go[2], status, before = scratch_count("cache");
+	char byte;
+
+	(void)state;
+	assert_int_equal(pipe(told) | pipe(go), 0);
+	struct pause child_pause = { 0, told[1], go[0] }, own = { 0, -1, go[1] };
+	pid_t child = open_in_child(path, &(struct pf_watch){ pause_second, &child_pause });
+	assert_int_equal(read(told[0], &byte, 1), 1);
+	assert_int_equal(open_watched(path, &(struct pf_watch){ release_second, &own }), 0);
+	assert_true(own.calls >= 2);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(scratch_count("cache"), before + 1);
+	for (int i = 0; i < 2; i++) {
+		close(told[i]);
+		close(go[i]);
+	}
+}
+
 static void other_files_are_refused_with_a_remedy(void **state)
 {
 	struct pf_reader *reader;
@@ -223,9 +340,9 @@ static void other_files_are_refused_with_a_remedy(void **state)
 	assert_refused("", "empty file name");
 	scratch_gzip("array.json.gz", "[1]\n", 4);
 	assert_refused(scratch_path("array.json.gz"), "jq -c");
-	assert_true(pf_reader_open(scratch_path("array.json.gz"), NULL, &reader, NULL) < 0);
+	assert_true(pf_reader_open(scratch_path("array.json.gz"), NULL, NULL, &reader, NULL) < 0);
 	scratch_gzip("fresh.gz", "{}\n", 3);
-	assert_true(pf_reader_open(scratch_path("fresh.gz"), "/proc/nowhere/x", &reader, &error) < 0);
+	assert_true(pf_reader_open(scratch_path("fresh.gz"), "/proc/nowhere/x", NULL, &reader, &error) < 0);
 	assert_non_null(strstr(error.text, "--cache"));
 }
 
@@ -279,6 +396,9 @@ int main(void)
 		cmocka_unit_test(damaged_compressed_files_leave_nothing),
 		cmocka_unit_test(members_and_padding_are_one_stream),
 		cmocka_unit_test(a_full_disk_leaves_nothing),
+		cmocka_unit_test(an_interruption_leaves_nothing),
+		cmocka_unit_test(what_a_killed_process_leaves_is_taken_over),
+		cmocka_unit_test(a_copy_that_another_process_makes_is_waited_for),
 		cmocka_unit_test(other_files_are_refused_with_a_remedy),
 		cmocka_unit_test(a_file_that_shrinks_is_noticed),
 		cmocka_unit_test(an_endless_line_is_refused),

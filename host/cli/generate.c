@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/corpus/reader.h"
+#include "host/corpus/unpack.h"
 #include "setup.h"
 
 enum { TOGETHER = 64 };                /* sequences continued at once */
@@ -47,8 +48,15 @@ static int add_line(struct prompts *p, struct pf_reader *reader, const struct pf
 	return code;
 }
 
+static int is_stopped(void *context, uint64_t done, uint64_t total)
+{
+	(void)context, (void)done, (void)total;
+	return *pf_setup_stop();
+}
+
 static int read_prompts(const struct pf_options *o, struct prompts *p, struct pf_error *error)
 {
+	const struct pf_watch watch = { .progress = is_stopped };
 	struct pf_reader *reader;
 	struct pf_line line;
 	int code = 0, more;
@@ -56,7 +64,7 @@ static int read_prompts(const struct pf_options *o, struct prompts *p, struct pf
 		code = add_prompt(p, o->argument[i], strlen(o->argument[i]), error);
 	if (code || !o->prompts)
 		return code;
-	code = pf_reader_open(o->prompts, o->cache, &reader, error);
+	code = pf_reader_open(o->prompts, o->cache, &watch, &reader, error);
 	if (code)
 		return code;
 	while (!code && (more = pf_reader_next(reader, &line, error)) != 0)

@@ -24,7 +24,8 @@ struct pf_corpus_options {
 	                                * together, and a prompt's side does not depend on other records */
 	uint64_t            seed;
 	const char         *cache;     /* folder for plain copies of .gz files; NULL: none allowed */
-	/* called now and then while opening; bytes. Not 0: stop with PF_E_INTERRUPTED. May be NULL */
+	/* called now and then while opening; bytes, of a .gz file while it is unpacked and of all plain files then. Not 0:
+	 * stop with PF_E_INTERRUPTED. May be NULL */
 	int               (*progress)(void *context, uint64_t done, uint64_t total);
 	void               *context;
 };

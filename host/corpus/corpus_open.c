@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "hash.h"
+#include "unpack.h"
 #include "prefpga/internal/abi.h"
 
 /* ---- what a record is good for ---- */
@@ -224,7 +225,8 @@ static int check_result(const struct pf_corpus *corpus, const char *paths, struc
 static int open_corpus(struct pf_corpus *corpus, const char *paths, struct pf_error *error)
 {
 	const struct pf_corpus_options *options = &corpus->options;
-	int status = pf_reader_open(paths, options->cache, &corpus->reader, error);
+	const struct pf_watch watch = { options->progress, options->context };
+	int status = pf_reader_open(paths, options->cache, &watch, &corpus->reader, error);
 
 	if (status)
 		return status;

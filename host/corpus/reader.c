@@ -66,14 +66,14 @@ static int check_kind(int fd, struct stat *facts, struct pf_error *error)
 }
 
 /* Swaps the descriptor of a compressed file for that of its plain copy */
-static int open_plain(struct source *source, const char *cache, struct pf_error *error)
+static int open_plain(struct source *source, const char *cache, const struct pf_watch *watch, struct pf_error *error)
 {
 	char *plain;
 	int status;
 
 	if (!cache)
 		return pf_fail(error, PF_E_UNSUPPORTED, "is compressed, and there is no cache folder for a plain copy");
-	status = pf_unpack(source->fd, source->path, cache, &plain, error);
+	status = pf_unpack(source->fd, source->path, cache, watch, &plain, error);
 	if (status)
 		return status;
 	close(source->fd);
@@ -84,7 +84,7 @@ static int open_plain(struct source *source, const char *cache, struct pf_error 
 	return status;
 }
 
-static int open_source(struct source *source, const char *cache, struct pf_error *error)
+static int open_source(struct source *source, const char *cache, const struct pf_watch *watch, struct pf_error *error)
 {
 	unsigned char head[8];
 	struct stat facts;
@@ -101,7 +101,7 @@ static int open_source(struct source *source, const char *cache, struct pf_error
 		return status;
 	}
 	if (pread(source->fd, head, sizeof head, 0) >= 2 && pf_is_gzip(head, 2)) {
-		status = open_plain(source, cache, error);
+		status = open_plain(source, cache, watch, error);
 		if (status)
 			return status;
 		if (fstat(source->fd, &facts))
@@ -118,7 +118,7 @@ static int open_source(struct source *source, const char *cache, struct pf_error
 }
 
 static int add_source(struct pf_reader *reader, const char *path, size_t length, const char *cache,
-                      struct pf_error *error)
+                      const struct pf_watch *watch, struct pf_error *error)
 {
 	struct source *source = realloc(reader->source, (reader->sources + 1) * sizeof *source);
 	int status;
@@ -131,12 +131,13 @@ static int add_source(struct pf_reader *reader, const char *path, size_t length,
 	if (!source->path)
 		return pf_fail(error, -ENOMEM, "out of memory");
 	reader->sources++;
-	status = open_source(source, cache, error);
+	status = open_source(source, cache, watch, error);
 	reader->bytes += source->bytes;
 	return status;
 }
 
-static int add_sources(struct pf_reader *reader, const char *paths, const char *cache, struct pf_error *error)
+static int add_sources(struct pf_reader *reader, const char *paths, const char *cache, const struct pf_watch *watch,
+                       struct pf_error *error)
 {
 	for (;;) {
 		size_t length = strcspn(paths, ",");
@@ -144,7 +145,7 @@ static int add_sources(struct pf_reader *reader, const char *paths, const char *
 
 		if (!length)
 			return pf_fail(error, PF_E_ARGUMENT, "empty file name in the list of data files");
-		status = add_source(reader, paths, length, cache, error);
+		status = add_source(reader, paths, length, cache, watch, error);
 		if (status)
 			return status;
 		if (!paths[length])
@@ -153,7 +154,8 @@ static int add_sources(struct pf_reader *reader, const char *paths, const char *
 	}
 }
 
-int pf_reader_open(const char *paths, const char *cache, struct pf_reader **reader, struct pf_error *error)
+int pf_reader_open(const char *paths, const char *cache, const struct pf_watch *watch, struct pf_reader **reader,
+                   struct pf_error *error)
 {
 	struct pf_reader *made = calloc(1, sizeof *made);
 	int status;
@@ -161,7 +163,7 @@ int pf_reader_open(const char *paths, const char *cache, struct pf_reader **read
 	*reader = NULL;
 	if (!made)
 		return pf_fail(error, -ENOMEM, "out of memory");
-	status = add_sources(made, paths, cache, error);
+	status = add_sources(made, paths, cache, watch, error);
 	if (status)
 		pf_reader_close(made);
 	else

@@ -11,6 +11,7 @@
 #define PF_LINE_MAX (64u << 20)        /* bytes of one record: beyond it the file is hardly JSONL */
 
 struct pf_reader;
+struct pf_watch;
 
 /* One line without its line feed; not 0-terminated. Valid until the reader's next call */
 struct pf_line {
@@ -20,8 +21,10 @@ struct pf_line {
 	uint64_t    number;            /* 1, 2, ... in its file; 0 when read by offset */
 };
 
-/* Opens a comma separated list of files. `cache`: folder for plain copies, NULL when there can be no .gz */
-int  pf_reader_open(const char *paths, const char *cache, struct pf_reader **reader, struct pf_error *error);
+/* Opens a comma separated list of files. `cache`: folder for plain copies, NULL when there can be no .gz. `watch`: may
+ * stop the making of such copies (unpack.h), NULL when nothing does */
+int  pf_reader_open(const char *paths, const char *cache, const struct pf_watch *watch, struct pf_reader **reader,
+                    struct pf_error *error);
 void pf_reader_close(struct pf_reader *reader);         /* NULL is allowed */
 uint64_t pf_reader_bytes(const struct pf_reader *reader);
 /* The next line in order of the files. Returns 1, 0 behind the last one, or an error */

@@ -1,13 +1,14 @@
 #include "unpack.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <zlib.h>
+#include "../model/replace.h"
 #include "hash.h"
 
 #define PIECE (1u << 16)
@@ -21,32 +22,19 @@ int pf_is_gzip(const unsigned char *bytes, size_t length)
 
 struct stream {
 	z_stream zlib;
-	int      from, to, ended;      /* ended: a member is complete and no other has begun */
+	int      from, ended;          /* ended: a member is complete and no other has begun */
+	int    (*take)(void *context, const void *bytes, size_t length, struct pf_error *error);
+	void    *context;
 	unsigned char in[PIECE], out[PIECE];
 };
 
-static int write_all(int to, const unsigned char *bytes, size_t length)
-{
-	while (length) {
-		ssize_t written = write(to, bytes, length);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-			return written ? -errno : -EIO;
-		bytes += written;
-		length -= (size_t)written;
-	}
-	return 0;
-}
-
 static int drain(struct stream *stream, struct pf_error *error)
 {
-	int status = write_all(stream->to, stream->out, PIECE - stream->zlib.avail_out);
+	size_t length = PIECE - stream->zlib.avail_out;
 
 	stream->zlib.next_out = stream->out;
 	stream->zlib.avail_out = PIECE;
-	return status ? pf_fail(error, status, "writing the plain copy: %s", strerror(-status)) : 0;
+	return length ? stream->take(stream->context, stream->out, length, error) : 0;
 }
 
 /* Behind a complete member comes another one, or padding with zeros, or nothing */
@@ -118,7 +106,8 @@ static int inflate_all(struct stream *stream, struct pf_error *error)
 	return drain(stream, error);
 }
 
-int pf_inflate(int from, int to, struct pf_error *error)
+int pf_inflate(int from, int (*take)(void *context, const void *bytes, size_t length, struct pf_error *error),
+               void *context, struct pf_error *error)
 {
 	struct stream *stream = calloc(1, sizeof *stream);
 	int status;
@@ -128,7 +117,8 @@ int pf_inflate(int from, int to, struct pf_error *error)
 		return pf_fail(error, -ENOMEM, "out of memory");
 	}
 	stream->from = from;
-	stream->to = to;
+	stream->take = take;
+	stream->context = context;
 	stream->zlib.next_out = stream->out;
 	stream->zlib.avail_out = PIECE;
 	status = inflate_all(stream, error);
@@ -139,7 +129,7 @@ int pf_inflate(int from, int to, struct pf_error *error)
 
 /* ---- the copy ---- */
 
-static int file_key(int fd, uint64_t *key)
+static int file_key(int fd, uint64_t *bytes, uint64_t *key)
 {
 	unsigned char *end = malloc(PIECE);
 	struct stat facts;
@@ -149,7 +139,8 @@ static int file_key(int fd, uint64_t *key)
 		free(end);
 		return -ENOMEM;
 	}
-	*key = pf_hash_word(PF_HASH_START, (uint64_t)facts.st_size);
+	*bytes = (uint64_t)facts.st_size;
+	*key = pf_hash_word(PF_HASH_START, *bytes);
 	*key = pf_hash_word(*key, (uint64_t)facts.st_mtim.tv_sec);
 	*key = pf_hash_word(*key, (uint64_t)facts.st_mtim.tv_nsec);
 	length = pread(fd, end, PIECE, 0);
@@ -194,45 +185,83 @@ static int make_folder(const char *path, struct pf_error *error)
 	return 0;
 }
 
-static int fill_copy(int fd, const char *part, struct pf_error *error)
-{
-	int to = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), status;
+struct copy {
+	int fd;                        /* of the compressed file */
+	uint64_t bytes;                /* its size */
+	const char *plain;
+	struct pf_replace *file;
+	const struct pf_watch *watch;
+};
 
-	if (to < 0)
-		return pf_fail(error, -errno, "%s: %s; choose another folder with --cache", part, strerror(errno));
-	status = lseek(fd, 0, SEEK_SET) < 0 ? pf_fail(error, -errno, "%s", strerror(errno)) : pf_inflate(fd, to, error);
-	if (!status && fsync(to))
-		status = pf_fail(error, -errno, "%s: %s", part, strerror(errno));
-	if (close(to) && !status)
-		status = pf_fail(error, -errno, "%s: %s", part, strerror(errno));
-	if (status == -ENOSPC)
-		pf_fail(error, status, "the plain copy does not fit into the cache folder's disk; choose another folder "
-		        "with --cache");
-	return status;
+static int check_watch(const struct copy *copy, struct pf_error *error)
+{
+	const struct pf_watch *watch = copy->watch;
+	off_t at = lseek(copy->fd, 0, SEEK_CUR);
+
+	if (!watch || !watch->progress || !watch->progress(watch->context, at > 0 ? (uint64_t)at : 0, copy->bytes))
+		return 0;
+	return pf_fail(error, PF_E_INTERRUPTED, "interrupted while unpacking; nothing was written");
 }
 
-static int make_copy(int fd, const char *plain, struct pf_error *error)
+static int take_plain(void *context, const void *bytes, size_t length, struct pf_error *error)
 {
-	size_t room = strlen(plain) + 32;
-	char *part = malloc(room);
+	const struct copy *copy = context;
+	int status = check_watch(copy, error);
+
+	if (status)
+		return status;
+	status = pf_replace_write(copy->file, bytes, length, NULL);
+	return status ? pf_fail(error, status, "writing the plain copy: %s; choose another folder with --cache",
+	                        pf_error_text(status))
+	              : 0;
+}
+
+/* Opens the copy. While another process makes it, waits for that one; then there may be nothing to do */
+static int begin_copy(struct copy *copy, struct pf_error *error)
+{
+	static const struct timespec pause = { .tv_nsec = 50000000 };
 	int status;
 
-	if (!part)
-		return pf_fail(error, -ENOMEM, "out of memory");
-	snprintf(part, room, "%s.part.%ld", plain, (long)getpid());
-	status = fill_copy(fd, part, error);
-	if (!status && rename(part, plain))
-		status = pf_fail(error, -errno, "%s: %s", plain, strerror(errno));
+	for (;;) {
+		status = check_watch(copy, error);
+		if (status)
+			return status;
+		status = pf_replace_open(copy->plain, &copy->file, error);
+		if (status != -EBUSY)
+			break;
+		nanosleep(&pause, NULL);
+	}
 	if (status)
-		unlink(part);
-	free(part);
+		return pf_fail(error, status, "%s: %s; choose another folder with --cache", copy->plain,
+		               pf_error_text(status));
+	if (access(copy->plain, R_OK) == 0) {
+		pf_replace_abandon(copy->file);
+		copy->file = NULL;
+	}
+	return 0;
+}
+
+static int make_copy(struct copy *copy, struct pf_error *error)
+{
+	int status = lseek(copy->fd, 0, SEEK_SET) < 0 ? pf_fail(error, -errno, "%s", strerror(errno)) : 0;
+
+	if (!status)
+		status = begin_copy(copy, error);
+	if (status || !copy->file)
+		return status;
+	status = pf_inflate(copy->fd, take_plain, copy, error);
+	if (!status)
+		return pf_replace_commit(copy->file, error);
+	pf_replace_abandon(copy->file);
 	return status;
 }
 
-int pf_unpack(int fd, const char *path, const char *cache, char **plain, struct pf_error *error)
+int pf_unpack(int fd, const char *path, const char *cache, const struct pf_watch *watch, char **plain,
+              struct pf_error *error)
 {
+	struct copy copy = { .fd = fd, .watch = watch };
 	uint64_t key;
-	int status = file_key(fd, &key);
+	int status = file_key(fd, &copy.bytes, &key);
 
 	*plain = NULL;
 	if (status)
@@ -245,7 +274,8 @@ int pf_unpack(int fd, const char *path, const char *cache, char **plain, struct 
 		return pf_fail(error, -ENOMEM, "out of memory");
 	if (access(*plain, R_OK) == 0)
 		return 0;
-	status = make_copy(fd, *plain, error);
+	copy.plain = *plain;
+	status = make_copy(&copy, error);
 	if (status) {
 		free(*plain);
 		*plain = NULL;
