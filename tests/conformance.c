@@ -1,4 +1,5 @@
-/* conformance: every built kernel on every device that is given: `conformance SPEC...`, absent ones are skipped by name.
+/* conformance: every built kernel on every device that is given, absent ones skipped by name: `conformance SPEC...`, and
+ * `--seed N` last.
  *
  * Devices that say they are exact must agree bit for bit with the first of them; every device must agree with the
  * reference within the stated bounds. A new backend joins by adding its spec to the list in CMakeLists.txt. */
@@ -7,6 +8,7 @@
 #include <string.h>
 #include "tests/cmocka.h"
 #include "tests/conformance.h"
+#include "tests/seed.h"
 
 enum { WINDOW = 6, COPIES = 8 };       /* launches in flight */
 
@@ -189,8 +191,10 @@ static void every_kernel_has_cases(void **state)
 
 int main(int argc, char **argv)
 {
+	if (seed_take(&argc, argv))
+		return 2;
 	struct CMUnitTest *tests = calloc((size_t)argc, sizeof *tests);
-	cases = conf_cases(&count);
+	cases = conf_cases(seed_of(20240607), &count);
 	golden = calloc(count, sizeof *golden);
 	if (!tests || !golden || argc < 2)
 		return 2;

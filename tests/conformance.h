@@ -17,8 +17,8 @@ struct conf_case {
 	unsigned char  *input[PF_ARGS_MAX];    /* NULL for outputs and scalars */
 };
 
-/* All cases; *count of them. Freed by conf_free */
-struct conf_case *conf_cases(unsigned *count);
+/* All cases, with random values from `first_seed`; *count of them. Freed by conf_free */
+struct conf_case *conf_cases(uint64_t first_seed, unsigned *count);
 void conf_free(struct conf_case *cases, unsigned count);
 
 /* NULL, or what is wrong with the outputs (output[i] for output argument i): a static text */

@@ -5,6 +5,7 @@
 #include "tests/cmocka.h"
 #include "tests/kernels.h"
 #include "tests/ref/ref.h"
+#include "tests/seed.h"
 
 #define GRAD_BOUND   4e-7              /* relative, fp32; promised: 1e-6 |c| */
 #define BF16_BOUND   0x1.01p-8         /* relative: half an ULP and what comes before rounding */
@@ -78,7 +79,7 @@ static void compare_row(const struct job *j, uint32_t row, const char *kind)
 static void errors_are_bounded(void **state)
 {
 	static const uint32_t vocabs[] = { 1, 2, 15, 16, 17, 31, 32, 33, 511, 513, 1025, 4097, 50257, 151936, 262144 };
-	uint64_t seed = 1;
+	uint64_t seed = seed_of(1);
 	(void)state;
 	for (size_t i = 0; i < 2 * sizeof vocabs / sizeof *vocabs; i++) {
 		const uint32_t vocab = vocabs[i / 2];
@@ -100,7 +101,7 @@ static void errors_are_bounded(void **state)
 static void builds_agree_also_in_place(void **state)
 {
 	static const uint32_t vocabs[] = { 1, 16, 17, 33, 47, 96, 255, 256, 257, 1025, 3000 };
-	uint64_t seed = 5;
+	uint64_t seed = seed_of(5);
 	(void)state;
 	for (size_t i = 0; i < 2 * sizeof vocabs / sizeof *vocabs; i++) {
 		struct job j;
@@ -132,7 +133,7 @@ static void builds_agree_also_in_place(void **state)
 /* The entries of a row add up to 0 */
 static void rows_sum_to_zero(void **state)
 {
-	uint64_t seed = 7;
+	uint64_t seed = seed_of(7);
 	struct job j;
 	(void)state;
 	job_make(&j, 0, 4, 50257, 0);
@@ -164,7 +165,7 @@ static void rows_without_gradient(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 2 * KERNEL_BUILDS; i++) {
-		uint64_t seed = 9;
+		uint64_t seed = seed_of(9);
 		struct job j;
 		job_make(&j, i & 1, 8, 70, 1);
 		for (uint32_t r = 0; r < 8; r++) {
@@ -191,7 +192,7 @@ static void rows_without_gradient(void **state)
 static void extreme_coefficients(void **state)
 {
 	static const float coefs[] = { 0x1p125f, -0x1.fffffep125f, 0x1p-126f, -0x1.8p-120f, 0x1p-100f };
-	uint64_t seed = 11;
+	uint64_t seed = seed_of(11);
 	struct job j;
 	(void)state;
 	job_make(&j, 0, 5, 100, 0);
@@ -211,7 +212,7 @@ static void no_sensible_coefficient(void **state)
 	static const float coefs[] = { NAN, INFINITY, -INFINITY, 0x1p126f, -0x1.8p127f };
 	(void)state;
 	for (int i = 0; i < 2 * KERNEL_BUILDS; i++) {
-		uint64_t seed = 13;
+		uint64_t seed = seed_of(13);
 		struct job j;
 		job_make(&j, i & 1, 5, 100, 1);
 		for (uint32_t r = 0; r < 5; r++) {
@@ -232,8 +233,10 @@ static void no_rows(void **state)
 		kernel_builds[b].logit_grad(NULL, NULL, NULL, NULL, NULL, 0, 100, 7);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (seed_take(&argc, argv) || argc > 1)
+		return 2;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(errors_are_bounded), cmocka_unit_test(builds_agree_also_in_place),
 		cmocka_unit_test(rows_sum_to_zero), cmocka_unit_test(rows_without_gradient),

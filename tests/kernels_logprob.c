@@ -8,10 +8,13 @@
 #include "tests/cmocka.h"
 #include "tests/kernels.h"
 #include "tests/ref/ref.h"
+#include "tests/seed.h"
 
 /* Bounds: absolute, and relative where a number goes to 0 with certainty */
 #define LOGP_BOUND      1e-6           /* beside 1 ULP */
-#define SUM_BOUND       2e-7           /* sum of exponentials, relative */
+/* Sum of exponentials, relative: over all logits a term is off by at most 1.08e-7 (|z| <= 1024) and 2.24e-7 (all: the
+ * reduction's ln2 has 33 bits), 1 / sum is rounded by 2^-24. What counts lies near the largest logit */
+#define SUM_BOUND(max)  (fabs((double)(max)) <= 1000 ? 2e-7 : 3e-7)
 #define REST_BOUND      3e-7           /* 1 - p, relative, beside V 2^-48 */
 #define ENTROPY_BOUND   1e-6           /* beside 1 ULP; relative below 1 */
 #define MEAN_BOUND      0x1p-23        /* beside 1 ULP */
@@ -53,7 +56,7 @@ static void compare_row(const struct pf_row *got, const struct ref_row *want, co
 	assert_int_equal(got->status, want->status);
 	assert_true(got->inv > 0.5f && got->inv <= 1);
 	assert_true((double)got->max == (double)want->max);
-	note(SUM, apart((double)(sum / expl(want->max + log_sum)), 1), SUM_BOUND, kind, vocab);
+	note(SUM, apart((double)(sum / expl(want->max + log_sum)), 1), SUM_BOUND(want->max), kind, vocab);
 	note(LOG_SUM, apart((double)got->log_sum, log_sum),
 	     LOGP_BOUND * certain(log_sum) + ref_ulp32((double)log_sum) + vocab * 0x1p-48, kind, vocab);
 	note(ENTROPY, apart((double)got->entropy, want->entropy),
@@ -104,7 +107,7 @@ static void measure_vocab(int bf16, uint32_t vocab, uint64_t *state)
 static void errors_are_bounded(void **state)
 {
 	static const uint32_t vocabs[] = { 1, 2, 3, 15, 16, 17, 31, 32, 33, 260, 1023, 1025, 4097, 50257, 151936, 262144 };
-	uint64_t seed = 1;
+	uint64_t seed = seed_of(1);
 	(void)state;
 	for (size_t i = 0; i < sizeof vocabs / sizeof *vocabs; i++)
 		for (int repeat = 0; repeat < (vocabs[i] > 5000 ? 1 : 8); repeat++)
@@ -118,7 +121,7 @@ static void errors_are_bounded(void **state)
 static void reference_is_right(void **state)
 {
 	enum { V = 151936 };
-	uint64_t seed = 3;
+	uint64_t seed = seed_of(3);
 	struct logits l;
 	struct ref_row want;
 	mpfr_t sum, e;
@@ -145,7 +148,7 @@ static void reference_is_right(void **state)
 static void builds_agree(void **state)
 {
 	static const uint32_t vocabs[] = { 1, 15, 16, 17, 31, 33, 48, 95, 96, 97, 1023, 1024, 1025, 2049, 5000 };
-	uint64_t seed = 5;
+	uint64_t seed = seed_of(5);
 	(void)state;
 	for (size_t i = 0; i < 2 * sizeof vocabs / sizeof *vocabs; i++) {
 		struct pf_row row[KERNEL_BUILDS][LOGITS_KINDS];
@@ -168,7 +171,7 @@ static void builds_agree(void **state)
 static void order_does_not_matter(void **state)
 {
 	enum { V = 3000, ORDERS = 6 };
-	uint64_t seed = 9;
+	uint64_t seed = seed_of(9);
 	(void)state;
 	for (int kind = 0; kind < LOGITS_KINDS; kind++) {
 		struct pf_row row[ORDERS];
@@ -323,7 +326,7 @@ static void statistics_only_on_demand(void **state)
 
 static void smallest_index_of_the_largest(void **state)
 {
-	uint64_t seed = 11;
+	uint64_t seed = seed_of(11);
 	(void)state;
 	for (int i = 0; i < 200; i++) {
 		uint32_t vocab = 1 + random_bits(&seed) % 3000, want = 0;
@@ -340,7 +343,7 @@ static void smallest_index_of_the_largest(void **state)
 static void short_stride(void **state)
 {
 	struct logits l;
-	uint64_t seed = 13;
+	uint64_t seed = seed_of(13);
 	int32_t target = 31;
 	(void)state;
 	logits_make(&l, 0, 1, 32, 0);
@@ -361,7 +364,7 @@ static void many_rows(void **state)
 	struct logits l;
 	int32_t target[ROWS];
 	struct pf_row row[ROWS];
-	uint64_t seed = 17;
+	uint64_t seed = seed_of(17);
 	(void)state;
 	logits_make(&l, 0, ROWS, 70, 3);
 	for (uint32_t r = 0; r < ROWS; r++) {
@@ -379,8 +382,10 @@ static void many_rows(void **state)
 	logits_free(&l);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (seed_take(&argc, argv) || argc > 1)
+		return 2;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reference_is_right), cmocka_unit_test(errors_are_bounded), cmocka_unit_test(builds_agree),
 		cmocka_unit_test(order_does_not_matter), cmocka_unit_test(out_of_range), cmocka_unit_test(nothing_to_normalise),
