@@ -2,10 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 #include "tests/cmocka.h"
+#include "tests/scratch.h"
 #include "host/cli/verbs.def"
 
 static const char *program;
@@ -14,7 +13,7 @@ static char output[1 << 20];
 /* Runs "<program> <arguments>"; returns its exit code and keeps what it printed */
 static int run(const char *arguments)
 {
-	char command[1024];
+	char command[2048];
 	FILE *pipe;
 	size_t length;
 	int status;
@@ -55,45 +54,41 @@ static void a_full_disk_is_a_failure(void **state)
 		fail();
 }
 
-/* Two rows of eight logits, and their targets */
-static void write_logits(const char *folder)
+/* A training of two steps that logs to log.jsonl; `closed`: redirections. Returns its exit code */
+static int train_briefly(const char *closed)
 {
-	static const struct { const char *name, *type, *shape; size_t bytes; } files[] = {
-		{ "cli_z.npy", "<f4", "(2, 8)", 64 }, { "cli_y.npy", "<i4", "(2,)", 8 },
-	};
+	char arguments[1600];
 
-	for (size_t i = 0; i < 2; i++) {
-		static const char zeros[64];
-		char path[512], header[128];
-		FILE *file;
-
-		snprintf(path, sizeof path, "%s/%s", folder, files[i].name);
-		snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }",
-		         files[i].type, files[i].shape);
-		file = fopen(path, "wb");
-		assert_non_null(file);
-		fprintf(file, "\x93NUMPY\x01%c\x76%c%-117s\n", 0, 0, header);
-		assert_int_equal(fwrite(zeros, 1, files[i].bytes, file), files[i].bytes);
-		assert_int_equal(fclose(file), 0);
-	}
+	scratch_open("cli");
+	scratch_text("data.jsonl", "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"c\",\"completion\":\"d\"}\n");
+	snprintf(arguments, sizeof arguments, "sft --data %s --log %s --out %s --cache %s --device cpu --steps 2 "
+	         "--holdout 0 --dim 32 --layers 1 --heads 2 --max-length 16 %s", scratch_path("data.jsonl"),
+	         scratch_path("log.jsonl"), scratch_path("out"), scratch_path("cache"), closed);
+	return run(arguments);
 }
 
-/* With 0, 1 and 2 closed the result file would be one of them, and take the summary or the message */
+/* With some of 0, 1 and 2 closed the log would be one of them, and take the messages */
 static void closed_standard_files_do_not_meet_data(void **state)
 {
-	const char *folder = getenv("PREFPGA_TEST_TMP") ? getenv("PREFPGA_TEST_TMP") : "/tmp";
-	char arguments[1024], path[512];
-	struct stat facts;
+	static const struct { const char *files; int code; } closed[] = {
+		{ "<&- 2>&-", 0 }, { ">&- 2>&-", 1 }, { "<&- >&- 2>&-", 1 }, /* results that nobody gets: a failure */
+	};
+	char line[4096];
 
 	(void)state;
-	write_logits(folder);
-	snprintf(path, sizeof path, "%s/cli_out.npy", folder);
-	snprintf(arguments, sizeof arguments, "logprob --device cpu --logits %s/cli_z.npy --targets %s/cli_y.npy --out %s "
-	         "<&- >&- 2>&-", folder, folder, path);
-	assert_int_equal(run(arguments), 1);           /* the summary went nowhere */
-	assert_int_equal(stat(path, &facts), 0);
-	assert_int_equal(facts.st_size, 128 + 8);
-	assert_int_equal(unlink(path), 0);
+	for (size_t i = 0; i < sizeof closed / sizeof *closed; i++) {
+		FILE *file;
+		int lines = 0;
+
+		assert_int_equal(train_briefly(closed[i].files), closed[i].code);
+		file = fopen(scratch_path("log.jsonl"), "rb");
+		assert_non_null(file);
+		for (; fgets(line, sizeof line, file); lines++)
+			if (line[0] != '{')
+				fail_msg("%s: %s", closed[i].files, line);
+		assert_int_equal(lines, 2);
+		fclose(file);
+	}
 	assert_int_equal(run("version >&- 2>/dev/null"), 1);
 	assert_int_equal(run("version <&- 2>&-"), 0);
 }
