@@ -35,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(text + 1, data, size);
 	text[size + 1] = 0;
 	check_sim(text + 1);
-	if (pf_device_open(text, NULL, &device, &error) != PF_E_UNKNOWN || device || !error.text[0])
+	const int wanted = strchr(text, ',') ? PF_E_ARGUMENT : PF_E_UNKNOWN;   /* a list names several */
+	if (pf_device_open(text, NULL, &device, &error) != wanted || device || !error.text[0])
 		abort();
 	free(text);
 	return 0;
