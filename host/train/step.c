@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TIE_NATS 1e-6                  /* per token: what log-probs promise; a smaller margin is rounding, not preference */
+
 /* What a chunk needs beside the scorer's own memory */
 struct work {
 	struct pf_seq *sum;            /* [sequences] */
@@ -264,9 +266,10 @@ static void tally_sequence(struct pf_tally *t, const struct pf_pack *pack, const
 static void tally_pair(struct pf_tally *t, const struct pf_pack *pack, const struct work *w, double scale, size_t c)
 {
 	const double margin = scale * (log_ratio(w, c) - log_ratio(w, c + 1));
+	const double tie = scale * TIE_NATS * (pack->scored[c] + pack->scored[c + 1]);
 	t->pairs++;
 	t->margin += margin;
-	t->accurate += margin > 0.0;
+	t->accurate += margin > tie;
 	t->likelier += (double)w->sum[c].logp / pack->scored[c] > (double)w->sum[c + 1].logp / pack->scored[c + 1];
 }
 

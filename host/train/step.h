@@ -31,7 +31,8 @@ struct pf_tally {
 	double   logp[2], reward[2];   /* sums over sequences; reward = beta x log-ratio */
 	double   margin;               /* sum over pairs of reward chosen - rejected */
 	uint64_t sequences[2], pairs;
-	uint64_t accurate;             /* pairs whose reward is larger on the chosen side; ties are not */
+	uint64_t accurate;             /* pairs whose reward is larger on the chosen side; ties are not, nor differences below
+	                                * 1e-6 nat a token, which is what log-probs promise: policy = reference gives 0 */
 	uint64_t likelier;             /* pairs whose mean logp is larger on the chosen side */
 	uint64_t tokens, hits;         /* scored; argmax == target */
 	uint64_t computed;             /* tokens through the policy's body, prompts included */
