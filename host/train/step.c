@@ -141,19 +141,27 @@ static double log_ratio(const struct work *w, size_t sequence)
 
 /* ---- scalars of the whole step ---- */
 
-/* z0 = max(0, mean log-ratio of the mismatched sequences), LOSSES: KTO eq. 7-8 with the exact global mean */
+/* Sum of log-ratios over groups [from, to), in order */
+static int sum_log_ratios(struct pf_objective *o, const struct pf_pack *pack, size_t from, size_t to, struct work *w,
+                          double *total, struct pf_error *error)
+{
+	struct pf_chunk chunk;
+	int code = 0;
+	*total = 0.0;
+	for (size_t g = from; !code && pf_pack_chunk(pack, g, to, &o->limit, &chunk); g += chunk.groups) {
+		code = score(o, pack, &chunk, w, error);
+		for (size_t i = 0; !code && i < chunk.sequences; i++)
+			*total += log_ratio(w, chunk.sequence + i);
+	}
+	return code;
+}
+
+/* z0 = max(0, mean log-ratio of the mismatched sequences), KTO eq. 7-8 with the exact global mean */
 static int find_z0(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts, struct work *w,
                    double *z0, struct pf_error *error)
 {
-	struct pf_chunk chunk;
-	double total = 0.0;
-	int code = 0;
-	for (size_t g = facts->groups; !code && pf_pack_chunk(pack, g, pack->group_count, &o->limit, &chunk);
-	     g += chunk.groups) {
-		code = score(o, pack, &chunk, w, error);
-		for (size_t i = 0; !code && i < chunk.sequences; i++)
-			total += log_ratio(w, chunk.sequence + i);
-	}
+	double total;
+	int code = sum_log_ratios(o, pack, facts->groups, pack->group_count, w, &total, error);
 	*z0 = facts->mismatched && total > 0.0 ? total / (double)facts->mismatched : 0.0;
 	return code;
 }
@@ -172,18 +180,13 @@ static int find_delta(struct pf_objective *o, const struct pf_pack *pack, const 
                       double *delta, struct pf_error *error)
 {
 	struct pf_loss_state s = o->state;
-	struct pf_chunk chunk;
-	double total = 0.0, n = (double)facts->sequences;
-	int code = 0;
-	for (size_t g = 0; !code && pf_pack_chunk(pack, g, facts->groups, &o->limit, &chunk); g += chunk.groups) {
-		code = score(o, pack, &chunk, w, error);
-		for (size_t i = 0; !code && i < chunk.sequences; i++)
-			total += reward_scale(o->loss) * log_ratio(w, chunk.sequence + i);
-	}
+	const double n = (double)facts->sequences;
+	double total;
+	int code = sum_log_ratios(o, pack, 0, facts->groups, w, &total, error);
 	if (code)
 		return code;
 	if (o->training || s.count == 0.0) {
-		s.mean += (total / n - s.mean) * n / (s.count + n);
+		s.mean += (reward_scale(o->loss) * total / n - s.mean) * n / (s.count + n);
 		s.count += n;
 	}
 	if (o->training)
