@@ -84,9 +84,10 @@ static int read_wholes(const json_t *root, const char *where, struct pf_model_co
 	for (size_t i = 0; i < WHOLES; i++) {
 		const struct whole *w = &wholes[i];
 		const json_t *value = json_object_get(root, w->key);
-		if (!value && w->required)
+		int absent = !value || json_is_null(value);
+		if (absent && w->required)
 			return pf_fail(error, PF_E_FORMAT, "%s: %s is missing", where, w->key);
-		if (!value || json_is_null(value))
+		if (absent)
 			continue;
 		json_int_t number = json_integer_value(value);
 		if (!json_is_integer(value) || number < w->low || number > w->high)
