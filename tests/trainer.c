@@ -457,24 +457,34 @@ static void reference_is_computed_once(void **state)
 }
 
 /* What another run left in the cache changes nothing: entries do not depend on the batch that asked for them first */
-static void cache_has_no_history(void **state)
+static void cache_has_no_history(const char *loss, const char *cache)
 {
 	struct pf_training_result result;
 	struct world w;
-	char cache[512], model[3][512];
-	(void)state;
-	strcpy(cache, scratch_path("history"));
+	char model[3][512], name[64];
 	for (int i = 0; i < 3; i++) {
-		strcpy(model[i], scratch_path(i == 0 ? "alone" : i == 1 ? "between" : "after"));
-		open_training(&w, "sigmoid", model[i]);
+		snprintf(name, sizeof name, "%s-%s", loss, i == 0 ? "alone" : i == 1 ? "between" : "after");
+		strcpy(model[i], scratch_path(name));
+		open_training(&w, loss, model[i]);
 		w.t.run.cache = i == 0 ? NULL : cache;
 		w.t.seed = i == 1 ? 77 : 5;
 		w.t.run.batch = i == 1 ? 3 : BATCH;
-		w.t.steps = i == 1 ? 3 : STEPS;
+		w.t.steps = i == 1 ? 2 * STEPS : STEPS;
 		train_well(&w, &result);
 		close_training(&w);
 	}
 	assert_same_file(model[0], model[2], "model.safetensors");
+}
+
+/* One folder for pairs, and for the same pairs taken as labelled singles: twice as many samples of one side each */
+static void cache_has_no_memory(void **state)
+{
+	char cache[512];
+	(void)state;
+	strcpy(cache, scratch_path("history"));
+	cache_has_no_history("sigmoid", cache);
+	cache_has_no_history("kto", cache);
+	assert_int_equal(scratch_count("history"), 2);
 }
 
 int main(int argc, char **argv)
@@ -487,7 +497,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(killed_and_resumed_is_uninterrupted), cmocka_unit_test(other_circumstances_are_reported),
 		cmocka_unit_test(folders_and_references_are_guarded),
 		cmocka_unit_test(gradient_is_the_slope), cmocka_unit_test(reference_is_computed_once),
-		cmocka_unit_test(cache_has_no_history),
+		cmocka_unit_test(cache_has_no_memory),
 	};
 	return cmocka_run_group_tests(tests, open_world, close_world);
 }

@@ -159,7 +159,7 @@ int pf_pack_record(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, c
                    unsigned from, unsigned to, struct pf_cut cut, uint64_t sample)
 {
 	for (unsigned i = from; i < to; i++) {
-		struct pf_member member = { .sample = sample, .member = i, .kind = kind_of(record, i),
+		struct pf_member member = { .sample = sample, .member = i - from, .kind = kind_of(record, i),
 		                            .score = record->score[i], .margin = record->margin,
 		                            .weight = record->weight };
 		int status = pf_pack_sequence(pack, tokenizer, record->prompt, record->completion[i], cut, &member);

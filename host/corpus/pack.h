@@ -17,7 +17,7 @@ enum pf_truncation { PF_KEEP_START, PF_KEEP_END };      /* which end of a sequen
 /* What a sequence is to the loss; kind as in struct pf_item */
 struct pf_member {
 	uint64_t sample;               /* which sample of its split it comes from, in file order: place in a reference cache */
-	uint32_t member;               /* which of the sample's sequences: 0 chosen, 1 rejected; rankings: as in the file */
+	uint32_t member;               /* from 0 within the sample: chosen, rejected; rankings as in the file */
 	uint32_t kind;                 /* PF_ITEM_CHOSEN, PF_ITEM_REJECTED; in rankings PF_ITEM_CHOSEN is the best scored */
 	uint32_t mismatched;           /* 1: prompt of this sample with another one's completion, for KTO's z0 only */
 	uint32_t truncated;            /* tokens cut off */

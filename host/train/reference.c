@@ -103,6 +103,7 @@ int pf_reference_open(const char *folder, uint64_t key, uint64_t records, unsign
 	*reference = NULL;
 	if (!r)
 		return pf_fail(error, -ENOMEM, "no memory for the reference cache");
+	key = pf_hash_word(pf_hash_word(key, records), sides);
 	*r = (struct pf_reference){ .fd = -1, .key = key, .records = records, .sides = sides };
 	int code = open_file(r, folder, error);
 	if (code) {
@@ -123,11 +124,21 @@ void pf_reference_close(struct pf_reference *r)
 	free(r);
 }
 
+static int no_entry(const struct pf_reference *r, uint64_t record, unsigned side, struct pf_error *error)
+{
+	return record < r->records && side < r->sides ? 0 :
+	       pf_fail(error, PF_E_RANGE, "%s: has no entry for side %u of sample %llu: it holds %llu samples of %u sides", r->path,
+	               side, (unsigned long long)record, (unsigned long long)r->records, r->sides);
+}
+
 int pf_reference_get(const struct pf_reference *r, uint64_t record, unsigned side, int64_t *sum, struct pf_error *error)
 {
 	const uint64_t place = record * r->sides + side;
 	struct entry e;
-	const int code = read_at(r->fd, &e, sizeof e, place_offset(place));
+	int code = no_entry(r, record, side, error);
+	if (code)
+		return code;
+	code = read_at(r->fd, &e, sizeof e, place_offset(place));
 	if (code)
 		return pf_fail(error, code, "%s: entry %llu cannot be read: %s", r->path, (unsigned long long)place,
 		               strerror(-code));
@@ -139,7 +150,10 @@ int pf_reference_put(struct pf_reference *r, uint64_t record, unsigned side, int
 {
 	const uint64_t place = record * r->sides + side;
 	const struct entry e = { sum, check_word(r, place, sum) };
-	const int code = write_at(r->fd, &e, sizeof e, place_offset(place));
+	int code = no_entry(r, record, side, error);
+	if (code)
+		return code;
+	code = write_at(r->fd, &e, sizeof e, place_offset(place));
 	return code ? pf_fail(error, code, "%s: cannot be written: %s; make room, or give --cache another folder", r->path,
 	                      strerror(-code)) : 0;
 }
