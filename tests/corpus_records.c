@@ -203,7 +203,7 @@ static void every_byte_comes_back(void **state)
 	for (size_t i = 0; i < sizeof text; i++)
 		text[i] = (char)(i * 7 + i / 256);
 	assert_int_equal(pf_tokenizer_open("bytes", &tokenizer, &error), 0);
-	assert_int_equal(pf_tokenizer_encode(tokenizer, text, sizeof text, &tokens), 0);
+	assert_int_equal(pf_tokenizer_encode(tokenizer, text, sizeof text, 0, &tokens), 0);
 	assert_int_equal(tokens.count, sizeof text);
 	for (size_t i = 0; i < sizeof text; i++) {
 		size_t length;

@@ -86,18 +86,14 @@ static int take_token(void *context, uint32_t sequence, int32_t token)
 	struct batch *b = context;
 	if (*pf_setup_stop())
 		return PF_E_INTERRUPTED;
-	return token == b->tokenizer->eos ? 0 : pf_tokens_push(&b->made[sequence], token);
+	return pf_tokenizer_stops(b->tokenizer, token) ? 1 : pf_tokens_push(&b->made[sequence], token);
 }
 
 static json_t *text_of(const struct pf_tokenizer *tokenizer, const struct pf_tokens *tokens)
 {
-	char *text = malloc(tokens->count * 16 + 1);
-	size_t bytes = 0, length;
-	for (size_t i = 0; text && i < tokens->count; i++) {
-		const char *piece = pf_tokenizer_piece(tokenizer, tokens->id[i], &length);
-		memcpy(text + bytes, piece, length);
-		bytes += length;
-	}
+	char *text;
+	size_t bytes;
+	pf_tokenizer_decode(tokenizer, tokens->id, tokens->count, 0, 1, &text, &bytes);
 	json_t *json = text ? json_stringn(text, bytes) : NULL;
 	if (text && !json) {                   /* not UTF-8: show what can be shown */
 		for (size_t i = 0; i < bytes; i++)
@@ -135,10 +131,10 @@ static int run_batch(const struct pf_setup *s, const struct pf_options *o, const
 		const size_t prompt = (first + i) / (size_t)o->samples;
 		b->offset[i] = (uint32_t)b->ids.count;
 		b->made[i].count = 0;
-		code = pf_tokens_push(&b->ids, s->tokenizer->bos);
+		code = s->tokenizer->bos >= 0 ? pf_tokens_push(&b->ids, s->tokenizer->bos) : 0;
 		if (!code)
 			code = pf_tokenizer_encode(s->tokenizer, p->text + p->begin[prompt],
-			                           p->begin[prompt + 1] - p->begin[prompt], &b->ids);
+			                           p->begin[prompt + 1] - p->begin[prompt], 0, &b->ids);
 	}
 	b->offset[count] = (uint32_t)b->ids.count;
 	if (code)

@@ -178,6 +178,7 @@ void pf_setup_close(struct pf_setup *s)
 	pf_corpus_close(s->eval_corpus);
 	pf_model_close(s->model);
 	pf_model_close(s->reference);
+	pf_tokenizer_close(s->tokenizer);
 	for (unsigned i = 0; i < s->devices; i++)
 		pf_device_close(s->device[i]);
 }

@@ -11,6 +11,7 @@
 #define PF_CORPUS_FORMS_H
 #include <stddef.h>
 #include "prefpga/error.h"
+#include "text.h"
 
 enum pf_record_form { PF_RECORD_AUTO, PF_RECORD_PAIRS, PF_RECORD_BINARY, PF_RECORD_SFT, PF_RECORD_RANKINGS };
 
@@ -34,10 +35,8 @@ enum pf_fault {
 int         pf_fault_dropped(enum pf_fault fault);      /* 1: such a record is only ever counted */
 const char *pf_fault_text(enum pf_fault fault);
 
-struct pf_text { const char *text; size_t length; };    /* UTF-8, not 0-terminated; points into the record */
-
 #define PF_COMPLETIONS_MAX 64u
-struct pf_record {
+struct pf_record {                               /* texts point into `json` */
 	enum pf_record_form   form;
 	struct pf_text prompt;
 	unsigned       completions;                     /* pairs: chosen, rejected; rankings: as in the file; else 1 */

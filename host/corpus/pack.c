@@ -46,18 +46,26 @@ static int grow_sequences(struct pf_pack *pack)
 	return 0;
 }
 
+/* -1: the tokenizer has no such token */
+static int push_special(struct pf_tokens *ids, int32_t id)
+{
+	return id >= 0 ? pf_tokens_push(ids, id) : 0;
+}
+
 /* bos prompt completion eos at the end of ids; *prompt is the place of the first completion token in it */
 static int append_ids(struct pf_tokens *ids, const struct pf_tokenizer *tokenizer, struct pf_text prompt,
                       struct pf_text completion, size_t *boundary)
 {
 	size_t start = ids->count;
 
-	if (pf_tokens_push(ids, tokenizer->bos) || pf_tokenizer_encode(tokenizer, prompt.text, prompt.length, ids))
-		return -ENOMEM;
+	int status = push_special(ids, tokenizer->bos);
+
+	if (!status)
+		status = pf_tokenizer_encode(tokenizer, prompt.text, prompt.length, 0, ids);
 	*boundary = ids->count - start;
-	if (pf_tokenizer_encode(tokenizer, completion.text, completion.length, ids))
-		return -ENOMEM;
-	return pf_tokens_push(ids, tokenizer->eos);
+	if (!status)
+		status = pf_tokenizer_encode(tokenizer, completion.text, completion.length, prompt.length > 0, ids);
+	return status ? status : push_special(ids, tokenizer->eos);
 }
 
 /* Cuts the sequence that starts at `start`; returns how many tokens went */

@@ -41,7 +41,8 @@ void pf_pack_clear(struct pf_pack *pack);
 
 struct pf_cut { uint32_t max_length; enum pf_truncation mode; };
 
-/* Appends bos prompt completion eos, truncated, to the open group. 0, -ENOMEM, or PF_E_RANGE beyond 2^31 tokens */
+/* Appends bos prompt completion eos, truncated, to the open group. 0, -ENOMEM, PF_E_DATA (the
+ * tokenizer gave up), or PF_E_RANGE beyond 2^31 tokens */
 int pf_pack_sequence(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, struct pf_text prompt,
                      struct pf_text completion, struct pf_cut cut, const struct pf_member *member);
 /* Closes the open group, which may not be empty */

@@ -37,7 +37,9 @@ void pf_tokens_free(struct pf_tokens *tokens)
 	*tokens = (struct pf_tokens){ 0 };
 }
 
-static const struct pf_tokenizer bytes = { "bytes", PF_BYTES_VOCAB, PF_BYTES_BOS, PF_BYTES_EOS, PF_BYTES_PAD };
+static const struct pf_tokenizer bytes = {
+	"bytes", PF_BYTES_VOCAB, PF_BYTES_BOS, PF_BYTES_EOS, PF_BYTES_PAD, { PF_BYTES_EOS }, 1, PF_CHAT_UNKNOWN
+};
 
 int pf_tokenizer_open(const char *name, const struct pf_tokenizer **tokenizer, struct pf_error *error)
 {
@@ -48,16 +50,46 @@ int pf_tokenizer_open(const char *name, const struct pf_tokenizer **tokenizer, s
 	return 0;
 }
 
-int pf_tokenizer_encode(const struct pf_tokenizer *tokenizer, const char *text, size_t length,
+void pf_tokenizer_close(const struct pf_tokenizer *tokenizer)
+{
+	(void)tokenizer;
+}
+
+int pf_tokenizer_encode(const struct pf_tokenizer *tokenizer, const char *text, size_t length, int continues,
                         struct pf_tokens *tokens)
 {
 	int status = pf_tokens_reserve(tokens, length);
 
-	(void)tokenizer;
+	(void)tokenizer, (void)continues;
 	if (status)
 		return status;
 	for (size_t i = 0; i < length; i++)
 		tokens->id[tokens->count++] = (unsigned char)text[i];
+	return 0;
+}
+
+int pf_tokenizer_decode(const struct pf_tokenizer *tokenizer, const int32_t *ids, size_t count, int specials,
+                        int continues, char **text, size_t *length)
+{
+	char *made = malloc(count + 1);
+
+	(void)tokenizer, (void)specials, (void)continues;
+	*length = 0;
+	*text = made;
+	if (!made)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		if (ids[i] >= 0 && ids[i] < 256)
+			made[(*length)++] = (char)ids[i];
+	made[*length] = 0;
+	return 0;
+}
+
+int pf_tokenizer_stops(const struct pf_tokenizer *tokenizer, int32_t id)
+{
+	for (unsigned i = 0; i < tokenizer->stops; i++)
+		if (tokenizer->stop[i] == id)
+			return 1;
 	return 0;
 }
 
