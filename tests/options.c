@@ -5,9 +5,13 @@
 #include <string.h>
 #include "tests/cmocka.h"
 #include "host/cli/options.h"
+#include "host/cli/verbs.def"
 
-static const char *const verbs[] = { "sft", "train", "eval", "generate", "losses", "loss", "logprob", "emulate", "devices",
-                                     "help", "version" };
+static const char *const verbs[] = {
+#define VERB_NAME(name, ...) #name,
+	PF_VERBS(VERB_NAME)
+#undef VERB_NAME
+};
 #define VERBS (sizeof verbs / sizeof *verbs)
 
 static struct pf_options options;

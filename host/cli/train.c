@@ -9,6 +9,7 @@
 #include "host/report/metrics.h"
 #include "host/train/seconds.h"
 #include "prefpga/internal/abi.h"
+#include "meters.h"
 #include "progress.h"
 #include "setup.h"
 
@@ -104,7 +105,7 @@ static json_t *number(double value)
 }
 
 static void print_json(const struct pf_setup *s, const struct pf_options *o, const struct pf_training_result *r,
-                       double seconds)
+                       struct pf_meters *meters, double seconds)
 {
 	const struct pf_times *t = &r->times;
 	json_t *json = json_pack("{s:s, s:I, s:I, s:o, s:f, s:{s:f, s:f, s:f, s:f, s:f, s:f}, s:s?}", "verb", o->verb,
@@ -117,13 +118,15 @@ static void print_json(const struct pf_setup *s, const struct pf_options *o, con
 		json_object_set_new(json, "eval_accuracy", number(ratio((double)r->held.accurate, r->held.pairs)));
 		json_object_set_new(json, "eval_likelier", number(ratio((double)r->held.likelier, r->held.pairs)));
 	}
+	if (meters)
+		json_object_set_new(json, "energy", pf_cli_energy_json(o, meters));
 	json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
 	putchar('\n');
 	json_decref(json);
 }
 
 static void print_text(const struct pf_setup *s, const struct pf_options *o, const struct pf_training_result *r,
-                       double seconds)
+                       struct pf_meters *meters, double seconds)
 {
 	const struct pf_times *t = &r->times;
 	const double rest = seconds - t->data - t->body - t->head - t->optimizer - t->saving;
@@ -141,6 +144,8 @@ static void print_text(const struct pf_setup *s, const struct pf_options *o, con
 		       (unsigned long long)r->held.pairs);
 	if (s->held.corpus && r->held.tokens)
 		printf("\n");
+	if (meters)
+		pf_cli_energy_text(o, meters);
 	if (o->out)
 		printf("saved: %s\n", o->out);
 }
@@ -199,10 +204,13 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 	gather_facts(s, o, steps, &facts);
 	t.fact = facts.row;
 	t.facts = facts.count;
+	code = pf_cli_meters(o, t.run.stop, &t.meters, error);
 	const double began = pf_seconds();
-	code = pf_train(&t, s->model, &result, error);
 	if (!code)
-		(strcmp(o->format, "json") == 0 ? print_json : print_text)(s, o, &result, pf_seconds() - began);
+		code = pf_train(&t, s->model, &result, error);
+	if (!code)
+		(strcmp(o->format, "json") == 0 ? print_json : print_text)(s, o, &result, t.meters, pf_seconds() - began);
+	pf_meters_close(t.meters);
 	return code;
 }
 

@@ -79,6 +79,26 @@ void pf_metrics_count(struct pf_metrics *m, const char *key, uint64_t value)
 	json_object_set_new(m->line, key, json_integer((json_int_t)value));
 }
 
+json_t *pf_metrics_object(const struct pf_metrics_field *field, size_t n)
+{
+	json_t *object = json_object();
+	for (size_t i = 0; i < n; i++)
+		if (field[i].text || isfinite(field[i].number))
+			json_object_set_new(object, field[i].key, field[i].text ? json_string(field[i].text)
+			                                                        : json_real(field[i].number));
+	return object;
+}
+
+void pf_metrics_append(struct pf_metrics *m, const char *key, const struct pf_metrics_field *field, size_t n)
+{
+	json_t *list = json_object_get(m->line, key);
+	if (!list) {
+		list = json_array();
+		json_object_set_new(m->line, key, list);
+	}
+	json_array_append_new(list, pf_metrics_object(field, n));
+}
+
 static int write_all(int fd, const char *text, size_t bytes)
 {
 	while (bytes > 0) {

@@ -16,6 +16,11 @@ void pf_metrics_close(struct pf_metrics *metrics);              /* NULL is allow
 /* A line is begun, given fields, ended. A value that is NaN or infinite is left out: absent, not 0 */
 void pf_metrics_number(struct pf_metrics *metrics, const char *key, double value);
 void pf_metrics_count(struct pf_metrics *metrics, const char *key, uint64_t value);
+/* Appends an object of n fields to the list `key` of the line */
+struct pf_metrics_field { const char *key, *text; double number; };     /* text NULL: the number */
+void pf_metrics_append(struct pf_metrics *metrics, const char *key, const struct pf_metrics_field *field, size_t n);
+/* Such an object by itself, jansson's; the caller owns the reference */
+struct json_t *pf_metrics_object(const struct pf_metrics_field *field, size_t n);
 int pf_metrics_end(struct pf_metrics *metrics, struct pf_error *error);
 /* Bytes of the complete lines so far: what a checkpoint stores */
 int64_t pf_metrics_position(const struct pf_metrics *metrics);

@@ -10,4 +10,11 @@ static inline double pf_seconds(void)
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+/* Seconds since 1970 (CLOCK_REALTIME): for logs that others align with */
+static inline double pf_seconds_unix(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 #endif

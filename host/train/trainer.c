@@ -170,6 +170,13 @@ static void log_tally(struct pf_metrics *m, const char *prefix, const struct pf_
 	}
 }
 
+static void log_window(void *context, const struct pf_energy_window *w)
+{
+	struct pf_metrics_field fields[PF_ENERGY_FIELDS];
+	pf_energy_fields(w, fields);
+	pf_metrics_append(context, "energy", fields, PF_ENERGY_FIELDS);
+}
+
 static int log_step(struct trainer *r, const struct pf_step_report *s, struct pf_error *error)
 {
 	struct pf_metrics *m = r->metrics;
@@ -187,9 +194,11 @@ static int log_step(struct trainer *r, const struct pf_step_report *s, struct pf
 	pf_metrics_number(m, "seconds", s->seconds);
 	pf_metrics_count(m, "card_beats", s->card_beats);
 	pf_metrics_count(m, "card_bytes", s->card_bytes);
-	if (r->t->report)
+	pf_metrics_count(m, "unix_ms", (uint64_t)(1e3 * pf_seconds_unix()));
+	int code = r->t->meters ? pf_meters_step(r->t->meters, log_window, m, error) : 0;
+	if (!code && r->t->report)
 		r->t->report(r->t->context, s);
-	return pf_metrics_end(m, error);
+	return code ? code : pf_metrics_end(m, error);
 }
 
 static void count_devices(const struct pf_run *run, uint64_t *beats, uint64_t *bytes)
@@ -290,7 +299,7 @@ static int one_step(struct trainer *r, struct pf_error *error)
 static int train(struct trainer *r, struct pf_error *error)
 {
 	const volatile sig_atomic_t *stop = r->t->run.stop;
-	int code = 0;
+	int code = r->t->meters ? pf_meters_begin(r->t->meters, r->step, error) : 0;
 	r->result->first = r->step;
 	while (!code && r->step < r->t->steps && !(stop && *stop))
 		code = one_step(r, error);

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include "adamw.h"
 #include "checkpoint.h"
+#include "energy.h"
 #include "schedule.h"
 #include "step.h"
 
@@ -52,6 +53,7 @@ struct pf_training {
 	const char          *log;      /* metrics; NULL: metrics.jsonl in out, or none */
 	uint64_t             save_every, eval_every;   /* 0: at the end only */
 	int                  resume, exact;
+	struct pf_meters    *meters;   /* energy is logged per window of steps; NULL: not measured */
 	const struct pf_fact *fact;    /* what else the run depends on */
 	size_t               facts;
 	void (*report)(void *context, const struct pf_step_report *report);     /* after each step; may be NULL */
