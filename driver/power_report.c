@@ -33,8 +33,8 @@ int pf_power_report(const char *text, const char *bdf, double *watts, struct pf_
 		const char *number = json_string_value(json_object_get(electrical, "power_consumption_watts"));
 		code = number ? pf_power_number(number, watts) : PF_E_DATA;
 		if (code)
-			code = pf_fail(error, PF_E_DATA, "power_consumption_watts of the report is %s%.40s; this card or "
-			               "shell does not show it", number ? "" : "missing", number ? number : "");
+			code = pf_fail(error, PF_E_DATA, "power_consumption_watts of the report is %s%.40s; this card "
+			               "or shell does not show it", number ? "" : "missing", number ? number : "");
 	}
 	json_decref(root);
 	return code;
