@@ -86,6 +86,9 @@ int pf_setup_reference(struct pf_setup *s, const struct pf_options *o, struct pf
 {
 	if (!pf_loss_needs_reference(&s->loss) || (o->reference && strcmp(o->reference, "none") == 0))
 		return 0;
+	s->uniform = o->reference && strcmp(o->reference, "uniform") == 0;
+	if (s->uniform)
+		return 0;
 	if (o->reference)
 		return pf_model_load(o->reference, &s->reference, error);
 	s->reference = pf_model_copy(s->model);
@@ -168,7 +171,7 @@ struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)
 {
 	return (struct pf_run){ .device = s->device, .devices = s->devices, .memory_bytes = o->card_memory,
 		.max_length = s->max_length, .batch = (uint32_t)o->batch, .accumulate = (uint32_t)o->accumulate,
-		.threads = (unsigned)o->threads, .loss = &s->loss, .reference = s->reference, .cache = o->cache,
+		.threads = (unsigned)o->threads, .loss = &s->loss, .reference = s->reference, .uniform = s->uniform, .cache = o->cache,
 		.stop = pf_setup_stop() };
 }
 

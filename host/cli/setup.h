@@ -13,6 +13,7 @@ struct pf_setup {
 	unsigned            devices;
 	const struct pf_tokenizer *tokenizer;
 	struct pf_model    *model, *reference;
+	int                 uniform;   /* every completion counts as equally likely under the reference */
 	struct pf_loss      loss;
 	uint32_t            max_length;        /* --max-length, or what the model can take if that is less and was not asked for */
 	struct pf_corpus   *corpus, *eval_corpus;

@@ -38,7 +38,7 @@ int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct
 	int code = check_reference(run, model, error);
 	if (code)
 		return code;
-	if (pf_loss_needs_reference(run->loss) && !run->reference)
+	if (pf_loss_needs_reference(run->loss) && !run->reference && !run->uniform)
 		return pf_fail(error, PF_E_ARGUMENT, "loss %s compares with a reference policy; give --reference DIR, or choose a "
 		               "loss without one (`prefpga losses` shows which)", run->loss->component[0].row->name);
 	code = pf_scorer_open(&model->config, &model->layout, &options, &r->scorer, error);

@@ -24,7 +24,8 @@ struct pf_run {
 	uint32_t batch, accumulate;
 	unsigned threads;              /* 0: all processors */
 	const struct pf_loss  *loss;
-	const struct pf_model *reference;      /* NULL: none; needed if the loss looks at it */
+	const struct pf_model *reference;      /* NULL: none; needed if the loss looks at it, unless */
+	int      uniform;              /* 1: every completion is equally likely under the reference (log-ratio = logp) */
 	const char *cache;             /* folder of reference caches; NULL: none kept */
 	const volatile sig_atomic_t *stop;     /* becomes non-zero: finish the step, save, return PF_E_INTERRUPTED. May be NULL */
 };
