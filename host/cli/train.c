@@ -155,7 +155,7 @@ static void print_text(const struct pf_setup *s, const struct pf_options *o, con
 static int schedule(const struct pf_options *o, uint64_t steps, struct pf_schedule *out, struct pf_error *error)
 {
 	const uint64_t warmup = o->source[PF_OPTION_warmup_steps] == PF_FROM_NOTHING
-	                            ? (uint64_t)(o->warmup_ratio * (double)steps) : (uint64_t)o->warmup_steps;
+	                            ? (uint64_t)ceil(o->warmup_ratio * (double)steps) : (uint64_t)o->warmup_steps;
 	*out = (struct pf_schedule){ .rate = o->lr, .final_ratio = 0.0, .warmup = warmup < steps ? warmup : steps,
 	                             .steps = steps };
 	return pf_schedule_find(o->schedule, &out->kind, error);
