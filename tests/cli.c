@@ -2,55 +2,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include "tests/cmocka.h"
+#include "tests/program.h"
 #include "tests/scratch.h"
 #include "host/cli/verbs.def"
-
-static const char *program;
-static char output[1 << 20];
-
-/* Runs "<program> <arguments>"; returns its exit code and keeps what it printed */
-static int run(const char *arguments)
-{
-	char command[2048];
-	FILE *pipe;
-	size_t length;
-	int status;
-
-	snprintf(command, sizeof command, "%s %s", program, arguments);
-	pipe = popen(command, "r");
-	assert_non_null(pipe);
-	length = fread(output, 1, sizeof output - 1, pipe);
-	output[length] = 0;
-	status = pclose(pipe);
-	assert_true(WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
 
 static void version_names_program_and_numerics(void **state)
 {
 	(void)state;
-	assert_int_equal(run("--version"), 0);
-	assert_true(strncmp(output, "prefpga ", 8) == 0 && strstr(output, "numerics version "));
+	assert_int_equal(program_run("--version"), 0);
+	assert_true(strncmp(program_output, "prefpga ", 8) == 0 && strstr(program_output, "numerics version "));
 }
 
 static void mistakes_exit_with_2(void **state)
 {
 	(void)state;
-	assert_int_equal(run("2>&1"), 2);
-	assert_int_equal(run("hlep 2>&1"), 2);
-	assert_non_null(strstr(output, "did you mean help?"));
-	assert_int_equal(run("help --mann 2>&1"), 2);
-	assert_non_null(strstr(output, "did you mean --man?"));
-	assert_int_equal(run("version extra 2>&1"), 2);
-	assert_int_equal(run("help nosuchverb 2>&1"), 2);
+	assert_int_equal(program_run("2>&1"), 2);
+	assert_int_equal(program_run("hlep 2>&1"), 2);
+	assert_non_null(strstr(program_output, "did you mean help?"));
+	assert_int_equal(program_run("help --mann 2>&1"), 2);
+	assert_non_null(strstr(program_output, "did you mean --man?"));
+	assert_int_equal(program_run("version extra 2>&1"), 2);
+	assert_int_equal(program_run("help nosuchverb 2>&1"), 2);
 }
 
 static void a_full_disk_is_a_failure(void **state)
 {
 	(void)state;
-	if (run("help > /dev/full 2> /dev/null") == 0)
+	if (program_run("help > /dev/full 2> /dev/null") == 0)
 		fail();
 }
 
@@ -64,7 +43,7 @@ static int train_briefly(const char *closed)
 	snprintf(arguments, sizeof arguments, "sft --data %s --log %s --out %s --cache %s --device cpu --steps 2 "
 	         "--holdout 0 --dim 32 --layers 1 --heads 2 --max-length 16 %s", scratch_path("data.jsonl"),
 	         scratch_path("log.jsonl"), scratch_path("out"), scratch_path("cache"), closed);
-	return run(arguments);
+	return program_run(arguments);
 }
 
 /* With some of 0, 1 and 2 closed the log would be one of them, and take the messages */
@@ -89,8 +68,8 @@ static void closed_standard_files_do_not_meet_data(void **state)
 		assert_int_equal(lines, 2);
 		fclose(file);
 	}
-	assert_int_equal(run("version >&- 2>/dev/null"), 1);
-	assert_int_equal(run("version <&- 2>&-"), 0);
+	assert_int_equal(program_run("version >&- 2>/dev/null"), 1);
+	assert_int_equal(program_run("version <&- 2>&-"), 0);
 }
 
 static void every_verb_has_help(void **state)
@@ -105,9 +84,9 @@ static void every_verb_has_help(void **state)
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		snprintf(arguments, sizeof arguments, "%s --help", names[i]);
 		snprintf(synopsis, sizeof synopsis, "prefpga %s", names[i]);
-		assert_int_equal(run(arguments), 0);
-		assert_true(strncmp(output, synopsis, strlen(synopsis)) == 0);
-		assert_non_null(strstr(output, "--help"));
+		assert_int_equal(program_run(arguments), 0);
+		assert_true(strncmp(program_output, synopsis, strlen(synopsis)) == 0);
+		assert_non_null(strstr(program_output, "--help"));
 	}
 }
 
@@ -121,8 +100,8 @@ static void help_fits_a_terminal(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		snprintf(arguments, sizeof arguments, "help %s", names[i]);
-		assert_int_equal(run(arguments), 0);
-		for (char *line = strtok(output, "\n"); line; line = strtok(NULL, "\n"))
+		assert_int_equal(program_run(arguments), 0);
+		for (char *line = strtok(program_output, "\n"); line; line = strtok(NULL, "\n"))
 			if (strlen(line) > 100)
 				fail_msg("%s: %s", names[i], line);
 	}
@@ -136,11 +115,11 @@ static void manual_page_has_every_verb(void **state)
 	char heading[128];
 
 	(void)state;
-	assert_int_equal(run("help --man"), 0);
-	assert_true(strncmp(output, ".TH PREFPGA 1", 13) == 0);
+	assert_int_equal(program_run("help --man"), 0);
+	assert_true(strncmp(program_output, ".TH PREFPGA 1", 13) == 0);
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		snprintf(heading, sizeof heading, ".B prefpga %s", names[i]);
-		assert_non_null(strstr(output, heading));
+		assert_non_null(strstr(program_output, heading));
 	}
 }
 
@@ -158,6 +137,6 @@ int main(int argc, char **argv)
 
 	if (argc != 2)
 		return 1;
-	program = argv[1];
+	program_path = argv[1];
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

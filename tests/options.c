@@ -25,16 +25,6 @@ static int parse(const char *verb, int argc, char *const *argv)
 }
 #define PARSE(verb, ...) parse(verb, (int)(sizeof (char *[]){ __VA_ARGS__ } / sizeof(char *)), (char *[]){ __VA_ARGS__ })
 
-static int config(const char *verb, const char *text)
-{
-	static char copy[4096];
-	int status = parse(verb, 0, NULL);
-
-	assert_int_equal(status, 0);
-	snprintf(copy, sizeof copy, "%s", text);
-	return pf_options_config(&options, "run.conf", copy, strlen(copy), &error);
-}
-
 static void assert_says(const char *text)
 {
 	if (!strstr(error.text, text))
@@ -226,78 +216,6 @@ static void long_words_do_not_hurt(void **state)
 	assert_int_equal(PARSE("train", "--lr", word + 2), PF_E_ARGUMENT);
 }
 
-/* ---- config file ---- */
-
-static void config_lines_set_options(void **state)
-{
-	(void)state;
-	assert_int_equal(config("train", "# a run\n\nbatch: 4   # small\nmax_length: 64\nlearning: x\n"), PF_E_UNKNOWN);
-	assert_says("run.conf:5: unknown key learning");
-	assert_int_equal(config("train", "---\r\nbatch: 4\r\ndata: [a.jsonl, 'b.jsonl']\nloss: \"sigmoid:beta=0.1\"\nout: 'x # y'\nexact: yes"), 0);
-	assert_int_equal(options.batch, 4);
-	assert_string_equal(options.data, "a.jsonl,b.jsonl");
-	assert_string_equal(options.loss, "sigmoid:beta=0.1");
-	assert_string_equal(options.out, "x # y");
-	assert_int_equal(options.exact, 1);
-	assert_int_equal(options.source[PF_OPTION_batch], PF_FROM_FILE);
-}
-
-static void config_mistakes_name_the_line(void **state)
-{
-	static const struct { const char *text, *says; } cases[] = {
-		{ "bacth: 4", "run.conf:1: unknown key bacth; did you mean batch?" },
-		{ "\nbatch 4", "run.conf:2: expected `key: value`" },
-		{ "batch: 0", "run.conf:1: batch: 0 is out of range" },
-		{ "lr: 1\n\nlr: 2", "run.conf:3: key lr is there twice" },
-		{ "config: other", "run.conf:1: key config has no place" },
-		{ "data:", "run.conf:1: data: \"\" is not a value" },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		assert_true(config("train", cases[i].text) < 0);
-		assert_says(cases[i].says);
-	}
-}
-
-static void keys_of_other_verbs_are_checked_and_passed_over(void **state)
-{
-	(void)state;
-	assert_int_equal(config("train", "temperature: 0.5\nbatch: 2"), 0);
-	assert_int_equal(options.batch, 2);
-	assert_int_equal(options.source[PF_OPTION_temperature], PF_FROM_NOTHING);
-	assert_int_equal(config("train", "temperature: -1"), PF_E_RANGE);
-}
-
-static void write_file(const char *path, const char *text)
-{
-	FILE *file = fopen(path, "wb");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
-	assert_int_equal(fclose(file), 0);
-}
-
-static void flags_win_over_the_file_wherever_they_stand(void **state)
-{
-	const char *folder = getenv("PREFPGA_TEST_TMP");
-	char path[512];
-
-	(void)state;
-	snprintf(path, sizeof path, "%s/options.conf", folder ? folder : ".");
-	write_file(path, "batch: 4\nlr: 0.5\n");
-	assert_int_equal(PARSE("train", "--batch", "5", "--config", path, "--seed", "3"), 0);
-	assert_int_equal(options.batch, 5);
-	assert_true(options.lr == 0.5);
-	assert_int_equal(options.source[PF_OPTION_lr], PF_FROM_FILE);
-	assert_int_equal(options.source[PF_OPTION_seed], PF_FROM_FLAG);
-	write_file(path, "bacth: 4\n");
-	assert_int_equal(PARSE("train", "--config", path), PF_E_UNKNOWN);
-	assert_says(":1: unknown key");
-	assert_int_equal(PARSE("train", "--config", "/nonexistent/x.conf"), -2);
-	assert_says("/nonexistent/x.conf");
-}
-
 static int finish(void **state)
 {
 	(void)state;
@@ -321,10 +239,6 @@ int main(void)
 		cmocka_unit_test(a_short_time_limit_stays_a_limit),
 		cmocka_unit_test(wrong_values_are_refused_with_the_reason),
 		cmocka_unit_test(long_words_do_not_hurt),
-		cmocka_unit_test(config_lines_set_options),
-		cmocka_unit_test(config_mistakes_name_the_line),
-		cmocka_unit_test(keys_of_other_verbs_are_checked_and_passed_over),
-		cmocka_unit_test(flags_win_over_the_file_wherever_they_stand),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, finish);

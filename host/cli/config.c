@@ -1,137 +1,171 @@
-#include "config.h"
-#include <errno.h>
-#include <stdio.h>
+/* Verb config: what a config file means to a verb, and a file with everything that a verb takes. */
 #include <stdlib.h>
 #include <string.h>
-#include "options.h"
+#include "cli.h"
+#include "config_file.h"
+#include "trl.h"
 
-#define CONFIG_MAX (1u << 20)
+/* ---- check ---- */
 
-int pf_options_file_read(const char *path, char **text, struct pf_error *error)
+struct section { enum pf_config_fate fate; const char *title; };
+
+static void print_entry(const struct pf_mapping_entry *e, const struct pf_config_verdict *v)
 {
-	FILE *file = fopen(path, "rb");
-	size_t length;
+	const char *flag = v->option >= 0 ? pf_option_rows[v->option].flag : "";
 
-	*text = NULL;
-	if (!file)
-		return pf_fail(error, -errno, "config file %s: %s", path, strerror(errno));
-	*text = malloc(CONFIG_MAX + 1);
-	length = *text ? fread(*text, 1, CONFIG_MAX + 1, file) : 0;
-	fclose(file);
-	if (!*text)
-		return pf_fail(error, -ENOMEM, "config file %s: out of memory", path);
-	if (length > CONFIG_MAX)
-		return pf_fail(error, PF_E_FORMAT, "config file %s: larger than 1 MiB; is it really one?", path);
-	(*text)[length] = 0;
-	if (strlen(*text) != length)
-		return pf_fail(error, PF_E_FORMAT, "config file %s: holds a NUL byte; is it really text?", path);
-	return 0;
+	printf("  %u:%u: %s", e->line, e->column, v->fate == PF_CONFIG_WRONG ? "" : e->key);
+	if (v->fate == PF_CONFIG_TAKEN)
+		printf(" -> --%s = %s\n", flag, v->text);
+	else if (v->fate == PF_CONFIG_LOSS)
+		printf(" = %s\n", v->text);
+	else if (v->fate == PF_CONFIG_PASSED)
+		printf("%s%s%s%s\n", *flag ? " (--" : "", flag, *flag ? "), verbs: " : "",
+		       *flag ? pf_option_rows[v->option].verbs : "");
+	else
+		printf("%s%s\n", *v->text && v->fate != PF_CONFIG_WRONG ? ": " : "", v->text);
 }
 
-/* ---- one line ---- */
-
-static char *trim(char *text, char *end)
+static void print_section(const struct pf_config_file *config, const struct section *section)
 {
-	while (*text == ' ' || *text == '\t')
-		text++;
-	while (end > text && strchr(" \t\r", end[-1]))
-		end--;
-	*end = 0;
-	return text;
+	const char *title = section->title;
+
+	for (size_t i = 0; i < config->map.count; i++)
+		if (config->verdict[i].fate == section->fate) {
+			if (title)
+				printf("%s:\n", title);
+			title = NULL;
+			print_entry(&config->map.entry[i], &config->verdict[i]);
+		}
+	if (section->fate == PF_CONFIG_LOSS && config->loss)
+		printf("  together: --loss = %s\n", config->loss);
 }
 
-/* Ends the line at a # that stands first or behind a blank, outside quotes */
-static void cut_comment(char *line)
+/* What a file for TRL leaves to a default that is another one here */
+static void print_defaults(const struct pf_options *o)
 {
-	char quote = 0;
+	const char *flag, *theirs, *title = "left out, with another default than TRL's:\n";
+	char ours[64];
 
-	for (char *at = line; *at; at++) {
-		if (quote ? *at == quote : *at == '"' || *at == '\'')
-			quote = quote ? 0 : *at;
-		if (!quote && *at == '#' && (at == line || at[-1] == ' ' || at[-1] == '\t')) {
-			*at = 0;
-			return;
+	for (size_t i = 0; o->file->foreign && pf_trl_default(i, &flag, &theirs); i++) {
+		const int option = pf_option_find(o->verb, flag);
+
+		if (option < 0 || o->source[option] == PF_FROM_FILE)
+			continue;
+		if ((option == PF_OPTION_epochs && o->source[PF_OPTION_steps] == PF_FROM_FILE) ||
+		    (option == PF_OPTION_warmup_ratio && o->source[PF_OPTION_warmup_steps] == PF_FROM_FILE))
+			continue;
+		pf_option_default(&pf_option_rows[option], o->verb, ours, sizeof ours);
+		printf("%s  --%s: %s here, %s there\n", title, flag, ours, theirs);
+		title = "";
+	}
+}
+
+static int check(const struct pf_options *o, const char *path, const char *verb)
+{
+	static const struct section sections[] = {
+		{ PF_CONFIG_TAKEN, "takes" }, { PF_CONFIG_LOSS, "takes as parts of the loss" },
+		{ PF_CONFIG_PASSED, "passes over, because other verbs take it" },
+		{ PF_CONFIG_EMPTY, "left out (null)" }, { PF_CONFIG_IGNORED, "ignores" }, { PF_CONFIG_WRONG, "wrong" },
+	};
+	struct pf_options other;
+	struct pf_error error = { 0 };
+	char *text = NULL;
+	int code = pf_options_parse(&other, verb, 0, NULL, &error);
+
+	if (!code)
+		code = pf_config_file_read(path, &text, &error);
+	if (!code)
+		code = pf_config_file_apply(&other, path, text, strlen(text), &error);
+	free(text);
+	if (other.file && other.file->verdict) {
+		printf("%s, as prefpga %s reads it\n", path, verb);
+		for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
+			print_section(other.file, &sections[i]);
+		print_defaults(&other);
+	}
+	pf_options_free(&other);
+	if (code)
+		fprintf(stderr, "prefpga %s: %s\n", o->verb, error.text);
+	return code ? PF_EXIT_USAGE : PF_EXIT_OK;
+}
+
+/* ---- show ---- */
+
+/* Text behind "# ", broken at blanks */
+static void print_comment(const char *text)
+{
+	enum { WIDTH = 96 };
+	int at = 0;
+
+	while (*text) {
+		const int word = (int)strcspn(text, " \n");
+
+		if (at == 0 || at + word + 1 > WIDTH)
+			at = printf("%s# %.*s", at ? "\n" : "", word, text) - (at != 0);
+		else
+			at += printf(" %.*s", word, text);
+		text += word + (text[word] != 0);
+	}
+	printf("\n");
+}
+
+static void show_option(const struct pf_option_row *row, const char *verb)
+{
+	const char *trl = pf_trl_name(row->flag), *value;
+	char text[64], key[64];
+
+	pf_option_default(row, verb, text, sizeof text);
+	snprintf(key, sizeof key, "%s", row->flag);
+	for (char *c = key; *c; c++)
+		*c = *c == '-' ? '_' : *c;
+	value = row->type == PF_TYPE_FLAG ? (*text == '1' ? "true" : "false") : text;
+	printf("\n");
+	print_comment(row->text);
+	if (row->type == PF_TYPE_CHOICE)
+		printf("# One of %s.\n", row->choices);
+	if (row->type == PF_TYPE_INT || row->type == PF_TYPE_FLOAT)
+		printf("# %.16g to %.16g.\n", row->low, row->high);
+	if (trl)
+		printf("# In TRL: %s.\n", trl);
+	printf("%s%s: %s\n", *value ? "" : "#", key, *value ? value : row->meta);
+}
+
+static int show(const char *verb)
+{
+	printf("# Everything that `prefpga %s` takes, with its defaults. Keys behind # have none.\n", verb);
+	for (int group = 0; group < PF_GROUP_COUNT; group++) {
+		int shown = 0;
+
+		for (int i = 0; i < PF_OPTION_COUNT; i++) {
+			const struct pf_option_row *row = &pf_option_rows[i];
+
+			if ((int)row->group != group || !pf_option_belongs(row, verb) || i == PF_OPTION_config ||
+			    i == PF_OPTION_help)
+				continue;
+			if (!shown++)
+				printf("\n# ---- %s ----\n", pf_option_group_titles[group]);
+			show_option(row, verb);
 		}
 	}
+	return PF_EXIT_OK;
 }
 
-/* "x" or 'x' -> x; [a, b] -> a,b */
-static char *unwrap(char *value)
+/* ---- the verb ---- */
+
+int pf_verb_config(const struct pf_options *o)
 {
-	size_t length = strlen(value);
-	char first = *value, last = length > 1 ? value[length - 1] : 0, *to = value;
+	const int checks = strcmp(o->argument[0], "check") == 0;
+	const char *verb = o->argument[checks ? 2 : 1];
 
-	if ((first == '"' || first == '\'') && last == first) {
-		value[length - 1] = 0;
-		return value + 1;
-	}
-	if (first != '[' || last != ']')
-		return value;
-	for (size_t i = 1; i < length - 1; i++)
-		if (!strchr(" \t\"'", value[i]))
-			*to++ = value[i];
-	*to = 0;
-	return value;
-}
-
-static int fail_key(const struct pf_options *options, const char *key, struct pf_error *error)
-{
-	const char *nearest = pf_option_nearest(options->verb, key);
-
-	if (nearest)
-		return pf_fail(error, PF_E_UNKNOWN, "unknown key %.80s; did you mean %s?", key, nearest);
-	return pf_fail(error, PF_E_UNKNOWN, "unknown key %.80s; prefpga %s --help lists them", key, options->verb);
-}
-
-static int set_key(struct pf_options *options, int option, const char *value, char *seen, struct pf_error *error)
-{
-	struct pf_options other = *options, *into = options;
-
-	if (option == PF_OPTION_config || option == PF_OPTION_help)
-		return pf_fail(error, PF_E_ARGUMENT, "key %s has no place in a config file", pf_option_rows[option].flag);
-	if (seen[option]++)
-		return pf_fail(error, PF_E_ARGUMENT, "key %s is there twice", pf_option_rows[option].flag);
-	if (options->source[option] == PF_FROM_FLAG || !pf_option_belongs(&pf_option_rows[option], options->verb))
-		into = &other;
-	return pf_options_take(into, option, value, PF_FROM_FILE, error);
-}
-
-static int read_line(struct pf_options *options, char *line, char *seen, struct pf_error *error)
-{
-	char *colon, *key, *value;
-	int option;
-
-	cut_comment(line);
-	line = trim(line, line + strlen(line));
-	if (!*line || strcmp(line, "---") == 0)
-		return 0;
-	colon = strchr(line, ':');
-	if (!colon)
-		return pf_fail(error, PF_E_FORMAT, "expected `key: value`, found \"%.40s\"", line);
-	value = unwrap(trim(colon + 1, colon + strlen(colon)));
-	key = trim(line, colon);
-	option = pf_option_find(options->verb, key);
-	if (option < 0)
-		option = pf_option_find(NULL, key);
-	return option < 0 ? fail_key(options, key, error) : set_key(options, option, value, seen, error);
-}
-
-int pf_options_config(struct pf_options *options, const char *path, char *text, size_t length, struct pf_error *error)
-{
-	char seen[PF_OPTION_COUNT] = { 0 }, *end = text + length, *line = text;
-	int status;
-
-	for (unsigned number = 1; line < end; number++) {
-		char *next = memchr(line, '\n', (size_t)(end - line));
-
-		next = next ? next : end;
-		*next = 0;
-		status = read_line(options, line, seen, error);
-		if (status) {
-			pf_fail_in(error, "%s:%u", path, number);
-			return status;
-		}
-		line = next + 1;
-	}
-	return 0;
+	if (!checks && strcmp(o->argument[0], "show") != 0)
+		return pf_cli_usage(o, "\"%s\" is neither check nor show", o->argument[0]);
+	if (!checks && o->arguments > 2)
+		return pf_cli_usage(o, "\"%s\" is one argument too many", o->argument[2]);
+	if (checks && !verb)
+		verb = "train";
+	if (!pf_verb_find(verb))
+		return pf_cli_usage(o, "unknown verb %s; prefpga help lists them", verb);
+	if (!pf_option_belongs(&pf_option_rows[PF_OPTION_config], verb))
+		return pf_cli_usage(o, "%s reads no config file; %s do", verb, pf_option_rows[PF_OPTION_config].verbs);
+	return checks ? check(o, o->argument[1], verb) : show(verb);
 }

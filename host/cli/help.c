@@ -161,6 +161,9 @@ void pf_help_man(FILE *out)
 				man_option(out, &pf_option_rows[i]);
 	}
 	fputs(".SH EXIT STATUS\n0 success, 1 the work failed, 2 a mistake on the command line or in the config file.\n"
-	      ".SH FILES\nA config file holds lines \\fIkey: value\\fR; # starts a comment. Keys are the flags without dashes.\n",
+	      ".SH FILES\nA config file is YAML: one flat mapping of \\fIkey: value\\fR; a value is a word or a flat list. "
+	      "Keys are the flags without dashes, or the names that TRL and transformers have for them. Nested values, anchors, "
+	      "aliases, further documents and unknown keys are refused with file, line and column; null is as good as leaving "
+	      "a key out. A flag goes before the file, the file before a default.\n",
 	      out);
 }

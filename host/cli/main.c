@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "cli.h"
+#include "config_file.h"
 #include "prefpga/internal/abi.h"
 #include "prefpga/internal/nearest.h"
 
@@ -113,8 +114,18 @@ static void occupy_standard_files(void)
 			_exit(PF_EXIT_FAILED);
 }
 
+static void note_ignored(const struct pf_options *options)
+{
+	char names[512];
+
+	if (options->file && pf_config_file_names(options->file, PF_CONFIG_IGNORED, names, sizeof names))
+		pf_cli_note(options, "%s: ignored: %s; `prefpga config check %s %s` says why", options->config, names,
+		            options->config, options->verb);
+}
+
 static int run(const struct pf_verb *verb, const struct pf_options *options)
 {
+	note_ignored(options);
 	if (options->help) {
 		pf_help_verb(stdout, verb);
 		return PF_EXIT_OK;

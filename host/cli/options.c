@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include "config.h"
+#include "config_file.h"
 #include "prefpga/internal/nearest.h"
 
 const struct pf_option_row pf_option_rows[PF_OPTION_COUNT] = {
@@ -160,9 +160,9 @@ static int set_size(struct pf_options *options, int option, const char *text, ui
 
 static int set_flag(struct pf_options *options, int option, const char *text, int *field, struct pf_error *error)
 {
-	if (has_word("1 true yes on", text, " "))
+	if (has_word("1 true yes on True Yes On TRUE YES ON", text, " "))
 		*field = 1;
-	else if (has_word("0 false no off", text, " "))
+	else if (has_word("0 false no off False No Off FALSE NO OFF", text, " "))
 		*field = 0;
 	else
 		return fail_value(options, option, text, "true or false", error);
@@ -325,6 +325,7 @@ static int read_flags(struct pf_options *options, int argc, char *const *argv, s
 
 int pf_options_parse(struct pf_options *options, const char *verb, int argc, char *const *argv, struct pf_error *error)
 {
+	char *text = NULL;
 	int status;
 
 	memset(options, 0, sizeof *options);
@@ -334,12 +335,15 @@ int pf_options_parse(struct pf_options *options, const char *verb, int argc, cha
 		status = read_flags(options, argc, argv, error);
 	if (status || !options->config || options->help)
 		return status;
-	status = pf_options_file_read(options->config, &options->file, error);
-	return status ? status : pf_options_config(options, options->config, options->file, strlen(options->file), error);
+	status = pf_config_file_read(options->config, &text, error);
+	if (!status)
+		status = pf_config_file_apply(options, options->config, text, strlen(text), error);
+	free(text);
+	return status;
 }
 
 void pf_options_free(struct pf_options *options)
 {
-	free(options->file);
+	pf_config_file_free(options->file);
 	options->file = NULL;
 }

@@ -42,12 +42,14 @@ enum pf_option_group {
 /* PF_FROM_NOTHING: the option has no default and was not given; the field is 0 or NULL */
 enum pf_option_source { PF_FROM_NOTHING, PF_FROM_DEFAULT, PF_FROM_FILE, PF_FROM_FLAG };
 
+struct pf_config_file;                                      /* config_file.h */
+
 struct pf_options {
 	const char *verb;
 	int         arguments;                         /* plain arguments after the verb */
 	const char *argument[PF_OPTION_ARGUMENTS_MAX];
 	enum pf_option_source source[PF_OPTION_COUNT]; /* of each field, by PF_OPTION_<field> */
-	char       *file;                              /* text of the config file: strings of its keys point into it */
+	struct pf_config_file *file;                        /* of --config, NULL without: strings of its keys live there */
 #define PF_OPTION_FIELD(type, field, ...) PF_FIELD_##type field;
 	PF_OPTIONS(PF_OPTION_FIELD)
 #undef PF_OPTION_FIELD
@@ -68,17 +70,13 @@ int pf_option_belongs(const struct pf_option_row *row, const char *verb);
 /* Default of an option for a verb, as text in out[size]; "" when there is none */
 void pf_option_default(const struct pf_option_row *row, const char *verb, char *out, size_t size);
 
-/* Parses the command line after the verb: argv[0] is the first word behind it. Strings stay in argv or in the config
- * file's text. Returns 0, or the error of the first word that is wrong, with its remedy; either way call _free */
+/* Parses the command line after the verb: argv[0] is the first word behind it. Strings stay in argv or in the config.
+ * Returns 0, or the error of the first word that is wrong, with its remedy; either way call _free */
 int pf_options_parse(struct pf_options *options, const char *verb, int argc, char *const *argv, struct pf_error *error);
 void pf_options_free(struct pf_options *options);
 /* Seconds of a time limit in ms. Only 0, which means that there is none or that it is learned, becomes 0 */
 uint32_t pf_option_milliseconds(double seconds);
 
-/* The steps of parsing, for tests. Config text: `key: value` lines, # comments, optional quotes, [a, b] lists; keys
- * are flags without the dashes, _ and - mean the same. Keys of other verbs are checked and passed over. `text` is
- * changed in place and must outlive options */
-int pf_options_config(struct pf_options *options, const char *path, char *text, size_t length, struct pf_error *error);
 /* Parses, bounds and stores one value, and notes where it came from */
 int pf_options_take(struct pf_options *options, enum pf_option option, const char *text, enum pf_option_source source,
                     struct pf_error *error);
