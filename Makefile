@@ -36,7 +36,7 @@ test-all: packages-all test
 	$(call built,tsan)
 	ctest --test-dir build/tsan -L threads -j $(JOBS) --output-on-failure --no-tests=error
 	$(call built,fuzz)
-	ctest --test-dir build/fuzz -L fuzz --output-on-failure --no-tests=error
+	ctest --test-dir build/fuzz -L fuzz -j $(JOBS) --output-on-failure --no-tests=error
 bench: build
 	@cmake --build $(BUILD) -j $(JOBS) --target bench
 experiment: build
