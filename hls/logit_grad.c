@@ -32,11 +32,10 @@ static inline struct pf_factor pf_factor_of(float c, const struct pf_row *row, i
 	return f;
 }
 
-/* scale e^z 2^exp2 */
-static inline float pf_scaled_power(float z, float scale, int32_t exp2)
+/* scale e^z 2^exp2, z reduced by pf_exp_at */
+static inline float pf_scaled_power(float left, uint32_t at, float scale, int32_t exp2)
 {
-	float left;
-	const uint32_t at = pf_exp_at(z, &left), g = pf_bits(pf_exp_poly(left, 1.0f) * scale);
+	const uint32_t g = pf_bits(pf_exp_poly(left, 1.0f) * scale);
 	const uint32_t n = at + (uint32_t)exp2;
 	const int32_t live = (int32_t)((g >> 23 & 255u) + n) > 0;
 	return pf_float(at != 0 && live ? g + (n << 23) : 0u);
@@ -73,8 +72,11 @@ static void pf_row_grad(const struct PF_BEAT *from, struct PF_BEAT *to, uint32_t
                         struct pf_factor f)
 {
 	const uint32_t used = (vocab + PF_BEAT_LANES - 1) / PF_BEAT_LANES;
-	float x[PF_LANES], d[PF_LANES];
+	float x[PF_LANES], left[PF_LANES], d[PF_LANES];
+	uint32_t at[PF_LANES];
 #pragma HLS ARRAY_PARTITION variable=x complete
+#pragma HLS ARRAY_PARTITION variable=left complete
+#pragma HLS ARRAY_PARTITION variable=at complete
 #pragma HLS ARRAY_PARTITION variable=d complete
 steps:
 	for (uint32_t i = 0; i < used; i += PF_STEP) {
@@ -82,9 +84,12 @@ steps:
 #pragma HLS LOOP_TRIPCOUNT min=1 max=16384
 		const uint32_t beats = pf_step_beats(used - i);
 		pf_step_read(from + i, beats, vocab - i * PF_BEAT_LANES, x);
-lanes:
+places:
 		for (uint32_t l = 0; l < beats * PF_BEAT_LANES; l++)
-			d[l] = pf_scaled_power(x[l], f.scale, f.exp2);
+			at[l] = pf_exp_at(x[l], &left[l]);
+powers:
+		for (uint32_t l = 0; l < beats * PF_BEAT_LANES; l++)
+			d[l] = pf_scaled_power(left[l], at[l], f.scale, f.exp2);
 		if (target / PF_LANES == i / PF_STEP)
 			d[target % PF_LANES] = f.target;
 		pf_step_write(to + i, beats, d);
