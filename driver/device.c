@@ -1,5 +1,7 @@
 /* Opening, closing, buffers. */
+#define _GNU_SOURCE                    /* sched_getaffinity */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +141,13 @@ static int pf_threads_start(struct pf_device *d, struct pf_error *error)
 	return pf_fail(error, code, "%s: cannot start the device's threads: %s", d->facts.name, pf_error_text(code));
 }
 
+/* As many as this process may run on */
+static uint32_t pf_processors(void)
+{
+	cpu_set_t set;
+	return sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
+}
+
 int pf_device_open_backend(const struct pf_backend *backend, const char *where, const struct pf_device_options *options,
                            struct pf_device **device, struct pf_error *error)
 {
@@ -150,6 +159,8 @@ int pf_device_open_backend(const struct pf_backend *backend, const char *where, 
 		return pf_fail(error, -ENOMEM, "%s: %s", backend->name, pf_error_text(-ENOMEM));
 	if (options)
 		d->options = *options;
+	if (!d->options.threads)
+		d->options.threads = pf_processors();
 	d->backend = backend;
 	open.options = &d->options;
 	pf_device_init(d);

@@ -1,5 +1,6 @@
 /* Backend "sim": a card whose kernels are the hls/ sources, compiled for this processor.
- * where = [card][*compute units of each kernel][@level], e.g. "u250", "u55c*4", "*2@v3". */
+ * where = [card][*compute units of each kernel][@level], e.g. "u250", "u55c*4", "*2@v3". Each unit
+ * is a thread; without a number there are as many as threads were asked for, which changes the speed and no bit. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -71,10 +72,10 @@ static int pf_sim_level(const char *name, const struct pf_level **level, struct 
 	return pf_fail(error, PF_E_UNKNOWN, "sim: there is no instruction set level \"%s\"; known: %s", name, known);
 }
 
-static int pf_sim_where(struct pf_sim *sim, const char *where, struct pf_error *error)
+static int pf_sim_where(struct pf_sim *sim, const char *where, uint32_t threads, struct pf_error *error)
 {
 	char text[64], *cus, *level, *end = "";
-	unsigned long count = 1;
+	unsigned long count = threads < PF_SIM_CUS_MAX ? threads : PF_SIM_CUS_MAX;
 	if (snprintf(text, sizeof text, "%s", where) >= (int)sizeof text)
 		return pf_fail(error, PF_E_ARGUMENT, "sim: \"%s\" is too long for [card][*cus][@level]", where);
 	if ((level = strchr(text, '@')))
@@ -133,7 +134,7 @@ static int pf_sim_open(const struct pf_backend_open *open, void **card, struct p
 	struct pf_sim *sim = calloc(1, sizeof *sim);
 	if (!sim)
 		return pf_fail(error, -ENOMEM, "sim: %s", pf_error_text(-ENOMEM));
-	int code = pf_sim_where(sim, open->where, error);
+	int code = pf_sim_where(sim, open->where, open->options->threads, error);
 	if (code == 0)
 		code = pf_sim_banks(sim, open->options->memory_bytes, error);
 	if (code) {

@@ -13,7 +13,7 @@ static struct pf_device *open_sim(void)
 {
 	struct pf_device *device;
 	struct pf_error error = { 0 };
-	if (pf_device_open("sim", NULL, &device, &error) != 0)
+	if (pf_device_open("sim:*1", NULL, &device, &error) != 0)
 		fail_msg("%s", error.text);
 	return device;
 }
@@ -256,7 +256,7 @@ static void failure_spreads(void **state)
 	struct job job, again;
 	(void)state;
 	wrap_reset(&pf_backend_sim);
-	assert_int_equal(pf_device_open_backend(wrap_backend(), "", NULL, &device, NULL), 0);
+	assert_int_equal(pf_device_open_backend(wrap_backend(), "*1", NULL, &device, NULL), 0);
 	assert_int_equal(job_open(device, &job, NULL), 0);
 	assert_int_equal(job_open(device, &again, NULL), 0);
 	wrap_pass(WRAP_COPY_IN, 0);
@@ -289,7 +289,7 @@ static void tickets_keep_their_rules(void **state)
 	struct job job;
 	(void)state;
 	wrap_reset(&pf_backend_sim);
-	assert_int_equal(pf_device_open_backend(wrap_backend(), NULL, NULL, &device, NULL), 0);
+	assert_int_equal(pf_device_open_backend(wrap_backend(), "*1", NULL, &device, NULL), 0);
 	assert_int_equal(job_open(device, &job, NULL), 0);
 	assert_int_equal(pf_wait(&never, NULL), 0);
 	wrap_pass(WRAP_COPY_IN, 0);
@@ -340,7 +340,7 @@ static void free_waits_for_operations(void **state)
 	struct job job;
 	(void)state;
 	wrap_reset(&pf_backend_sim);
-	assert_int_equal(pf_device_open_backend(wrap_backend(), "", NULL, &device, NULL), 0);
+	assert_int_equal(pf_device_open_backend(wrap_backend(), "*1", NULL, &device, NULL), 0);
 	assert_int_equal(job_open(device, &job, NULL), 0);
 	wrap_pass(WRAP_RUN, 0);
 	assert_int_equal(job_submit(&job, 3), 0);

@@ -40,7 +40,7 @@ static struct pf_device *open_wrapped(uint32_t watchdog_ms)
 	struct pf_device_options options = { .watchdog_ms = watchdog_ms, .log = log_to_test };
 	struct pf_device *device;
 	logged[0] = 0;
-	assert_int_equal(pf_device_open_backend(wrap_backend(), "", &options, &device, NULL), 0);
+	assert_int_equal(pf_device_open_backend(wrap_backend(), "*1", &options, &device, NULL), 0);
 	pf_device_clock(device, now, NULL);
 	return device;
 }
@@ -201,7 +201,7 @@ static void abort_has_a_grace(void **state)
 	reset_counting();
 	outer = *wrap_backend();
 	outer.abort = abort_in_vain;
-	assert_int_equal(pf_device_open_backend(&outer, "", &options, &device, NULL), 0);
+	assert_int_equal(pf_device_open_backend(&outer, "*1", &options, &device, NULL), 0);
 	pf_device_clock(device, now, NULL);
 	assert_int_equal(job_open(device, &job, NULL), 0);
 	wrap_pass(WRAP_RUN, 0);
@@ -229,7 +229,7 @@ static void time_passes_by_itself(void **state)
 	reset_counting();
 	wrap_abort_with(-EINTR);
 	wrap_pass(WRAP_RUN, 0);
-	assert_int_equal(pf_device_open_backend(wrap_backend(), "", &options, &device, NULL), 0);
+	assert_int_equal(pf_device_open_backend(wrap_backend(), "*1", &options, &device, NULL), 0);
 	assert_int_equal(job_open(device, &job, NULL), 0);
 	assert_int_equal(job_submit(&job, 1), 0);
 	assert_int_equal(pf_wait(&job.run, NULL), PF_E_TIMEOUT);

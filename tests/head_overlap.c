@@ -61,7 +61,7 @@ static void blocks_overlap(void **state)
 	assert_int_equal(expected.code, 0);
 
 	wrap_reset(&pf_backend_sim);
-	assert_int_equal(pf_device_open_backend(wrap_backend(), "", NULL, &held, &error), 0);
+	assert_int_equal(pf_device_open_backend(wrap_backend(), "*1", NULL, &held, &error), 0);
 	open_head(held, &f);
 	wrap_pass(WRAP_RUN, 0);
 	assert_int_equal(pthread_create(&thread, NULL, run_forward, &f), 0);
@@ -96,7 +96,7 @@ static void failures_come_back(void **state)
 		static float dhidden[T * D], dweight[V * D];
 		wrap_reset(&pf_backend_sim);
 		wrap_fail_at(n, PF_E_MEMORY);
-		assert_int_equal(pf_device_open_backend(wrap_backend(), "", NULL, &device, &error), 0);
+		assert_int_equal(pf_device_open_backend(wrap_backend(), "*1", NULL, &device, &error), 0);
 		open_head(device, &f);
 		run_forward(&f);
 		int code = f.code ? f.code : pf_head_backward(f.head, grad, dhidden, dweight, &error);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "host/model/parallel.h"
 #include "sim/flush.h"
 #include "sim/level.h"
 #include "sim/memory.h"
@@ -39,9 +40,8 @@ static struct pf_device *open_device(const char *spec, uint64_t memory_bytes)
 static void specifications(void **state)
 {
 	static const struct { const char *spec, *name; uint32_t cus; uint64_t memory; } cases[] = {
-		{ "sim", "simulated u55c", 1, 10 * GIB }, { "sim:", "simulated u55c", 1, 10 * GIB },
-		{ "sim:u50", "simulated u50", 1, 5 * GIB }, { "sim:u250*4", "simulated u250", 4, 16 * GIB },
-		{ "sim:u200@v1", "simulated u200", 1, 16 * GIB }, { "sim:*16", "simulated u55c", 16, 10 * GIB },
+		{ "sim:*1", "simulated u55c", 1, 10 * GIB }, { "sim:u50*1", "simulated u50", 1, 5 * GIB },
+		{ "sim:u250*4", "simulated u250", 4, 16 * GIB }, { "sim:u200*1@v1", "simulated u200", 1, 16 * GIB }, { "sim:*16", "simulated u55c", 16, 10 * GIB },
 		{ "sim:u280*2@v1", "simulated u280", 2, 5 * GIB },
 	};
 	(void)state;
@@ -57,6 +57,27 @@ static void specifications(void **state)
 		assert_int_equal(pf_device_cus(device, PF_KERNEL_pref), cases[i].cus);
 		pf_device_close(device);
 	}
+}
+
+/* Without a number: as many compute units as threads, at most 16; a number wins */
+static void units_by_threads(void **state)
+{
+	static const struct { const char *spec; uint32_t threads, cus; } cases[] = {
+		{ "sim", 1, 1 }, { "sim:", 2, 2 }, { "sim:u50", 3, 3 }, { "sim:u200", 16, 16 }, { "sim", 1000, 16 },
+		{ "sim:*3", 2, 3 }, { "sim:u250*1", 4, 1 },
+	};
+	const uint32_t here = pf_threads(0) < 16 ? pf_threads(0) : 16;
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const struct pf_device_options options = { .threads = cases[i].threads };
+		struct pf_device *device = NULL;
+		assert_int_equal(pf_device_open(cases[i].spec, &options, &device, NULL), 0);
+		assert_int_equal(pf_device_cus(device, PF_KERNEL_logprob), cases[i].cus);
+		pf_device_close(device);
+	}
+	struct pf_device *device = open_device("sim", 0);
+	assert_int_equal(pf_device_cus(device, PF_KERNEL_logprob), here);
+	pf_device_close(device);
 }
 
 static void wrong_specifications(void **state)
@@ -311,7 +332,7 @@ static void subnormals_are_flushed_and_restored(void **state)
 static void runs_restore_the_thread(void **state)
 {
 	extern const struct pf_backend pf_backend_sim;
-	struct pf_device_options options = { 0 };
+	struct pf_device_options options = { .threads = 1 };
 	struct pf_backend_open open = { "", &options };
 	struct pf_device_facts facts;
 	uint32_t cus[PF_KERNEL_COUNT];
@@ -331,7 +352,8 @@ static void runs_restore_the_thread(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(specifications), cmocka_unit_test(wrong_specifications), cmocka_unit_test(levels_by_name),
+		cmocka_unit_test(specifications), cmocka_unit_test(units_by_threads),
+		cmocka_unit_test(wrong_specifications), cmocka_unit_test(levels_by_name),
 		cmocka_unit_test(banks_have_a_size), cmocka_unit_test(memory_can_be_limited),
 		cmocka_unit_test(unwritten_reads_are_errors), cmocka_unit_test(written_bits),
 		cmocka_unit_test(guards_stop_stray_accesses), cmocka_unit_test(poison_under_asan),

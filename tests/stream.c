@@ -51,7 +51,7 @@ static void feed_open(struct feed *feed)
 	pthread_cond_init(&feed->moved, NULL);
 	feed->fail_batch = -1;
 	wrap_reset(&pf_backend_sim);
-	assert_int_equal(pf_device_open_backend(wrap_backend(), "", NULL, &feed->device, NULL), 0);
+	assert_int_equal(pf_device_open_backend(wrap_backend(), "*1", NULL, &feed->device, NULL), 0);
 	for (int i = 0; i < SLOTS; i++)
 		assert_int_equal(job_open(feed->device, &feed->slot[i], NULL), 0);
 	assert_int_equal(pf_stream_open(&feed->stream, feed->device, SLOTS, consume, feed), 0);

@@ -1,7 +1,5 @@
 /* Backend `cpu`: every kernel on the host, as fast as its instruction set and threads allow. Spec: cpu[:level] */
-#define _GNU_SOURCE                    /* sched_getaffinity */
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,13 +75,6 @@ static int find_level(const char *name, const struct pf_cpu_level **level, struc
 }
 
 /* ---- open, close ---- */
-/* As many as this process may run on */
-static unsigned processors(void)
-{
-	cpu_set_t set;
-	return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-}
-
 static uint64_t host_memory(void)
 {
 	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
@@ -100,7 +91,7 @@ static void cpu_close(void *opaque)
 static int make_card(const struct pf_device_options *options, const struct pf_cpu_level *level, struct card **out,
                      struct pf_error *error)
 {
-	const unsigned threads = options->threads ? options->threads : processors();
+	const unsigned threads = options->threads;
 	struct card *card = calloc(1, sizeof *card);
 	int status = card ? pf_cpu_pool_open(threads, &card->pool) : -ENOMEM;
 	if (status) {

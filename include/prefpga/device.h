@@ -36,7 +36,8 @@ struct pf_device_options {
 	uint64_t    memory_bytes;      /* device memory to use; 0: the card's */
 	uint32_t    watchdog_ms;       /* limit of one run; 0: max(10 s, 8 x what its beats took in the median of
 	                                * earlier runs of that kernel); for its first run 10 s and 1 us a beat */
-	uint32_t    threads;           /* host threads of backend `cpu`; 0: all processors */
+	uint32_t    threads;           /* host threads of `cpu`, compute units of `sim` where the spec names no number;
+	                                * 0: as many as there are processors */
 	const char *image;             /* image file for xrt and opencl; NULL: found beside the library */
 	pf_log_fn   log;               /* may be NULL */
 	void       *log_context;

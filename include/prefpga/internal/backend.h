@@ -12,7 +12,7 @@ struct pf_memory;                              /* opaque: one allocation, define
 
 struct pf_backend_open {
 	const char                     *where; /* what follows the colon of the spec, "" if nothing */
-	const struct pf_device_options *options;       /* never NULL */
+	const struct pf_device_options *options;       /* never NULL; threads is never 0 */
 };
 
 /* A launch, checked. memory[i]: the allocation behind argument i (NULL for scalars), bytes[i] what the table says the
