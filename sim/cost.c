@@ -1,0 +1,77 @@
+/* What one run of a kernel costs, from the tables. */
+#include <math.h>
+#include <string.h>
+#include "prefpga/cycles.h"
+#include "prefpga/internal/backend.h"
+#include "prefpga/internal/cycles.def"
+
+#define BEATS(elements, lanes) ceil((elements) / (double)(lanes))
+#define LEAST(a, b) fmin(a, b)
+
+struct loop {
+	enum pf_kernel kernel;
+	double ii, depth;
+	void (*count)(const uint32_t *value, double *trips, double *entries);
+};
+
+/* Every loop becomes a function of its kernel's scalars, by name */
+#define PF_SCALAR_IN(kernel, name)
+#define PF_SCALAR_OUT(kernel, name)
+#define PF_SCALAR_INOUT(kernel, name)
+#define PF_SCALAR_VAL(kernel, name) const double name = value[PF_ARG_##kernel##_##name]; (void)name;
+#define PF_SCALAR(kernel, name, dir, ctype, ports, bundle, bank, count) PF_SCALAR_##dir(kernel, name)
+#define PF_LOOP_COUNT(kernel, file, label, ii, trips_of, entries_of, depth) \
+	static void count_##kernel##_##label(const uint32_t *value, double *trips, double *entries) \
+	{ \
+		PF_ARGS_##kernel(PF_SCALAR, PF_NOTHING) \
+		*trips = trips_of; \
+		*entries = entries_of; \
+	}
+PF_LOOPS(PF_LOOP_COUNT)
+
+#define PF_LOOP_ROW(kernel, file, label, ii, trips, entries, depth) \
+	{ PF_KERNEL_##kernel, ii, depth, count_##kernel##_##label },
+static const struct loop loops[] = { PF_LOOPS(PF_LOOP_ROW) };
+enum { LOOPS = sizeof loops / sizeof *loops };
+
+/* Bytes of every argument by bank class, and of the busiest port */
+static void add_bytes(const struct pf_kernel_row *row, const uint32_t *value, struct pf_run_cost *cost)
+{
+	for (unsigned i = 0; i < row->count; i++) {
+		const struct pf_arg_row *arg = &row->arg[i];
+		if (arg->dir == PF_DIR_VAL)
+			continue;
+		const double ways = arg->dir == PF_DIR_INOUT ? 2.0 : 1.0;
+		const double bytes = ways * (double)row->elements(i, value) * arg->size;
+		cost->bytes[arg->bank] += bytes;
+		cost->port_most = fmax(cost->port_most, bytes);
+	}
+}
+
+int pf_cycles_cost(int kernel, const uint32_t *value, unsigned values, struct pf_run_cost *cost,
+                   struct pf_error *error)
+{
+	uint32_t all[PF_ARGS_MAX] = { 0 };
+	unsigned scalars = 0, found = 0;
+	*cost = (struct pf_run_cost){ 0 };
+	if (kernel < 0 || kernel >= PF_KERNEL_COUNT)
+		return pf_fail(error, PF_E_ARGUMENT, "kernel number %d", kernel);
+	const struct pf_kernel_row *row = &pf_kernel_rows[kernel];
+	for (unsigned i = 0; i < row->count; i++)
+		if (row->arg[i].dir == PF_DIR_VAL && scalars++ < values)
+			all[i] = value[scalars - 1];
+	if (scalars != values)
+		return pf_fail(error, PF_E_ARGUMENT, "kernel %s has %u scalars, not %u", row->name, scalars, values);
+	for (unsigned i = 0; i < LOOPS; i++) {
+		double trips, entries;
+		if ((int)loops[i].kernel != kernel)
+			continue;
+		loops[i].count(all, &trips, &entries);
+		cost->cycles += trips * loops[i].ii + entries * loops[i].depth;
+		found++;
+	}
+	if (!found)
+		return pf_fail(error, PF_E_UNSUPPORTED, "kernel %s has no loops in cycles.def", row->name);
+	add_bytes(row, all, cost);
+	return 0;
+}
