@@ -228,8 +228,8 @@ static void specials_have_no_bytes(void **state)
 		assert_non_null(pf_tokenizer_piece(tokenizer, ids[i], &length));
 		assert_int_equal(length, 0);
 	}
-	assert_int_equal(pf_tokenizer_open("gpt2", &tokenizer, &error), PF_E_UNKNOWN);
-	assert_non_null(strstr(error.text, "there is: bytes"));
+	assert_int_equal(pf_tokenizer_open("gpt2", &tokenizer, &error), PF_E_ABSENT);
+	assert_non_null(strstr(error.text, "gpt2: there is no tokenizer.json in it. A tokenizer is \"bytes\", or a folder"));
 }
 
 int main(void)

@@ -1,23 +1,22 @@
 /* tokenizer.h: text to token ids and back.
  *
- * Built in: "bytes", one token per byte (ids 0 to 255) and three specials. Every text is representable, any cut between
- * tokens of prompt and completion is exact, and there is nothing to download. Thread-safe once opened. */
+ * "bytes" is built in: one token per byte (ids 0 to 255) and three specials; every text is representable and there is
+ * nothing to download. Others are a folder with tokenizer.json and, where present, tokenizer_config.json,
+ * special_tokens_map.json, generation_config.json and chat_template.jinja, as models of Hugging Face's libraries have it:
+ * byte-pair encoding, byte-level (GPT-2, Llama 3, Qwen) or by characters with byte fallback (Llama 2, Mistral, Gemma). The
+ * ids are those of the tokenizers library. Its fields "truncation" and "padding" are not looked at. Unicode is that of the
+ * libraries underneath: classes of patterns 14, normal forms 15; characters newer than that can differ.
+ *
+ * Thread-safe once opened. */
 #ifndef PF_CORPUS_TOKENIZER_H
 #define PF_CORPUS_TOKENIZER_H
 #include <stddef.h>
 #include <stdint.h>
 #include "chat.h"
+#include "tokens.h"
 #include "prefpga/error.h"
 
 enum { PF_BYTES_BOS = 256, PF_BYTES_EOS = 257, PF_BYTES_PAD = 258, PF_BYTES_VOCAB = 259 };
-
-/* A growing list of ids. Zero-initialise; free with pf_tokens_free */
-struct pf_tokens { int32_t *id; size_t count, room; };
-
-/* Appends; 0 or -ENOMEM (the list stays as it was) */
-int  pf_tokens_push(struct pf_tokens *tokens, int32_t id);
-int  pf_tokens_reserve(struct pf_tokens *tokens, size_t more);
-void pf_tokens_free(struct pf_tokens *tokens);
 
 #define PF_STOPS_MAX 16u
 
@@ -28,15 +27,24 @@ struct pf_tokenizer {
 	int32_t      stop[PF_STOPS_MAX];       /* each ends generation; eos is among them */
 	unsigned     stops;
 	enum pf_chat chat;                     /* the template its special tokens are for; UNKNOWN: none is known */
+	struct pf_tokenizer_state *state;      /* of one from a folder; NULL: bytes */
 };
 
-/* `name`: "bytes". Close the result */
+/* `name`: "bytes", or a folder. Close the result */
 int  pf_tokenizer_open(const char *name, const struct pf_tokenizer **tokenizer, struct pf_error *error);
+/* The tokenizer in a model's folder; "bytes" if it has no tokenizer.json */
+int  pf_tokenizer_open_model(const char *folder, const struct pf_tokenizer **tokenizer, struct pf_error *error);
 void pf_tokenizer_close(const struct pf_tokenizer *tokenizer);          /* NULL is allowed */
+
+/* What a tokenizer's folder can hold; NULL behind the last one. Copies those that it has to another folder, each whole or
+ * not at all; files that are there are replaced. Of bytes there are none. Not thread-safe with the same folder */
+extern const char *const pf_tokenizer_files[];
+int  pf_tokenizer_save(const struct pf_tokenizer *tokenizer, const char *folder, struct pf_error *error);
 
 /* Appends the ids of text[length], without bos and eos. Texts of special tokens ("<|im_end|>") become these tokens.
  * `continues`: the text goes on from one before it, so nothing is put in front of it; else it begins a sequence, before
- * which some tokenizers put a space. 0, -ENOMEM, or PF_E_DATA (the list stays as it was then) */
+ * which some tokenizers put a space. What is not UTF-8 is read as U+FFFD (unicode.h), but for bytes, which takes it as it
+ * is. 0, -ENOMEM, or PF_E_DATA: a pattern of the file gave up (the list stays as it was then) */
 int pf_tokenizer_encode(const struct pf_tokenizer *tokenizer, const char *text, size_t length, int continues,
                         struct pf_tokens *tokens);
 /* The text of ids[count], malloced, NUL behind it; free it. Ids beyond the vocabulary have none, special tokens only if
