@@ -13,7 +13,7 @@ BUILD   = build/release
 build-packages = gcc libc6-dev cmake ninja-build pkg-config zlib1g-dev libjansson-dev libyaml-dev libopenblas-openmp-dev \
                  libpcre2-dev libutf8proc-dev libpci-dev
 test-packages  = $(build-packages) libcmocka-dev libmpfr-dev python3 libxrt1 libxrt-dev uuid-dev clang
-all-packages   = $(test-packages) libclang-rt-14-dev python3-mpmath
+all-packages   = $(test-packages) libclang-rt-14-dev python3-mpmath python3-torch
 
 define built
 	cmake --preset $(1) > build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }

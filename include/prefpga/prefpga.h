@@ -8,6 +8,7 @@
 #include "discover.h"
 #include "emulation.h"
 #include "error.h"
+#include "flat.h"
 #include "image.h"
 #include "loss.h"
 #include "model.h"

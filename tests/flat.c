@@ -1,0 +1,201 @@
+/* flat.c: the entry points for other languages, against sums in double. torch_head.py compares more, with PyTorch. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tests/cmocka.h"
+#include "prefpga/prefpga.h"
+
+enum { T = 5, V = 37, B = 3, D = 4 };
+
+static const int32_t target[T] = { 3, 36, -1, 0, 5 };
+static const uint64_t offset[B + 1] = { 0, 2, 2, 5 };  /* the second is empty */
+static const double weight[B] = { 0.5, 7.0, -1.25 };
+static struct pf_device *device;
+static char text[256];
+static float z[T][V];
+
+static void fill(float *to, int count, int most, float scale)
+{
+	for (int i = 0; i < count; i++)
+		to[i] = (float)(rand() % (2 * most + 1) - most) * scale;
+}
+
+static double logsumexp(const float *row)
+{
+	double sum = 0.0;
+
+	for (int v = 0; v < V; v++)
+		sum += exp((double)row[v]);
+	return log(sum);
+}
+
+static int open_device(void **state)
+{
+	(void)state;
+	srand(1);
+	fill(&z[0][0], sizeof z / sizeof **z, 1000, 0.01f);
+	device = pf_flat_open("sim", 0, 2, text, sizeof text);
+	return device ? 0 : -1;
+}
+
+static int close_device(void **state)
+{
+	(void)state;
+	return pf_device_close(device);
+}
+
+static void numbers_have_names(void **state)
+{
+	(void)state;
+	assert_int_equal(pf_flat_version(), PF_FLAT_VERSION);
+	assert_int_equal(pf_flat_number("f32"), PF_F32);
+	assert_int_equal(pf_flat_number("bf16"), PF_BF16);
+	assert_int_equal(pf_flat_number("rejected"), PF_KIND_REJECTED);
+	assert_int_equal(pf_flat_number("f8"), -1);
+}
+
+static void sums_are_those_of_the_rows(void **state)
+{
+	int64_t sum[B];
+	float logp[T];
+
+	(void)state;
+	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, target, offset, B, sum, logp, text, sizeof text), 0);
+	assert_int_equal(sum[1], 0);
+	for (int i = 0; i < B; i++) {
+		double want = 0.0;
+
+		for (uint64_t t = offset[i]; t < offset[i + 1]; t++) {
+			const double one = target[t] < 0 ? 0.0 : (double)z[t][target[t]] - logsumexp(z[t]);
+
+			assert_true(fabs((double)logp[t] - one) < 2e-6);
+			want += one;
+		}
+		assert_true(fabs((double)sum[i] * 0x1p-32 - want) < 1e-6);
+	}
+}
+
+static void gradients_may_take_the_place_of_logits(void **state)
+{
+	float apart[T][V], place[T][V];
+
+	(void)state;
+	memcpy(place, z, sizeof z);
+	assert_int_equal(pf_flat_logps_grad(device, z, PF_F32, T, V, target, offset, B, weight, apart, text, sizeof text), 0);
+	assert_int_equal(pf_flat_logps_grad(device, place, PF_F32, T, V, target, offset, B, weight, place, NULL, 0), 0);
+	assert_memory_equal(apart, place, sizeof apart);
+	for (int t = 0; t < T; t++)
+		for (int v = 0; v < V; v++) {
+			const double g = target[t] < 0 ? 0.0 : weight[t < 2 ? 0 : 2];
+			const double want = g * ((v == target[t]) - exp((double)z[t][v] - logsumexp(z[t])));
+
+			assert_true(fabs((double)apart[t][v] - want) < 1e-6);
+		}
+}
+
+static void mistakes_are_named(void **state)
+{
+	static const uint64_t back[B + 1] = { 0, 3, 2, 5 }, beyond[B + 1] = { 0, 2, 2, 6 };
+	static const int32_t wild[T] = { 3, 37, 0, 0, 0 };
+	int64_t sum[B];
+	float broken[T][V];
+
+	(void)state;
+	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, target, back, B, sum, NULL, text, sizeof text), PF_E_SHAPE);
+	assert_non_null(strstr(text, "offset 3 of sequence 1"));
+	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, target, beyond, B, sum, NULL, text, sizeof text), PF_E_SHAPE);
+	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, wild, offset, B, sum, NULL, text, sizeof text), PF_E_RANGE);
+	assert_non_null(strstr(text, "row 1"));
+	assert_int_equal(pf_flat_logps(device, z, PF_F64, T, V, target, offset, B, sum, NULL, text, sizeof text), PF_E_TYPE);
+	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, 0, target, offset, B, sum, NULL, text, sizeof text), PF_E_SHAPE);
+	memcpy(broken, z, sizeof z);
+	broken[3][0] = NAN;
+	assert_int_equal(pf_flat_logps(device, broken, PF_F32, T, V, target, offset, B, sum, NULL, text, 12), PF_E_NOT_FINITE);
+	assert_string_equal(text, "row 3 (sequ");
+	assert_null(pf_flat_open("no_such_device", 0, 0, text, sizeof text));
+	assert_non_null(strstr(text, "no_such_device"));
+}
+
+static void a_head_multiplies(void **state)
+{
+	static const int32_t ids[T] = { 3, 36, 9, 0, 5 };
+	float hidden[T][D], w[V][D], dhidden[T][D], dw[V][D];
+	struct pf_flat_head *head = pf_flat_head_open(device, V, D, 0, 1, text, sizeof text);
+	int64_t sum[B], same[B];
+
+	(void)state;
+	assert_non_null(head);
+	fill(&hidden[0][0], T * D, 100, 0.01f);
+	fill(&w[0][0], V * D, 100, 0.01f);
+	for (int v = 0; v < V; v++)
+		for (int d = 0; d < D; d++)
+			dw[v][d] = 1.0f;
+	for (int t = 0; t < T; t++)
+		for (int v = 0; v < V; v++) {
+			z[t][v] = 0.0f;
+			for (int d = 0; d < D; d++)
+				z[t][v] += hidden[t][d] * w[v][d];
+		}
+	assert_int_equal(pf_flat_head_logps(head, hidden[0], w[0], ids, T, offset, B, sum, text, sizeof text), 0);
+	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, ids, offset, B, same, NULL, text, sizeof text), 0);
+	for (int i = 0; i < B; i++)
+		assert_true(fabs((double)(sum[i] - same[i]) * 0x1p-32) < 1e-5);
+	assert_int_equal(pf_flat_head_logps_grad(head, weight, dhidden[0], dw[0], text, sizeof text), 0);
+	for (int v = 0; v < V; v++)
+		for (int d = 0; d < D; d++) {
+			double want = 1.0;
+
+			for (int t = 0; t < T; t++)
+				want += weight[t < 2 ? 0 : 2] * ((v == ids[t]) - exp((double)z[t][v] - logsumexp(z[t]))) *
+				        (double)hidden[t][d];
+			assert_true(fabs((double)dw[v][d] - want) < 1e-5);
+		}
+	pf_flat_head_close(head);
+}
+
+static void a_loss_is_evaluated(void **state)
+{
+	static const double nats[4] = { -12.0, -14.0, -30.0, -22.0 }, base[4] = { -13.0, -13.5, -28.0, -25.0 };
+	static const uint32_t tokens[4] = { 9, 7, 21, 20 }, groups[3] = { 0, 2, 4 };
+	static const int32_t kind[4] = { PF_KIND_CHOSEN, PF_KIND_REJECTED, PF_KIND_CHOSEN, PF_KIND_REJECTED };
+	int64_t policy[4], reference[4];
+	double total, grad[4], value, want = 0.0;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		policy[i] = (int64_t)ldexp(nats[i], 32);
+		reference[i] = (int64_t)ldexp(base[i], 32);
+	}
+	assert_int_equal(pf_flat_loss_needs("sigmoid", text, sizeof text), pf_flat_number("reference"));
+	assert_int_equal(pf_flat_loss_needs("sigmod", text, sizeof text), PF_E_UNKNOWN);
+	assert_int_equal(pf_flat_loss_parameter("sigmoid:beta=0.3", 0, "beta", &value, text, sizeof text), 0);
+	assert_true(value == 0.3);
+	assert_int_equal(pf_flat_loss_parameter("sigmoid", 0, "gamma", &value, text, sizeof text), PF_E_UNKNOWN);
+	assert_int_equal(pf_flat_loss_parameter("sigmoid", 1, "beta", &value, text, sizeof text), PF_E_RANGE);
+	assert_int_equal(pf_flat_loss(device, "sigmoid:beta=0.3", 4, policy, reference, tokens, kind, NULL, NULL, NULL, NULL,
+	                              groups, 2, 2.0, 0, 0, 0, &total, grad, NULL, text, sizeof text), 0);
+	for (int p = 0; p < 4; p += 2) {
+		const double x = 0.3 * (nats[p] - base[p] - nats[p + 1] + base[p + 1]);
+
+		want += log1p(exp(-x)) / 2.0;
+		assert_true(fabs(grad[p] + 0.15 / (1.0 + exp(x))) < 1e-6);
+		assert_true(fabs(grad[p + 1] - 0.15 / (1.0 + exp(x))) < 1e-6);
+	}
+	assert_true(fabs(total - want) < 1e-6);
+	assert_true(pf_flat_loss(device, "sigmoid", 3, policy, reference, tokens, kind, NULL, NULL, NULL, NULL, groups, 2, 2.0,
+	                         0, 0, 0, &total, grad, NULL, text, sizeof text) < 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(numbers_have_names),
+		cmocka_unit_test(sums_are_those_of_the_rows),
+		cmocka_unit_test(gradients_may_take_the_place_of_logits),
+		cmocka_unit_test(mistakes_are_named),
+		cmocka_unit_test(a_head_multiplies),
+		cmocka_unit_test(a_loss_is_evaluated),
+	};
+
+	return cmocka_run_group_tests(tests, open_device, close_device);
+}

@@ -1,0 +1,261 @@
+"""examples/torch_head.py against PyTorch's own log_softmax, gather and autograd, and losses written here in float64.
+
+usage: torch_head.py SOURCE LIBRARY [DATA]   exit code 77: PyTorch is not installed
+DATA: a folder with make_demo_data's pairs.jsonl; with it, a training is compared step by step as well.
+"""
+import copy
+import os
+import sys
+import unittest
+
+try:
+    import torch
+except ImportError as reason:
+    print(f"skipped: {reason}; Debian's package is python3-torch")
+    sys.exit(77)
+
+SOURCE, LIBRARY, DATA = sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None
+sys.path.insert(0, os.path.join(SOURCE, "examples"))
+import torch_head as door  # noqa: E402
+
+DEVICES = ("cpu", "sim")
+LOG_PROB = 2.0 ** -20           # nats a token: what fp32 logits allow a float64 reference to see, and more
+library = door.Library(LIBRARY)
+
+
+def softplus(x):
+    return torch.nn.functional.softplus(x)
+
+
+def make_logits(rows, vocab, dtype, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    logits = (torch.randn(rows, vocab, generator=generator) * 4).to(dtype)
+    target = torch.randint(vocab, (rows,), generator=generator)
+    return logits, target
+
+
+def sums_in_double(logits, target, offset):
+    """[B] float64 with a graph; negative targets are not scored"""
+    logp = torch.log_softmax(logits.double(), -1).gather(1, target.clamp(min=0).unsqueeze(1))[:, 0] * (target >= 0)
+    return torch.stack([logp[a:b].sum() for a, b in zip(offset[:-1].tolist(), offset[1:].tolist())])
+
+
+class Devices(unittest.TestCase):
+    def each(self):
+        for spec in DEVICES:
+            with door.Device(spec, library) as device, self.subTest(device=spec):
+                yield device
+
+    def close(self, got, want, bound):
+        self.assertEqual(got.shape, want.shape)
+        worst = (got.double() - want.double()).abs()
+        self.assertTrue(bool((worst <= bound).all()), f"off by {float(worst.max())}: {got} {want}")  # NaN fails
+
+
+class LogProbs(Devices):
+    SHAPES = ((1, 1), (3, 5), (17, 259), (40, 1000))
+
+    def compare(self, device, rows, vocab, dtype, relative):
+        logits, target = make_logits(rows, vocab, dtype)
+        if rows > 2:
+            target[1] = -100
+        offset = torch.tensor([0, rows // 3, rows // 3, rows])          # the middle sequence is empty
+        weight = torch.tensor([0.3, 1.0, -2.0], dtype=torch.float64)
+        mine, theirs = logits.clone().requires_grad_(), logits.double().requires_grad_()
+        got = door.sequence_logps(device, mine, target, offset)
+        want = sums_in_double(theirs, target, offset)
+        self.assertEqual(got.dtype, torch.float64)
+        self.close(got, want, rows * LOG_PROB)
+        (got * weight).sum().backward()
+        (want * weight).sum().backward()
+        self.assertEqual(mine.grad.dtype, dtype)
+        self.close(mine.grad, theirs.grad, theirs.grad.abs() * relative + 1e-7)
+
+    def test_float32(self):
+        for device in self.each():
+            for rows, vocab in self.SHAPES:
+                self.compare(device, rows, vocab, torch.float32, 2.0 ** -20)
+
+    def test_narrow_types_round_once(self):
+        for device in self.each():
+            self.compare(device, 17, 259, torch.bfloat16, 2.0 ** -8)
+            self.compare(device, 17, 259, torch.float16, 2.0 ** -10)
+
+    def test_views_are_copied(self):
+        logits, target = make_logits(6, 33, torch.float32)
+        offset = torch.tensor([0, 6])
+        for device in self.each():
+            strided = logits.t().contiguous().t().requires_grad_()
+            door.sequence_logps(device, strided, target, offset).sum().backward()
+            plain = logits.clone().requires_grad_()
+            door.sequence_logps(device, plain, target, offset).sum().backward()
+            self.assertTrue(torch.equal(strided.grad, plain.grad))
+
+    def test_in_place(self):
+        logits, target = make_logits(9, 64, torch.float32)
+        offset = torch.tensor([0, 4, 9])
+        for device in self.each():
+            leaf = logits.clone().requires_grad_()
+            middle = leaf * 1.0
+            before, memory = door.sequence_logps(device, middle, target, offset), middle.data_ptr()
+            expected = logits.clone().requires_grad_()
+            door.sequence_logps(device, expected, target, offset).sum().backward()
+            self.assertTrue(torch.equal(middle.detach(), logits))
+            gradient, = torch.autograd.grad(
+                door.sequence_logps(device, middle, target, offset, in_place=True).sum(), middle)
+            self.assertEqual(gradient.data_ptr(), memory)
+            self.assertTrue(torch.equal(gradient, expected.grad))
+            with self.assertRaisesRegex(RuntimeError, "modified by an inplace operation"):
+                before.sum().backward()         # its logits are gone
+
+    def test_mistakes_are_named(self):
+        logits, target = make_logits(4, 7, torch.float32)
+        offset = torch.tensor([0, 4])
+        for device in self.each():
+            with self.assertRaisesRegex(RuntimeError, "row 2: target 7 is no token"):
+                door.sequence_logps(device, logits, torch.tensor([0, 1, 7, 2]), offset)
+            with self.assertRaisesRegex(RuntimeError, "must begin with 0 and end with the 4 rows"):
+                door.sequence_logps(device, logits, target, torch.tensor([0, 5]))
+            with self.assertRaisesRegex(RuntimeError, "offset 3 of sequence 1"):
+                door.sequence_logps(device, logits, target, torch.tensor([0, 3, 2, 4]))
+            broken = logits.clone()
+            broken[3, 1] = float("nan")
+            with self.assertRaisesRegex(RuntimeError, "row 3 \\(sequence 0\\) has no finite log-prob"):
+                door.sequence_logps(device, broken, target, offset)
+            with self.assertRaisesRegex(ValueError, "must be \\[T, V\\]"):
+                door.sequence_logps(device, logits.double(), target, offset)
+        with self.assertRaisesRegex(RuntimeError, "no_such_device"):
+            door.Device("no_such_device", library)
+
+
+class Hidden(Devices):
+    def test_against_a_product_in_double(self):
+        rows, dim, vocab = 37, 16, 300
+        generator = torch.Generator().manual_seed(2)
+        hidden, weight = torch.randn(rows, dim, generator=generator), torch.randn(vocab, dim, generator=generator)
+        target = torch.randint(vocab, (rows,), generator=generator)
+        offset, scale = torch.tensor([0, 20, 37]), torch.tensor([1.5, -0.5], dtype=torch.float64)
+        for device in self.each():
+            head = door.Head(device, vocab, dim)
+            h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+            hd, wd = hidden.double().requires_grad_(), weight.double().requires_grad_()
+            got, want = door.hidden_logps(head, h, w, target, offset), sums_in_double(hd @ wd.t(), target, offset)
+            self.close(got, want, rows * 1e-5)
+            (got * scale).sum().backward()
+            (want * scale).sum().backward()
+            self.close(h.grad, hd.grad, hd.grad.abs() * 1e-4 + 1e-5)
+            self.close(w.grad, wd.grad, wd.grad.abs() * 1e-4 + 1e-5)
+            head.close()
+
+
+class Losses(Devices):
+    """Values and gradients of losses over 4 pairs, or 8 labelled samples, against formulas in float64"""
+    COUNT = 8
+    policy = torch.tensor([-12.0, -14, -30, -22, -8.5, -9, -40, -41.25], dtype=torch.float64)
+    reference = torch.tensor([-13.0, -13.5, -28, -25, -8, -10, -39, -42], dtype=torch.float64)
+    tokens = torch.tensor([9, 7, 21, 20, 5, 6, 30, 31], dtype=torch.int32)
+    labels = torch.tensor([1, 2, 2, 1, 1, 1, 2, 2], dtype=torch.int32)
+    mismatched = torch.tensor([0.5, -0.1, 0.9], dtype=torch.float64)
+
+    def pairs(self, f):
+        def loss(p):
+            u = p - self.reference
+            return f(u[0::2], u[1::2], p[0::2], p[1::2], self.tokens[0::2], self.tokens[1::2]).mean()
+        return loss
+
+    def check(self, text, formula, **inputs):
+        for device in self.each():
+            mine, theirs = (self.policy.clone().requires_grad_() for _ in range(2))
+            got = door.Preference(device, text)(mine, self.tokens, self.reference, **inputs)
+            want = formula(theirs)
+            (got * 3.0).backward()
+            (want * 3.0).backward()
+            self.close(got.detach(), want.detach(), 4e-6 * (1 + abs(float(want))))
+            self.close(mine.grad, theirs.grad, 4e-6 * (1 + theirs.grad.abs()))
+
+    def test_dpo(self):
+        self.check("sigmoid:beta=0.3", self.pairs(lambda u, v, *_: softplus(-0.3 * (u - v))))
+
+    def test_ipo(self):
+        self.check("ipo:beta=0.1", self.pairs(lambda u, v, pw, pl, nw, nl: (u / nw - v / nl - 5.0) ** 2))
+
+    def test_hinge(self):
+        self.check("hinge:beta=0.1", self.pairs(lambda u, v, *_: torch.relu(1 - 0.1 * (u - v))))
+
+    def test_simpo_without_reference(self):
+        self.check("simpo:beta=2,simpo_gamma=0.5", self.pairs(
+            lambda u, v, pw, pl, nw, nl: softplus(-(2 * (pw / nw - pl / nl) - 0.5))))
+
+    def test_a_mixture_with_likelihood(self):
+        def formula(p):
+            u = p - self.reference
+            nll = -p[0::2].sum() / self.tokens[0::2].sum()
+            return softplus(-0.1 * (u[0::2] - u[1::2])).mean() + 0.5 * nll
+        self.check("sigmoid:beta=0.1+sft:weight=0.5", formula)
+
+    def test_kto_is_coupled_by_its_reference_point(self):
+        z0 = max(0.0, float(self.mismatched.mean()))
+        good = self.labels == 1
+
+        def formula(p):
+            u = 0.2 * (p - self.reference - z0)
+            return torch.where(good, 1 - torch.sigmoid(u), 1.5 * (1 - torch.sigmoid(-u))).mean()
+        self.check("kto:beta=0.2,undesirable_weight=1.5", formula, kind=self.labels, mismatched=self.mismatched)
+
+    def test_bco_is_coupled_by_its_running_mean(self):
+        good = self.labels == 1
+        delta = float(0.1 * (self.policy - self.reference).mean())
+
+        def formula(p):
+            r = 0.1 * (p - self.reference)
+            return torch.where(good, softplus(-(r - delta)), softplus(r - delta)).mean()
+        self.check("bco:beta=0.1", formula, kind=self.labels)
+
+    def test_rankings(self):
+        def formula(p):
+            s = 0.1 * (p - self.reference).view(2, 4)
+            return sum((torch.logsumexp(s[:, k:], 1) - s[:, k]) for k in range(4)).mean()
+        self.check("pl_dpo:beta=0.1", formula, kind=torch.tensor([1, 2, 2, 2] * 2),
+                   groups=torch.tensor([0, 4, 8]), score=torch.tensor([4.0, 3, 2, 1] * 2))
+
+    def test_a_missing_reference_is_named(self):
+        for device in self.each():
+            with self.assertRaisesRegex(ValueError, "compares with a reference"):
+                door.Preference(device, "sigmoid")(self.policy, self.tokens)
+            with self.assertRaisesRegex(RuntimeError, "sigmod"):
+                door.Preference(device, "sigmod")
+
+
+@unittest.skipIf(DATA is None, "no data")
+class Training(Devices):
+    """The example's loop and the same loop in PyTorch alone, from equal weights"""
+    STEPS = 12
+
+    def plain(self, model, batch):
+        logp = torch.log_softmax(model.head(model.hidden(batch.ids)[batch.scored]).double(), -1)
+        logp = logp.gather(1, batch.target.long().unsqueeze(1))[:, 0]
+        owner = torch.repeat_interleave(torch.arange(len(batch.tokens)), batch.tokens.long())
+        return torch.zeros(len(batch.tokens), dtype=torch.float64).index_add(0, owner, logp)
+
+    def test_curves_agree(self):
+        pairs = list(door.read_pairs(os.path.join(DATA, "pairs.jsonl"), 24))
+        batches = [door.Batch(sum(pairs[i:i + 8], [])) for i in range(0, 24, 8)]
+        torch.manual_seed(3)
+        first = door.Model(dim=32, layers=1)
+
+        def dpo(policy, tokens, reference):
+            ratio = policy - reference
+            return softplus(-0.1 * (ratio[0::2] - ratio[1::2])).mean()
+        want = door.train(self.plain, dpo, copy.deepcopy(first), batches, self.STEPS, 1e-3, note=None)
+        self.assertLess(want[-1], want[0] - 1e-3)
+        for device in self.each():
+            head = door.Head(device, door.VOCAB, 32)
+            for score in (door.Scorer(device), door.Scorer(device, head)):
+                got = door.train(score, door.Preference(device, "sigmoid:beta=0.1"), copy.deepcopy(first), batches,
+                                 self.STEPS, 1e-3, note=None)
+                self.assertTrue(all(abs(a - b) <= 1e-4 for a, b in zip(got, want)), f"{got} {want}")
+            head.close()
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
