@@ -38,6 +38,7 @@ struct pf_work {
 	int               running, expired, abandoned;
 	uint64_t          serial, beats;
 	uint64_t          limit_ns, deadline_ns;       /* UINT64_MAX: none */
+	uint64_t          ended_ns;            /* by the card's own event; 0: not known */
 	struct pf_buf    *buf[PF_ARGS_MAX];
 	struct pf_launch  launch;              /* a copy uses memory, offset and bytes of argument 0 */
 	void             *host;                /* a copy's other end */

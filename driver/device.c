@@ -225,8 +225,17 @@ static int pf_check_alloc(const struct pf_device *d, int kernel, unsigned arg, u
 	return 0;
 }
 
-int pf_buf_alloc(struct pf_device *device, int kernel, unsigned arg, uint64_t bytes, struct pf_buf **buf,
-                 struct pf_error *error)
+static int pf_buf_backend(struct pf_device *d, int kernel, unsigned arg, void *host, struct pf_buf *b,
+                          struct pf_error *error)
+{
+	const struct pf_backend *backend = d->backend;
+	if (host && backend->alloc_host)
+		return backend->alloc_host(d->card, (enum pf_kernel)kernel, arg, host, b->bytes, &b->memory, error);
+	return backend->alloc(d->card, (enum pf_kernel)kernel, arg, b->bytes, &b->memory, error);
+}
+
+static int pf_buf_new(struct pf_device *device, int kernel, unsigned arg, void *host, uint64_t bytes,
+                      struct pf_buf **buf, struct pf_error *error)
 {
 	struct pf_buf *b;
 	*buf = NULL;
@@ -240,7 +249,7 @@ int pf_buf_alloc(struct pf_device *device, int kernel, unsigned arg, uint64_t by
 	b->bytes = bytes;
 	b->bank = pf_kernel_rows[kernel].arg[arg].bank;
 	pthread_mutex_lock(&device->lock);
-	code = device->backend->alloc(device->card, (enum pf_kernel)kernel, arg, bytes, &b->memory, error);
+	code = pf_buf_backend(device, kernel, arg, host, b, error);
 	if (code == 0) {
 		b->older = device->bufs;
 		if (b->older)
@@ -252,6 +261,23 @@ int pf_buf_alloc(struct pf_device *device, int kernel, unsigned arg, uint64_t by
 	if (code)
 		free(b);
 	return code;
+}
+
+int pf_buf_alloc(struct pf_device *device, int kernel, unsigned arg, uint64_t bytes, struct pf_buf **buf,
+                 struct pf_error *error)
+{
+	return pf_buf_new(device, kernel, arg, NULL, bytes, buf, error);
+}
+
+int pf_buf_alloc_host(struct pf_device *device, int kernel, unsigned arg, void *host, uint64_t bytes,
+                      struct pf_buf **buf, struct pf_error *error)
+{
+	*buf = NULL;
+	if (!host || (uintptr_t)host % PF_PAGE_BYTES)
+		return pf_fail(error, PF_E_ARGUMENT,
+			       "%s: the caller's memory of a buffer must begin on a multiple of %u", device->facts.name,
+			       PF_PAGE_BYTES);
+	return pf_buf_new(device, kernel, arg, host, bytes, buf, error);
 }
 
 static void pf_buf_destroy(struct pf_buf *buf)

@@ -100,7 +100,7 @@ void pf_work_done(struct pf_work *work, int code)
 {
 	struct pf_device *d = work->device;
 	struct pf_ticket *ticket = work->ticket;
-	ticket->done_ns = pf_device_now(d);
+	ticket->done_ns = work->ended_ns ? work->ended_ns : pf_device_now(d);
 	ticket->beats = code ? 0 : work->beats;
 	ticket->status = code;
 	if (code)
@@ -159,6 +159,20 @@ static int pf_backend_call(const struct pf_worker *me, const struct pf_work *wor
 	return code;
 }
 
+/* What the card's events say, held inside the time of the call */
+static void pf_work_times(const struct pf_worker *me, struct pf_work *work)
+{
+	const struct pf_device *d = me->device;
+	uint64_t began = 0, ended = 0, most = pf_device_now(d) - work->ticket->started_ns;
+	if (!d->backend->times)
+		return;
+	d->backend->times(d->card, me->queue, me->cu, &began, &ended);
+	ended = ended < most ? ended : most;
+	began = began < ended ? began : ended;
+	work->ended_ns = work->ticket->started_ns + ended;
+	work->ticket->started_ns += began;
+}
+
 /* Runs `work` with the lock released meanwhile; the status for its ticket. The backend writes its error to this stack,
  * because work that the watchdog abandons gets its text from there */
 static int pf_work_run(struct pf_worker *me, struct pf_work *work)
@@ -179,6 +193,7 @@ static int pf_work_run(struct pf_worker *me, struct pf_work *work)
 		return pf_fail(&work->error, code < 0 ? code : PF_E_DEVICE, "%s: %s", d->facts.name, error.text);
 	if (work->queue < PF_KERNEL_COUNT)
 		pf_watch_rate(&d->queue[work->queue], pf_device_now(d) - work->ticket->started_ns, work->beats);
+	pf_work_times(me, work);
 	return 0;
 }
 

@@ -10,7 +10,7 @@
 #include "xclbin.h"
 
 #define IMAGE_BYTES_MAX ((int64_t)1 << 30)
-enum { CUS_MAX = 128 };                        /* XRT's own limit */
+enum { CUS_MAX = 128, GROUPS_MAX = 256 };      /* XRT's own limits */
 
 struct pf_image {
 	struct pf_image_facts   facts;
@@ -21,6 +21,7 @@ struct pf_image {
 	unsigned                kernels;
 	char                  (*cu)[65];       /* names of all compute units */
 	unsigned                cus;
+	uint8_t                 in_host[GROUPS_MAX / 8];       /* a bit for each group */
 };
 
 /* ---- the container ---- */
@@ -55,6 +56,9 @@ static void read_memories(struct pf_image *image, const struct pf_xclbin *xclbin
 	for (uint32_t i = 0; pf_xclbin_memory_at(xclbin, i, &memory); i++)
 		if (memory.used && memory.bytes <= UINT64_MAX - image->facts.memory_bytes)
 			image->facts.memory_bytes += memory.bytes;
+	for (uint32_t i = 0; i < GROUPS_MAX && pf_xclbin_group_at(xclbin, i, &memory); i++)
+		if (strncmp(memory.tag, "HOST[", 5) == 0)      /* as XRT's drivers tell them */
+			image->in_host[i / 8] |= (uint8_t)(1u << i % 8);
 }
 
 /* ---- the manifest ---- */
@@ -226,6 +230,11 @@ int pf_image_check(const struct pf_image *image, int kernel, struct pf_error *er
 		               "program expects %016" PRIx64 ": build the image again", image->path,
 		               name, found->hash, found->wanted);
 	return 0;
+}
+
+int pf_image_group_in_host(const struct pf_image *image, int group)
+{
+	return group >= 0 && group < GROUPS_MAX && image->in_host[group / 8] >> group % 8 & 1;
 }
 
 const char *pf_image_cu(const struct pf_image *image, int kernel, uint32_t cu)

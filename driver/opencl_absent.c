@@ -1,4 +1,4 @@
-/* Backend "opencl": the name is reserved for XRT's OpenCL; cards are reached through its native interface so far. */
+/* Backend "opencl" of a build that found no headers of OpenCL or XRT: says so. */
 #include "prefpga/internal/backend.h"
 
 static int opencl_open(const struct pf_backend_open *open, void **card, struct pf_device_facts *facts, uint32_t *cus,
@@ -9,7 +9,8 @@ static int opencl_open(const struct pf_backend_open *open, void **card, struct p
 	(void)facts;
 	(void)cus;
 	return pf_fail(error, PF_E_UNSUPPORTED,
-	               "this version reaches cards through XRT's native interface only: use xrt");
+		       "this build has no backend opencl, because headers were missing: install "
+		       "opencl-c-headers, libxrt-dev and uuid-dev, and build again");
 }
 
 const struct pf_backend pf_backend_opencl = { .name = "opencl", .open = opencl_open };

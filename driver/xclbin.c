@@ -148,11 +148,11 @@ static int entry_at(const struct pf_xclbin *xclbin, enum pf_xclbin_kind kind, si
 	return 1;
 }
 
-int pf_xclbin_memory_at(const struct pf_xclbin *xclbin, uint32_t i,
-                        struct pf_xclbin_memory *memory)
+static int bank_at(const struct pf_xclbin *xclbin, enum pf_xclbin_kind kind, uint32_t i,
+                   struct pf_xclbin_memory *memory)
 {
 	struct memory_entry entry;
-	if (!entry_at(xclbin, PF_XCLBIN_MEMORIES, MEMORY_HEAD, sizeof entry, i, &entry))
+	if (!entry_at(xclbin, kind, MEMORY_HEAD, sizeof entry, i, &entry))
 		return 0;
 	*memory = (struct pf_xclbin_memory) {
 		.type = entry.type, .used = entry.used, .base = entry.base,
@@ -160,6 +160,19 @@ int pf_xclbin_memory_at(const struct pf_xclbin *xclbin, uint32_t i,
 	};
 	memcpy(memory->tag, entry.tag, sizeof entry.tag);
 	return 1;
+}
+
+int pf_xclbin_memory_at(const struct pf_xclbin *xclbin, uint32_t i,
+                        struct pf_xclbin_memory *memory)
+{
+	return bank_at(xclbin, PF_XCLBIN_MEMORIES, i, memory);
+}
+
+int pf_xclbin_group_at(const struct pf_xclbin *xclbin, uint32_t i, struct pf_xclbin_memory *memory)
+{
+	size_t bytes;
+	int grouped = pf_xclbin_section(xclbin, PF_XCLBIN_GROUPS, &bytes) != NULL;
+	return bank_at(xclbin, grouped ? PF_XCLBIN_GROUPS : PF_XCLBIN_MEMORIES, i, memory);
 }
 
 int pf_xclbin_ip_at(const struct pf_xclbin *xclbin, uint32_t i, struct pf_xclbin_ip *ip)

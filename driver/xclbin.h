@@ -21,6 +21,7 @@ enum pf_xclbin_kind {                          /* axlf_section_kind, those that 
 	PF_XCLBIN_LINKS        = 7,            /* CONNECTIVITY */
 	PF_XCLBIN_IPS          = 8,            /* IP_LAYOUT */
 	PF_XCLBIN_MANIFEST     = 16,           /* USER_METADATA: prefpga's manifest */
+	PF_XCLBIN_GROUPS       = 26,           /* ASK_GROUP_TOPOLOGY: banks and groups of them */
 };
 
 enum { PF_XCLBIN_IP_KERNEL = 1 };              /* ip.type of a compute unit */
@@ -51,6 +52,8 @@ const void *pf_xclbin_section(const struct pf_xclbin *xclbin, enum pf_xclbin_kin
  * The name of a compute unit is "kernel:instance" */
 int pf_xclbin_memory_at(const struct pf_xclbin *xclbin, uint32_t i,
                         struct pf_xclbin_memory *memory);
+/* The same of ASK_GROUP_TOPOLOGY where the image has it: what XRT's memory groups count in */
+int pf_xclbin_group_at(const struct pf_xclbin *xclbin, uint32_t i, struct pf_xclbin_memory *memory);
 int pf_xclbin_ip_at(const struct pf_xclbin *xclbin, uint32_t i, struct pf_xclbin_ip *ip);
 int pf_xclbin_link_at(const struct pf_xclbin *xclbin, uint32_t i, struct pf_xclbin_link *link);
 

@@ -49,3 +49,25 @@ const char *pf_xrt_log_last(char *text, size_t size)
 	}
 	return text;
 }
+
+#define RESETS "xrt-smi reset, else xbmgmt reset, else a cold boot"
+static const struct {
+	const char *said, *remedy;
+} remedies[] = {
+	{ "does not match shell on card", "; build the image for the shell that `prefpga doctor` shows" },
+	{ "is in use, can't change", "; another program holds the card with another image: end it, or use its image" },
+	{ "isn't signed properly", "; the card's driver takes signed images only: ask who runs this machine" },
+	{ "Not enough host_mem", "; give XRT host memory: xrt-smi configure --host-mem" },
+	{ "make sure host bank is enabled", "; give XRT host memory: xrt-smi configure --host-mem" },
+	{ "reach out to mgmt", "; the management daemon (msd, mpd) does not answer: start it on the machine's host" },
+	{ "was deadlocked", "; a compute unit hangs: " RESETS },
+	{ "irewall", "; the card's AXI firewall tripped: " RESETS },
+};
+
+const char *pf_xrt_remedy(const char *said, const char *otherwise)
+{
+	for (size_t i = 0; i < sizeof remedies / sizeof *remedies; i++)
+		if (strstr(said, remedies[i].said))
+			return remedies[i].remedy;
+	return otherwise;
+}

@@ -10,4 +10,7 @@
 const char *pf_xrt_log_open(void);
 /* The last message since the last call as ": XRT: <message>", or "" */
 const char *pf_xrt_log_last(char *text, size_t size);
+/* What to do about what XRT said, as "; <remedy>"; `otherwise` if it said nothing we know. The texts are those of XRT's
+ * shim (core/pcie/linux/shim.cpp) */
+const char *pf_xrt_remedy(const char *said, const char *otherwise);
 #endif

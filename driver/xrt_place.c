@@ -1,5 +1,7 @@
 #include "xrt_place.h"
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,13 +50,41 @@ static int check_model(const struct pf_xrt_place *place, struct pf_error *error)
 	               "folder with a device process: " UNDER_EMULATE);
 }
 
+int pf_xrt_place_emulated(const struct pf_xrt_place *place)
+{
+	return place->mode && strcmp(place->mode, "sw_emu") == 0;
+}
+
+static uint32_t count_cards(json_t *config)
+{
+	json_t *boards = json_object_get(json_object_get(config, "Platform"), "Boards"), *board, *device;
+	uint64_t count = 0;
+	size_t i, k;
+	json_array_foreach(boards, i, board)
+		json_array_foreach(json_object_get(board, "Devices"), k, device) {
+			const char *number = json_string_value(json_object_get(device, "NumDevices"));
+			count += number ? strtoul(number, NULL, 10) : 1;
+		}
+	return count && count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+}
+
+uint32_t pf_xrt_place_cards(const struct pf_xrt_place *place)
+{
+	char path[PF_PATH_BYTES];
+	snprintf(path, sizeof path, "%s/emconfig.json", place->emconfig ? place->emconfig : ".");
+	json_t *config = pf_xrt_place_emulated(place) ? json_load_file(path, 0, NULL) : NULL;
+	uint32_t count = config ? count_cards(config) : UINT32_MAX;
+	json_decref(config);
+	return count;
+}
+
 int pf_xrt_place_check(const struct pf_xrt_place *place, struct pf_error *error)
 {
 	if (!place->mode)
 		return check_shim(place, "libxrt_core.so.2", error);
 	if (strcmp(place->mode, "hw_emu") == 0)
 		return check_shim(place, "libxrt_hwemu.so.2", error);
-	if (strcmp(place->mode, "sw_emu") != 0)
+	if (!pf_xrt_place_emulated(place))
 		return pf_fail(error, PF_E_UNSUPPORTED, "XCL_EMULATION_MODE=%s: use sw_emu, hw_emu, or "
 		               "unset it for a card", place->mode);
 	int status = check_model(place, error);

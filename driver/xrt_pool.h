@@ -13,6 +13,7 @@ struct pf_memory {
 	uint8_t          *host;        /* its mapping */
 	uint64_t          bytes;       /* rounded */
 	int               group;       /* of banks */
+	int               of_caller;   /* host side: not the buffer's own mapping, never in the pool */
 };
 
 /* Size to allocate for `bytes`: few different ones, at most an eighth more and at least a page */

@@ -18,7 +18,7 @@ int pf_verb_emulate(const struct pf_options *options)
 	struct pf_emulation *emulation;
 	struct pf_emulation_end end;
 	struct pf_error error = { 0 };
-	struct pf_emulation_options wanted = { .image = options->image };
+	struct pf_emulation_options wanted = { .image = options->image, .cards = (unsigned)options->emulate_cards };
 	char *argv[PF_OPTION_ARGUMENTS_MAX + 1] = { NULL };
 	for (int i = 0; i < options->arguments; i++)
 		argv[i] = (char *)options->argument[i];

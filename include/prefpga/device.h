@@ -75,6 +75,11 @@ PF_API const char *pf_backend_name(unsigned i);
  * too. The contents are undefined until written: reading them first is an error on `sim` and a fault on a card */
 PF_API int pf_buf_alloc(struct pf_device *device, int kernel, unsigned arg, uint64_t bytes, struct pf_buf **buf,
                         struct pf_error *error);
+/* The same with the caller's memory as the buffer's host side: `host`, a multiple of 4096, `bytes` of it, which must
+ * outlive the buffer. Where the card can use it (xrt), copies between the buffer and the same offset of `host` go there
+ * directly, without a staging copy; everything else is as ever. Elsewhere it is an ordinary buffer */
+PF_API int pf_buf_alloc_host(struct pf_device *device, int kernel, unsigned arg, void *host, uint64_t bytes,
+                             struct pf_buf **buf, struct pf_error *error);
 /* NULL is allowed; memory of pending operations goes when they are done */
 PF_API void pf_buf_free(struct pf_buf *buf);
 PF_API uint64_t pf_buf_bytes(const struct pf_buf *buf);
@@ -86,7 +91,8 @@ PF_API void *pf_buf_map(struct pf_buf *buf);
 #define PF_PENDING 1
 struct pf_ticket {
 	int               status;
-	uint64_t          queued_ns, started_ns, done_ns;  /* CLOCK_MONOTONIC */
+	uint64_t          queued_ns, started_ns, done_ns;  /* CLOCK_MONOTONIC; the latter two by the card's own events
+	                                                    * where it has such (opencl) */
 	uint64_t          beats;       /* 512-bit beats of device memory the operation read and wrote, by contract */
 	struct pf_device *device;      /* set by the submission */
 };

@@ -18,6 +18,7 @@ struct pf_emulation_options {
 	const char *model;             /* the device process; NULL: beside the program or the library */
 	const char *image;             /* what the emulated card is loaded with; NULL: likewise */
 	const char *xrt;               /* folder with XRT's libraries; NULL: the usual places */
+	unsigned    cards;             /* how many there are; 0: one */
 };
 
 /* PF_E_ABSENT: XRT, the device process or the image is missing; the text says how to get it */

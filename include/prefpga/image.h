@@ -41,6 +41,8 @@ PF_API const struct pf_image_kernel *pf_image_kernel(const struct pf_image *imag
 PF_API int pf_image_check(const struct pf_image *image, int kernel, struct pf_error *error);
 /* Name of compute unit `cu` (from 0) of a kernel, "pf_k_logprob:pf_k_logprob_1", or NULL */
 PF_API const char *pf_image_cu(const struct pf_image *image, int kernel, uint32_t cu);
+/* 1 if XRT's memory group number `group` is memory of the host that the card reaches (HOST[0], the slave bridge) */
+PF_API int pf_image_group_in_host(const struct pf_image *image, int group);
 #ifdef __cplusplus
 }
 #endif

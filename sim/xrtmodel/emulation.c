@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WORDS_MAX = 256, VARIABLES = 7, GRACE_MS = 5000, REAP_MS = 2000 };
+enum { WORDS_MAX = 256, VARIABLES = 8, GRACE_MS = 5000, REAP_MS = 2000 };
 
 int pf_emulation_open(const struct pf_emulation_options *options, struct pf_emulation **emulation,
                       struct pf_error *error)
@@ -75,6 +75,7 @@ static int build(struct command *command, const char *folder, char *const argv[]
 	add(command, "XCL_EMULATION_MODE", "sw_emu%.0s", folder);
 	add(command, "XILINX_XRT", "%s/xrt", folder);
 	add(command, "XILINX_VITIS", "%s/vitis", folder);
+	add(command, "OCL_ICD_VENDORS", "%s/vendors", folder);
 	add(command, "EMCONFIG_PATH", "%s", folder);
 	add(command, "SDACCEL_EM_RUN_DIR", "%s/run", folder);
 	add(command, "VITIS_SW_EMU_DISABLE_SINGLE_MMAP", "1%.0s", folder);

@@ -178,7 +178,7 @@ static int make_model(const char *folder, const char *model, struct pf_error *er
 	              : make_link(model, folder, MODEL("sw_emu") "/genericpciemodel", error);
 }
 
-static int make_card(const char *folder, struct pf_error *error)
+static int make_cards(const char *folder, unsigned cards, struct pf_error *error)
 {
 	char text[2048];
 	int used = snprintf(text, sizeof text,
@@ -186,13 +186,23 @@ static int make_card(const char *folder, struct pf_error *error)
 		"  \"Platform\": { \"UnifiedPlatform\": \"false\", \"ExpandedPR\": \"false\", \"Boards\": [\n"
 		"    { \"NumBoards\": \"1\", \"Devices\": [ { \"Name\": \"" PF_PLATFORM_EMULATED "\",\n"
 		"      \"HalMajorVersion\": \"1\", \"HalMinorVersion\": \"0\", \"VendorId\": \"4334\",\n"
-		"      \"SubsystemVendorId\": \"0\", \"DeviceVersion\": \"0\", \"NumDevices\": \"1\",\n"
-		"      \"DdrBanks\": [ ");
+		"      \"SubsystemVendorId\": \"0\", \"DeviceVersion\": \"0\", \"NumDevices\": \"%u\",\n"
+		"      \"DdrBanks\": [ ", cards);
 	for (unsigned i = 0; i < PF_EMULATED_BANKS; i++)
 		used += snprintf(text + used, sizeof text - (size_t)used, "%s{ \"Size\": \"%uG\" }",
 		                 i ? ", " : "", (unsigned)(PF_EMULATED_BANK_BYTES >> 30));
 	used += snprintf(text + used, sizeof text - (size_t)used, " ] } ] } ] } }\n");
 	return make_file(folder, "emconfig.json", text, (size_t)used, error);
+}
+
+/* OpenCL's loader finds XRT's implementation by a file that names it. No such library: no OpenCL, and no error */
+static int make_icd(const char *folder, const char *xrt, struct pf_error *error)
+{
+	char library[PF_SESSION_PATH];
+	int status = make_folders(folder, "vendors", error);
+	if (status != 0 || !join(library, xrt, "libxilinxopencl.so.2"))
+		return status;
+	return make_file(folder, "vendors/xilinx.icd", library, strlen(library), error);
 }
 
 int pf_tree_make(const char *folder, const struct pf_emulation_options *options,
@@ -207,10 +217,12 @@ int pf_tree_make(const char *folder, const struct pf_emulation_options *options,
 	if (status == 0)
 		status = make_xrt(folder, xrt, error);
 	if (status == 0)
+		status = make_icd(folder, xrt, error);
+	if (status == 0)
 		status = make_model(folder, model, error);
 	if (status == 0)
 		status = make_link(image, folder, "xrt/prefpga.xclbin", error);
 	if (status == 0)
 		status = make_folders(folder, "run", error);
-	return status ? status : make_card(folder, error);
+	return status ? status : make_cards(folder, options->cards ? options->cards : 1, error);
 }

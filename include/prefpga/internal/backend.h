@@ -37,6 +37,10 @@ struct pf_backend {
 	/* Allocation, one call at a time per device. Copies and runs of other allocations may be going on */
 	int  (*alloc)(void *card, enum pf_kernel kernel, unsigned arg, uint64_t bytes, struct pf_memory **memory,
 	              struct pf_error *error);
+	/* The same with `host` (a multiple of 4096, `bytes` of the caller's) as the buffer's host side: copies whose
+	 * other end is the same offset of it need not be copied on the host. NULL: the core uses alloc */
+	int  (*alloc_host)(void *card, enum pf_kernel kernel, unsigned arg, void *host, uint64_t bytes,
+	                   struct pf_memory **memory, struct pf_error *error);
 	void (*free)(void *card, struct pf_memory *memory);
 	void *(*map)(void *card, struct pf_memory *memory);    /* NULL function: never host visible */
 	/* One call per direction at a time; never 0 bytes. PF_E_DEVICE from copy or run says that the card is lost: the
@@ -48,6 +52,9 @@ struct pf_backend {
 	/* From the watchdog, while run is in progress: make it return soon. NULL or an error: cannot; the run is then
 	 * abandoned, its ticket fails, and its memory is kept until it returns, if ever */
 	int  (*abort)(void *card, enum pf_kernel kernel, unsigned cu);
+	/* Right after run or copy succeeded, from the same thread: when the operation really began and ended by the
+	 * card's own events, in ns after the call. queue: the kernel, or PF_KERNEL_COUNT + direction. NULL: unknown */
+	void (*times)(void *card, unsigned queue, unsigned cu, uint64_t *started_ns, uint64_t *done_ns);
 };
 
 /* The longest the core waits after a successful abort */
