@@ -31,7 +31,7 @@ set(emulated_environment "PREFPGA_TEST_TMP=${PROJECT_BINARY_DIR}/tmp"
 # prefpga_emulated_test(name image target args...)
 function(prefpga_emulated_test name image target)
   add_test(NAME ${name} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
-           COMMAND prefpga_cli emulate --timeout 240 --image "${PROJECT_BINARY_DIR}/${image}.xclbin" --
+           COMMAND prefpga_cli emulate --timeout 240 --cards 2 --image "${PROJECT_BINARY_DIR}/${image}.xclbin" --
                    $<TARGET_FILE:${target}> ${ARGN})
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 LABELS quick TIMEOUT 300
                        ENVIRONMENT "${emulated_environment}")
@@ -41,10 +41,13 @@ prefpga_flags(test_xrt)
 target_include_directories(test_xrt PRIVATE "${PROJECT_SOURCE_DIR}")
 target_link_libraries(test_xrt PRIVATE prefpga_static PkgConfig::CMOCKA)
 add_dependencies(test_xrt prefpga-card-model image_prefpga-sw_emu image_test_two_units image_test_hanging)
-prefpga_emulated_test(xrt_device test_two_units test_xrt)
-prefpga_emulated_test(xrt_hang test_hanging test_xrt hang)
-prefpga_emulated_test(xrt_conformance prefpga-sw_emu test_conformance sim xrt)
-prefpga_emulated_test(xrt_conformance_hs test_two_units test_conformance sim xrt)
+foreach(backend xrt opencl)
+  prefpga_emulated_test(${backend}_device test_two_units test_xrt ${backend})
+  prefpga_emulated_test(${backend}_hang test_hanging test_xrt ${backend} hang)
+  prefpga_emulated_test(${backend}_many test_two_units test_xrt ${backend} many)
+  prefpga_emulated_test(${backend}_conformance prefpga-sw_emu test_conformance sim ${backend})
+  prefpga_emulated_test(${backend}_conformance_hs test_two_units test_conformance sim ${backend})
+endforeach()
 prefpga_test(xrt_session SOURCES xrt_session.c
              ARGS $<TARGET_FILE:prefpga_cli> $<TARGET_FILE:test_xrt>)
 set_tests_properties(xrt_session PROPERTIES ENVIRONMENT "${emulated_environment}")

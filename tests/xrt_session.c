@@ -144,26 +144,85 @@ static void dead_sessions_are_removed(void **state)
 	assert_true(no_file(live));
 }
 
-/* Starts a session that sleeps; its pid, the command's, and the folder */
-static pid_t start(long *command, char folder[256])
+/* Starts a session of `argv`, which prints one line; its pid, and that line */
+static pid_t start_line(char *const argv[], char line[512])
 {
 	int ends[2];
-	char line[512];
 	assert_int_equal(pipe(ends), 0);
 	pid_t child = fork();
 	if (child == 0) {
 		dup2(ends[1], 1);
 		close(ends[0]);
-		execl(program, program, "emulate", "--", "sh", "-c", "echo $$ $EMCONFIG_PATH; exec sleep 600",
-		      (char *)NULL);
+		execv(program, argv);
 		_exit(1);
 	}
 	close(ends[1]);
 	FILE *in = fdopen(ends[0], "r");
-	assert_non_null(fgets(line, sizeof line, in));
-	assert_int_equal(sscanf(line, "%ld %255s", command, folder), 2);
+	assert_non_null(fgets(line, 512, in));
 	fclose(in);
 	return child;
+}
+
+/* A session that sleeps; its pid, the command's, and the folder */
+static pid_t start(long *command, char folder[256])
+{
+	char line[512];
+	char *argv[] = { (char *)program, "emulate", "--", "sh", "-c", "echo $$ $EMCONFIG_PATH; exec sleep 600", NULL };
+	pid_t child = start_line(argv, line);
+	assert_int_equal(sscanf(line, "%ld %255s", command, folder), 2);
+	return child;
+}
+
+/* A session whose command holds a card that has worked */
+struct parties { pid_t session; long host, card; char folder[256]; };
+
+static struct parties start_work(const char *backend)
+{
+	struct parties p;
+	char line[512];
+	char *argv[] = { (char *)program, "emulate", "--timeout", "120", "--", (char *)worker, (char *)backend, "wait", NULL };
+	p.session = start_line(argv, line);
+	if (sscanf(line, "works %ld %ld %255s", &p.host, &p.card, p.folder) != 3)
+		fail_msg("%s: %s", backend, line);
+	assert_true(p.card > 1);
+	return p;
+}
+
+static void nothing_of(const struct parties *p)
+{
+	assert_true(wait_until(no_process, &p->host));
+	assert_true(wait_until(no_process, &p->card));
+	assert_true(wait_until(no_file, p->folder));
+}
+
+/* kill -9 of the host, of the card, of the session: no process, socket, run folder remains (the last one's folder goes
+ * at the next start) */
+static void whoever_is_killed(const char *backend)
+{
+	int status;
+	struct parties p = start_work(backend);
+	kill((pid_t)p.host, SIGKILL);
+	assert_int_equal(waitpid(p.session, &status, 0), p.session);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 128 + SIGKILL);
+	nothing_of(&p);
+	p = start_work(backend);
+	kill((pid_t)p.card, SIGKILL);
+	assert_int_equal(waitpid(p.session, &status, 0), p.session);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+	nothing_of(&p);
+	p = start_work(backend);
+	kill(p.session, SIGKILL);
+	assert_int_equal(waitpid(p.session, &status, 0), p.session);
+	assert_true(wait_until(no_process, &p.host));
+	ends("-- true", 0);
+	nothing_of(&p);
+}
+
+static void whoever_is_killed_nothing_remains(void **state)
+{
+	(void)state;
+	whoever_is_killed("xrt");
+	whoever_is_killed("opencl");
 }
 
 static void a_killed_session_ends_its_command(void **state)
@@ -199,7 +258,7 @@ static void a_lost_card_is_an_error(void **state)
 {
 	char text[2048];
 	(void)state;
-	snprintf(text, sizeof text, "--timeout 120 -- '%s' kill", worker);
+	snprintf(text, sizeof text, "--timeout 120 -- '%s' xrt kill", worker);
 	ends(text, 128 + SIGTERM);
 	printed("card died");
 }
@@ -208,7 +267,7 @@ static void the_card_survives_an_interrupt(void **state)
 {
 	char text[2048];
 	(void)state;
-	snprintf(text, sizeof text, "--timeout 120 -- '%s' interrupt", worker);
+	snprintf(text, sizeof text, "--timeout 120 -- '%s' xrt interrupt", worker);
 	ends(text, 0);
 }
 
@@ -240,6 +299,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(time_limits_end_the_command), cmocka_unit_test(nothing_is_left),
 		cmocka_unit_test(dead_sessions_are_removed),
 		cmocka_unit_test(a_killed_session_ends_its_command),
+		cmocka_unit_test(whoever_is_killed_nothing_remains),
 		cmocka_unit_test(signals_go_on_to_the_command), cmocka_unit_test(a_lost_card_is_an_error),
 		cmocka_unit_test(the_card_survives_an_interrupt),
 		cmocka_unit_test(what_is_missing_is_named),
