@@ -5,7 +5,7 @@
 #include <string.h>
 #include "tests/cmocka.h"
 #include "tests/ref/ref.h"
-#include "host/train/half_rows.h"
+#include "host/model/half_rows.h"
 #include "host/train/score.h"
 
 static const char *const specs[] = { "cpu", "sim" };

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../model/parallel.h"
-#include "half_rows.h"
+#include "../model/half_rows.h"
 #include "prefpga/internal/kernels.h"
 #include "stream.h"
 

@@ -1,6 +1,6 @@
 /* half_rows.h: arrays of IEEE binary16 to float and back, in loops that compilers vectorise. Thread-safe. */
-#ifndef PF_TRAIN_HALF_ROWS_H
-#define PF_TRAIN_HALF_ROWS_H
+#ifndef PF_MODEL_HALF_ROWS_H
+#define PF_MODEL_HALF_ROWS_H
 #include <stddef.h>
 #include <stdint.h>
 
