@@ -6,15 +6,14 @@
 #include <string.h>
 #include "cmocka.h"
 #include "host/model/model.h"
+#include "model_shape.h"
 #include "host/train/adamw.h"
 #include "host/train/schedule.h"
 #include "scratch.h"
 
 /* vocab dim layers heads kv_heads head_dim ffn positions theta eps tied bos eos; several chunks of
  * work */
-static const struct pf_model_config config = {
-	700, 33, 2, 2, 1, 10, 51, 64, 10000, 1e-5, 0, -1, -1
-};
+static const struct pf_model_config config = { MODEL_SHAPE(700, 33, 2, 2, 1, 10, 51, 64, 10000, 1e-5, 0, -1, -1) };
 static const struct pf_adamw_options usual = { 0.9, 0.95, 1e-8, 0.1, 0, 2 };
 
 static float noise(unsigned *state)

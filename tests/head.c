@@ -116,7 +116,7 @@ static void run_on(struct problem *p, const char *const *specs, unsigned devices
 	for (unsigned i = 0; i < devices; i++)
 		if (pf_device_open(specs[i], NULL, &device[i], &error))
 			fail_msg("%s", error.text);
-	const struct pf_head_options options = { device, devices, V, D, memory_bytes, 2 };
+	const struct pf_head_options options = { device, devices, V, D, memory_bytes, 2, 0 };
 	const struct pf_head_input input = { p->hidden, p->weight, p->target, p->span, T, B, 0 };
 	if (pf_head_open(&options, &head, &error) || pf_head_forward(head, &input, p->sum, p->row, &error))
 		fail_msg("%s", error.text);
@@ -182,11 +182,11 @@ static void too_little_memory(void **state)
 	struct pf_head *head;
 	(void)state;
 	assert_int_equal(pf_device_open("cpu", NULL, &device, &error), 0);
-	const struct pf_head_options options = { &device, 1, 262144, D, 1 << 20, 1 };
+	const struct pf_head_options options = { &device, 1, 262144, D, 1 << 20, 1, 0 };
 	assert_int_equal(pf_head_open(&options, &head, &error), PF_E_MEMORY);
 	assert_non_null(strstr(error.text, "--card-memory"));
 	assert_null(head);
-	const struct pf_head_options wide = { &device, 1, 262145, D, 0, 1 };
+	const struct pf_head_options wide = { &device, 1, 262145, D, 0, 1, 0 };
 	assert_int_equal(pf_head_open(&wide, &head, &error), PF_E_RANGE);
 	pf_device_close(device);
 }

@@ -29,7 +29,7 @@ static void *run_forward(void *context)
 static void open_head(struct pf_device *device, struct forward *f)
 {
 	const uint64_t slot = ROWS * (63 * 64 + 4 + 64 + 4 + 16 + 64 + 32) + 7 * 4096;
-	const struct pf_head_options options = { &device, 1, V, D, (BLOCKS + 1) * slot, 1 };
+	const struct pf_head_options options = { &device, 1, V, D, (BLOCKS + 1) * slot, 1, 0 };
 	struct pf_error error;
 	if (pf_head_open(&options, &f->head, &error))
 		fail_msg("%s", error.text);

@@ -11,6 +11,7 @@
 #include "host/model/decoder.h"
 #include "host/model/model.h"
 #include "host/model/parallel.h"
+#include "model_shape.h"
 #include "host/train/adamw.h"
 #include "scratch.h"
 
@@ -61,7 +62,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 	return no_threads ? EAGAIN : __real_pthread_create(thread, attr, body, argument);
 }
 
-static const struct pf_model_config config = { 19, 10, 2, 4, 2, 6, 14, 64, 1e4, 1e-5, 0, 1, 2 };
+static const struct pf_model_config config = { MODEL_SHAPE(19, 10, 2, 4, 2, 6, 14, 64, 1e4, 1e-5, 0, 1, 2) };
 static struct pf_model *model; /* for what needs one */
 static char folder[4096], state_path[4096];
 

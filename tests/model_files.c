@@ -10,10 +10,11 @@
 #include "cmocka.h"
 #include "host/model/config.h"
 #include "host/model/model.h"
+#include "model_families.h"
 #include "scratch.h"
 
-static const struct pf_model_config small = { 19, 10, 2, 4, 2, 6, 14, 128, 5e5, 1e-5, 0, 1, 2 };
-static const struct pf_model_config tied = { 33, 8, 1, 2, 2, 4, 9, 64, 10000, 1e-6, 1, -1, -1 };
+static const struct pf_model_config small = { MODEL_SHAPE(19, 10, 2, 4, 2, 6, 14, 128, 5e5, 1e-5, 0, 1, 2) };
+static const struct pf_model_config tied = { MODEL_SHAPE(33, 8, 1, 2, 2, 4, 9, 64, 10000, 1e-6, 1, -1, -1) };
 
 static struct pf_model *create(const struct pf_model_config *config, uint64_t seed)
 {
@@ -40,13 +41,25 @@ static void assert_equal(const struct pf_model *a, const struct pf_model *b)
 
 static void test_round_trip(void **state)
 {
-	const struct pf_model_config *const configs[] = { &small, &tied };
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
-		struct pf_model *model = create(configs[i], 4), *read = NULL;
+	for (int i = -2; i < FAMILIES; i++) {
+		struct pf_model *model = create(i == -2 ? &small : i == -1 ? &tied : families[i], 4), *read = NULL;
 		struct pf_error error = { 0 };
-		const char *path = scratch_path(i ? "tied" : "small");
-		assert_int_equal(pf_model_save(model, path, &error), 0);
+		char name[32];
+		snprintf(name, sizeof name, "round_%d", i);
+		const char *path = scratch_path(name);
+		for (uint64_t j = 0; j < model->layout.size; j++) /* vectors too shall differ from their start */
+			model->param[j] += 1e-3f * (float)(j % 61);
+		for (unsigned t = 1; t < model->layout.tensors; t++) /* gaps stay zero */
+			for (uint64_t j = model->layout.tensor[t - 1].offset + pf_tensor_elements(&model->layout.tensor[t - 1]);
+			     j < model->layout.tensor[t].offset; j++)
+				model->param[j] = 0;
+		for (uint64_t j = model->layout.tensor[model->layout.tensors - 1].offset +
+		                  pf_tensor_elements(&model->layout.tensor[model->layout.tensors - 1]);
+		     j < model->layout.size; j++)
+			model->param[j] = 0;
+		if (pf_model_save(model, path, &error) != 0)
+			fail_msg("%s", error.text);
 		assert_int_equal(pf_model_save(model, path, &error), 0); /* and over itself */
 		assert_int_equal(pf_model_load(path, &read, &error), 0);
 		assert_equal(model, read);
@@ -58,8 +71,7 @@ static void test_round_trip(void **state)
 /* The seed decides the bits; a tensor's values have the deviation that the header promises */
 static void test_initial_values(void **state)
 {
-	static const struct pf_model_config c = { 300, 128,   2,    4, 2,  32, 256,
-	                                          64,  10000, 1e-5, 0, -1, -1 };
+	static const struct pf_model_config c = { MODEL_SHAPE(300, 128, 2, 4, 2, 32, 256, 64, 10000, 1e-5, 0, -1, -1) };
 	struct pf_model *model = create(&c, 9), *same = create(&c, 9), *other = create(&c, 10);
 	(void)state;
 	assert_memory_equal(model->param, same->param, model->layout.size * sizeof(float));
@@ -218,6 +230,160 @@ static void test_shards(void **state)
 	pf_model_close(model);
 }
 
+static struct pf_model *load(const char *folder)
+{
+	struct pf_model *model = NULL;
+	struct pf_error error = { 0 };
+	if (pf_model_load(folder, &model, &error) != 0)
+		fail_msg("%s", error.text);
+	return model;
+}
+
+static void save_as(const struct pf_model *model, enum pf_dtype type, uint64_t shard_bytes, const char *folder)
+{
+	const struct pf_model_save_options options = { type, shard_bytes };
+	struct pf_error error = { 0 };
+	if (pf_model_save_as(model, &options, folder, &error) != 0)
+		fail_msg("%s", error.text);
+}
+
+static size_t file_bytes(const char *path, char **bytes)
+{
+	FILE *file = fopen(path, "rb");
+	struct stat facts;
+	assert_true(file && fstat(fileno(file), &facts) == 0);
+	*bytes = malloc((size_t)facts.st_size + 1);
+	assert_int_equal(fread(*bytes, 1, (size_t)facts.st_size, file), facts.st_size);
+	fclose(file);
+	return (size_t)facts.st_size;
+}
+
+static void assert_same_file(const char *path, const char *other)
+{
+	char *a, *b;
+	const size_t bytes = file_bytes(path, &a);
+	assert_int_equal(file_bytes(other, &b), bytes);
+	assert_memory_equal(a, b, bytes);
+	free(a);
+	free(b);
+}
+
+/* Rounded once to 16 bits, then saved and loaded again: the same file, in one piece and in shards */
+static void test_halves(void **state)
+{
+	static const enum pf_dtype types[] = { PF_BF16, PF_F16, PF_F32 };
+	(void)state;
+	for (int f = 0; f < FAMILIES; f++)
+		for (size_t t = 0; t < 3; t++) {
+			struct pf_model *model = create(families[f], 11);
+			char first[4096], second[4096], third[4096];
+			snprintf(first, sizeof first, "%s", scratch_path("half_1"));
+			snprintf(second, sizeof second, "%s", scratch_path("half_2"));
+			snprintf(third, sizeof third, "%s", scratch_path("half_3"));
+			save_as(model, types[t], 0, first);
+			struct pf_model *once = load(first);
+			assert_int_equal(pf_model_stored(once), types[t]);
+			for (uint64_t i = 0; i < model->layout.size; i++) /* to nearest: half a unit in the last place */
+				assert_true(fabsf(once->param[i] - model->param[i]) <=
+				            fabsf(model->param[i]) * (types[t] == PF_BF16 ? 0x1p-8f : 0x1p-11f) + 0x1p-25f);
+			save_as(once, types[t], 300, second);
+			assert_int_not_equal(access(in(second, "model.safetensors"), F_OK), 0);
+			struct pf_model *twice = load(second);
+			assert_equal(once, twice);
+			save_as(twice, types[t], 0, third);
+			assert_same_file(in(first, "model.safetensors"), in(third, "model.safetensors"));
+			assert_same_file(in(first, "config.json"), in(third, "config.json"));
+			pf_model_close(model);
+			pf_model_close(once);
+			pf_model_close(twice);
+		}
+}
+
+/* Saved over shards, over fewer shards and over one file: what is loaded is what was saved last */
+static void test_saved_over(void **state)
+{
+	static const uint64_t limits[] = { 200, 2000, 0, 500 };
+	char path[4096];
+	(void)state;
+	snprintf(path, sizeof path, "%s", scratch_path("over"));
+	for (size_t i = 0; i < 4; i++) {
+		struct pf_model *model = create(&small, 20 + i);
+		save_as(model, PF_F32, limits[i], path);
+		struct pf_model *read = load(path);
+		assert_equal(model, read);
+		assert_int_equal(access(in(path, "model.safetensors"), F_OK) == 0, limits[i] == 0);
+		assert_int_equal(access(in(path, "model.safetensors.index.json"), F_OK) == 0, limits[i] != 0);
+		assert_true(limits[i] != 0 || scratch_count("over") == 2); /* no shards stay behind */
+		pf_model_close(model);
+		pf_model_close(read);
+	}
+}
+
+/* Keys that mean nothing here stay, and so do the files of the tokenizer */
+static void test_kept(void **state)
+{
+	struct pf_model *model = create(&small, 4);
+	char from[4096], to[4096];
+	(void)state;
+	snprintf(from, sizeof from, "%s", scratch_path("kept_from"));
+	snprintf(to, sizeof to, "%s", scratch_path("kept_to"));
+	save_as(model, PF_F32, 0, from);
+	pf_model_close(model);
+	write_text(in(from, "config.json"),
+	           "{\"model_type\":\"llama\",\"vocab_size\":19,\"hidden_size\":10,\"num_hidden_layers\":2,"
+	           "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"head_dim\":6,\"intermediate_size\":14,"
+	           "\"max_position_embeddings\":128,\"rope_theta\":5e5,\"rms_norm_eps\":1e-5,\"bos_token_id\":1,"
+	           "\"eos_token_id\":[2,3],\"use_cache\":true,\"x-unknown\":{\"a\":[1,null]},\"torch_dtype\":\"float16\"}");
+	write_text(in(from, "tokenizer.json"), "{\"words\":1}");
+	model = load(from);
+	save_as(model, PF_BF16, 0, to);
+	char *text;
+	const size_t length = file_bytes(in(to, "config.json"), &text);
+	text[length] = '\0';
+	assert_non_null(strstr(text, "x-unknown"));
+	assert_non_null(strstr(text, "use_cache"));
+	assert_non_null(strstr(text, "bfloat16"));
+	free(text);
+	assert_same_file(in(from, "tokenizer.json"), in(to, "tokenizer.json"));
+	assert_int_not_equal(access(in(to, "merges.txt"), F_OK), 0);
+	pf_model_close(model);
+}
+
+/* Names without the family's prefix, as bodies are saved, and GPT-2's mask */
+static void test_prefix(void **state)
+{
+	struct pf_model *model = create(&family_gpt2, 4), *read = NULL;
+	struct pf_safetensors_writer *w;
+	const uint64_t one[] = { 1 };
+	char folder[4096];
+	(void)state;
+	snprintf(folder, sizeof folder, "%s", scratch_path("prefix"));
+	mkdir(folder, 0777);
+	assert_int_equal(pf_config_write(&model->config, in(folder, "config.json"), NULL), 0);
+	assert_int_equal(pf_safetensors_create(in(folder, "model.safetensors"), &w, NULL), 0);
+	for (unsigned i = 0; i < model->layout.tensors; i++) {
+		const struct pf_tensor *t = &model->layout.tensor[i];
+		const uint64_t shape[] = { t->transposed || !pf_tensor_decays(t) ? t->cols : t->rows,
+			                   t->transposed ? t->rows : t->cols };
+		assert_int_equal(pf_safetensors_declare(w, t->name + strlen("transformer."), PF_F32,
+		                                        pf_tensor_decays(t) ? 2 : 1, shape, NULL), 0);
+	}
+	assert_int_equal(pf_safetensors_declare(w, "h.0.attn.bias", PF_F32, 1, one, NULL), 0);
+	for (unsigned i = 0; i < model->layout.tensors; i++) {
+		const struct pf_tensor *t = &model->layout.tensor[i];
+		for (uint64_t j = 0; j < pf_tensor_elements(t); j++) /* c_attn and its like are [inputs, outputs] */
+			assert_int_equal(pf_safetensors_write(w, model->param + t->offset +
+			                                             (t->transposed ? j % t->rows * t->cols + j / t->rows : j),
+			                                      4, NULL), 0);
+	}
+	assert_int_equal(pf_safetensors_write(w, "\0\0\0\0", 4, NULL), 0);
+	assert_int_equal(pf_safetensors_commit(w, NULL), 0);
+	read = load(folder);
+	assert_equal(model, read);
+	pf_model_close(model);
+	pf_model_close(read);
+}
+
 static void test_wrong_weights(void **state)
 {
 	struct pf_model *model = create(&small, 4), *read = NULL;
@@ -289,6 +455,61 @@ static void test_config_defaults(void **state)
 	                       &c, NULL),
 	                 0);
 	assert_true(c.rope_theta == 9);
+	assert_int_equal(parse(BASE ",\"attention_bias\":true,\"mlp_bias\":true,\"rope_scaling\":{\"rope_type\":\"llama3\","
+	                            "\"factor\":32.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+	                            "\"original_max_position_embeddings\":8192}}", &c, NULL), 0);
+	assert_true(c.biases == (PF_BIAS_QKV | PF_BIAS_OUT | PF_BIAS_MLP) && c.positions == PF_POSITION_ROPE_LLAMA3 &&
+	            c.rope_factor == 32 && c.rope_low == 1 && c.rope_high == 4 && c.rope_original == 8192);
+}
+
+#define SIZES \
+	"\"vocab_size\":260,\"hidden_size\":64,\"num_hidden_layers\":4,\"num_attention_heads\":4," \
+	"\"intermediate_size\":128,\"max_position_embeddings\":512"
+
+/* What each family takes for keys that are not there, and how windows are said */
+static void test_config_families(void **state)
+{
+	struct pf_model_config c;
+	struct pf_error error = { 0 };
+	(void)state;
+	assert_int_equal(parse("{\"model_type\":\"mistral\"," SIZES "}", &c, NULL), 0);
+	assert_true(c.window == 4096 && c.window_from == 0 && c.head_dim == 16 && !c.tied);
+	assert_int_equal(parse("{\"model_type\":\"mistral\"," SIZES ",\"sliding_window\":null,\"head_dim\":20}", &c, NULL), 0);
+	assert_true(c.window == 0 && c.head_dim == 20);
+	assert_int_equal(parse("{\"model_type\":\"qwen2\"," SIZES ",\"sliding_window\":9}", &c, NULL), 0);
+	assert_true(c.window == 0 && c.biases == PF_BIAS_QKV);
+	assert_int_equal(parse("{\"model_type\":\"qwen2\"," SIZES ",\"sliding_window\":9,\"use_sliding_window\":true,"
+	                       "\"max_window_layers\":2}", &c, NULL), 0);
+	assert_true(c.window == 9 && c.window_from == 2 && c.window_every == 1);
+	assert_int_equal(parse("{\"model_type\":\"qwen3\"," SIZES "}", &c, NULL), 0);
+	assert_true(c.qk_norm && c.head_dim == 128 && c.biases == 0 && c.window == 0);
+	assert_int_equal(parse("{\"model_type\":\"gemma2\"," SIZES "}", &c, NULL), 0);
+	assert_true(c.tied && c.head_dim == 256 && c.attention_cap == 50 && c.logit_cap == 30 && c.attention_scalar == 256 &&
+	            c.window == 4096 && c.window_every == 2 && c.norm == PF_NORM_RMS_PLUS && c.post_norms);
+	assert_int_equal(parse("{\"model_type\":\"gemma2\"," SIZES ",\"final_logit_softcapping\":null,\"layer_types\":["
+	                       "\"full_attention\",\"sliding_attention\",\"full_attention\",\"sliding_attention\"]}", &c, NULL), 0);
+	assert_true(c.logit_cap == 0 && c.window_from == 1 && c.window_every == 2);
+	assert_int_equal(parse("{\"model_type\":\"gemma2\"," SIZES ",\"layer_types\":[\"full_attention\","
+	                       "\"sliding_attention\",\"sliding_attention\",\"full_attention\"]}", &c, &error), PF_E_UNSUPPORTED);
+	assert_non_null(strstr(error.text, "layer 3"));
+	assert_int_equal(parse("{\"model_type\":\"gpt2\",\"vocab_size\":50,\"n_embd\":12,\"n_layer\":2,\"n_head\":3,"
+	                       "\"n_positions\":16,\"n_inner\":null}", &c, NULL), 0);
+	assert_true(c.ffn == 48 && c.tied && c.kv_heads == 3 && c.head_dim == 4 && c.positions == PF_POSITION_LEARNED &&
+	            c.norm_eps == 1e-5);
+	assert_int_equal(parse("{\"model_type\":\"gpt2\",\"vocab_size\":50,\"n_embd\":12,\"n_layer\":2,\"n_head\":3,"
+	                       "\"n_positions\":16,\"scale_attn_by_inverse_layer_idx\":true}", &c, &error), PF_E_UNSUPPORTED);
+	assert_non_null(strstr(error.text, "inverse_layer"));
+}
+
+/* A family's config.json cannot say what only others have */
+static void test_config_mixed(void **state)
+{
+	struct pf_model_config c = small;
+	struct pf_error error = { 0 };
+	(void)state;
+	c.qk_norm = 1;
+	assert_int_equal(pf_config_write(&c, scratch_path("mixed.json"), &error), PF_E_UNSUPPORTED);
+	assert_non_null(strstr(error.text, "llama"));
 }
 
 static void test_config_refusals(void **state)
@@ -299,24 +520,28 @@ static void test_config_refusals(void **state)
 		{ "", "config.json:" },
 		{ "[]", "object" },
 		{ "{}", "model_type" },
-		{ "{\"model_type\":\"gpt2\"}", "gpt2" },
+		{ "{\"model_type\":\"bert\"}", "bert" },
+		{ "{\"model_type\":\"gpt2\"}", "vocab_size is missing" },
 		{ "{\"model_type\":\"llama\"}", "vocab_size is missing" },
 		{ BASE ",\"num_key_value_heads\":3}", "no multiple" },
 		{ BASE ",\"head_dim\":15}", "odd" },
 		{ BASE ",\"num_key_value_heads\":0}", "num_key_value_heads" },
 		{ BASE ",\"num_key_value_heads\":2.0}", "whole number" },
-		{ BASE ",\"head_dim\":1024}", "from 2 to 512" },
+		{ BASE ",\"head_dim\":1024}", "from 1 to 512" },
 		{ BASE ",\"rope_theta\":\"x\"}", "rope_theta" },
 		{ BASE ",\"rope_theta\":0.5}", "rope_theta" },
 		{ BASE ",\"rms_norm_eps\":0}", "rms_norm_eps" },
 		{ BASE ",\"eos_token_id\":260}", "260 tokens" },
 		{ BASE ",\"eos_token_id\":-1}", "token id" },
-		{ BASE ",\"attention_bias\":true}", "attention_bias" },
-		{ BASE ",\"mlp_bias\":true}", "mlp_bias" },
+		{ BASE ",\"attention_bias\":1}", "attention_bias must be true or false" },
+		{ BASE ",\"mlp_bias\":\"x\"}", "mlp_bias" },
 		{ BASE ",\"hidden_act\":\"gelu\"}", "gelu" },
 		{ BASE ",\"sliding_window\":100}", "sliding_window" },
 		{ BASE ",\"rope_scaling\":{\"type\":\"linear\"}}", "rope_scaling" },
 		{ BASE ",\"rope_parameters\":{\"rope_type\":\"llama3\"}}", "llama3" },
+		{ BASE ",\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":2}}", "yarn" },
+		{ BASE ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}}", "low_freq_factor" },
+		{ BASE ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}}", "factor is 0.5" },
 		{ BASE ",\"hidden_size\":64}", "duplicate" },
 	};
 	(void)state;
@@ -348,7 +573,10 @@ int main(void)
 		cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_initial_values),
 		cmocka_unit_test(test_precisions),      cmocka_unit_test(test_shards),
 		cmocka_unit_test(test_wrong_weights),   cmocka_unit_test(test_tied_head),
-		cmocka_unit_test(test_config_defaults), cmocka_unit_test(test_config_refusals),
+		cmocka_unit_test(test_halves),          cmocka_unit_test(test_saved_over),
+		cmocka_unit_test(test_kept),            cmocka_unit_test(test_prefix),
+	
+		cmocka_unit_test(test_config_defaults), cmocka_unit_test(test_config_families), cmocka_unit_test(test_config_mixed), cmocka_unit_test(test_config_refusals),
 		cmocka_unit_test(test_create_refusals),
 	};
 	scratch_open("model_files");

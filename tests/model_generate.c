@@ -8,13 +8,14 @@
 #include "host/model/decoder.h"
 #include "host/model/model.h"
 #include "host/model/sample.h"
+#include "model_families.h"
 #include "model_naive.h"
 
-static const struct pf_model_config config = { 23, 20, 3, 4, 2, 6, 30, 256, 10000, 1e-5, 1, -1, 3 };
+static const struct pf_model_config config = { MODEL_SHAPE(23, 20, 3, 4, 2, 6, 30, 256, 10000, 1e-5, 1, -1, 3) };
 
 /* Feeds each of three sequences in uneven pieces, two or three at a time and in changing order, and
  * compares with forward */
-static void test_extend(void **state)
+static void extend(const struct pf_model_config *c)
 {
 	static const int lengths[] = { 140, 37, 200 };
 	static const uint32_t pieces[][3] = {
@@ -26,14 +27,13 @@ static void test_extend(void **state)
 	struct pf_decoder_f64 *whole, *part;
 	struct pf_cache_f64 *cache;
 	const struct pf_decoder_options options = { 400, 0, 2, 0 };
-	(void)state;
-	assert_int_equal(pf_layout_init(&layout, &config, NULL), 0);
-	naive_batch_fill(&b, lengths, 3, config.vocab, 5);
+	assert_int_equal(pf_layout_init(&layout, c, NULL), 0);
+	naive_batch_fill(&b, lengths, 3, c->vocab, 5);
 	double *param = malloc(layout.size * sizeof *param);
 	naive_params(&layout, 0.4, 8, param);
-	assert_int_equal(pf_decoder_open_f64(&config, &layout, &options, &whole, NULL), 0);
-	assert_int_equal(pf_decoder_open_f64(&config, &layout, &options, &part, NULL), 0);
-	assert_int_equal(pf_cache_open_f64(&config, 3, 200, &cache, NULL), 0);
+	assert_int_equal(pf_decoder_open_f64(c, &layout, &options, &whole, NULL), 0);
+	assert_int_equal(pf_decoder_open_f64(c, &layout, &options, &part, NULL), 0);
+	assert_int_equal(pf_cache_open_f64(c, 3, 200, &cache, NULL), 0);
 	assert_int_equal(pf_decoder_forward_f64(whole, param, b.ids, b.offsets, 3, NULL), 0);
 	for (size_t i = 0; i < 4; i++) {
 		uint32_t offsets[4] = { 0 }, from[3];
@@ -47,11 +47,11 @@ static void test_extend(void **state)
 		assert_int_equal(
 		        pf_decoder_extend_f64(part, param, cache, order, ids, offsets, 3, NULL), 0);
 		for (int j = 0; j < 3; j++)
-			for (uint32_t k = 0; k < (offsets[j + 1] - offsets[j]) * config.dim; k++) {
+			for (uint32_t k = 0; k < (offsets[j + 1] - offsets[j]) * c->dim; k++) {
 				const double got = pf_decoder_hidden_f64(
-				        part)[offsets[j] * config.dim + k];
+				        part)[offsets[j] * c->dim + k];
 				assert_true(fabs(got - pf_decoder_hidden_f64(
-				                               whole)[from[j] * config.dim + k]) <=
+				                               whole)[from[j] * c->dim + k]) <=
 				            1e-12);
 			}
 	}
@@ -63,6 +63,14 @@ static void test_extend(void **state)
 	pf_layout_fini(&layout);
 	naive_batch_free(&b);
 	free(param);
+}
+
+static void test_extend(void **state)
+{
+	(void)state;
+	extend(&config);
+	for (int i = 0; i < FAMILIES; i++)
+		extend(families[i]);
 }
 
 static void test_full_cache(void **state)

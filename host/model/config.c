@@ -1,45 +1,31 @@
 #include "config.h"
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "replace.h"
+#include "config_family.h"
+#include "text.h"
 
-/* Whole-number fields; one that is not required is derived when missing */
-struct whole {
-	const char *key;
-	size_t place;
-	uint32_t low, high;
-	int required;
-};
-#define WHOLE(key, field, low, high, required) \
-	{ key, offsetof(struct pf_model_config, field), low, high, required }
-static const struct whole wholes[] = {
-	WHOLE("vocab_size", vocab, 2, 1u << 18, 1),
-	WHOLE("hidden_size", dim, 1, 1u << 14, 1),
-	WHOLE("num_hidden_layers", layers, 1, 512, 1),
-	WHOLE("num_attention_heads", heads, 1, 512, 1),
-	WHOLE("num_key_value_heads", kv_heads, 1, 512, 0),
-	WHOLE("head_dim", head_dim, 2, 512, 0),
-	WHOLE("intermediate_size", ffn, 1, 1u << 17, 1),
-	WHOLE("max_position_embeddings", max_positions, 1, 1u << 24, 1),
-};
-enum { WHOLES = sizeof wholes / sizeof *wholes };
-
-static uint32_t *whole_of(struct pf_model_config *config, const struct whole *w)
+static uint32_t *whole_of(struct pf_model_config *config, const struct pf_config_whole *w)
 {
 	return (uint32_t *)(void *)((char *)config + w->place);
+}
+
+static const char *key_of(const struct pf_config_whole *w, enum pf_family family)
+{
+	return family == PF_FAMILY_GPT2 && w->gpt2 ? w->gpt2 : w->key;
 }
 
 static int check_wholes(const struct pf_model_config *config, const char *where,
                         struct pf_error *error)
 {
-	for (size_t i = 0; i < WHOLES; i++) {
-		const struct whole *w = &wholes[i];
+	for (size_t i = 0; i < PF_CONFIG_WHOLES; i++) {
+		const struct pf_config_whole *w = &pf_config_wholes[i];
 		uint32_t value = *(const uint32_t *)(const void *)((const char *)config + w->place);
 		if (value < w->low || value > w->high)
 			return pf_fail(error, PF_E_RANGE, "%s: %s is %u; it must be from %u to %u",
-			               where, w->key, value, w->low, w->high);
+			               where, key_of(w, config->family), value, w->low, w->high);
 	}
 	return 0;
 }
@@ -53,6 +39,42 @@ static int check_token(int32_t token, uint32_t vocab, const char *key, const cha
 	               token, vocab);
 }
 
+static int check_number(double value, double low, double high, const char *key, const char *where,
+                        struct pf_error *error)
+{
+	if (value >= low && value <= high)
+		return 0;
+	return pf_fail(error, PF_E_RANGE, "%s: %s is %g; it must be from %g to %g", where, key, value, low, high);
+}
+
+static int check_rope(const struct pf_model_config *c, const char *where, struct pf_error *error)
+{
+	if (c->positions == PF_POSITION_LEARNED)
+		return 0;
+	if (c->head_dim % 2 != 0)
+		return pf_fail(error, PF_E_RANGE, "%s: head_dim %u is odd; rotary positions need pairs", where,
+		               c->head_dim);
+	int code = check_number(c->rope_theta, 1.0, 1e12, "rope_theta", where, error);
+	if (code == 0 && c->positions != PF_POSITION_ROPE)
+		code = check_number(c->rope_factor, 1.0, 1e6, "rope_scaling: factor", where, error);
+	if (code != 0 || c->positions != PF_POSITION_ROPE_LLAMA3)
+		return code;
+	code = check_number(c->rope_low, 1e-3, 1e6, "rope_scaling: low_freq_factor", where, error);
+	code = code != 0 ? code : check_number(c->rope_high, 1e-3, 1e6, "rope_scaling: high_freq_factor", where, error);
+	code = code != 0 ? code : check_number(c->rope_original, 1, 1u << 24,
+	                                       "rope_scaling: original_max_position_embeddings", where, error);
+	if (code == 0 && c->rope_high <= c->rope_low)
+		code = pf_fail(error, PF_E_RANGE, "%s: rope_scaling: high_freq_factor %g must be above low_freq_factor %g",
+		               where, c->rope_high, c->rope_low);
+	return code;
+}
+
+static int check_optional(double value, double low, double high, const char *key, const char *where,
+                          struct pf_error *error)
+{
+	return value == 0.0 ? 0 : check_number(value, low, high, key, where, error);
+}
+
 int pf_config_check(const struct pf_model_config *config, const char *where, struct pf_error *error)
 {
 	int code = check_wholes(config, where, error);
@@ -62,18 +84,14 @@ int pf_config_check(const struct pf_model_config *config, const char *where, str
 		return pf_fail(error, PF_E_RANGE,
 		               "%s: num_attention_heads %u is no multiple of num_key_value_heads %u",
 		               where, config->heads, config->kv_heads);
-	if (config->head_dim % 2 != 0)
-		return pf_fail(error, PF_E_RANGE,
-		               "%s: head_dim %u is odd; rotary positions need pairs", where,
-		               config->head_dim);
-	if (!(config->rope_theta >= 1.0 && config->rope_theta <= 1e12))
-		return pf_fail(error, PF_E_RANGE, "%s: rope_theta is %g; it must be from 1 to 1e12",
-		               where, config->rope_theta);
-	if (!(config->norm_eps >= 1e-12 && config->norm_eps <= 0.1))
-		return pf_fail(error, PF_E_RANGE,
-		               "%s: rms_norm_eps is %g; it must be from 1e-12 to 0.1", where,
-		               config->norm_eps);
-	code = check_token(config->bos, config->vocab, "bos_token_id", where, error);
+	code = check_rope(config, where, error);
+	code = code != 0 ? code : check_number(config->norm_eps, 1e-12, 0.1,
+	                                       config->norm == PF_NORM_LAYER ? "layer_norm_epsilon" : "rms_norm_eps",
+	                                       where, error);
+	code = code != 0 ? code : check_optional(config->attention_scalar, 1e-3, 1e6, "query_pre_attn_scalar", where, error);
+	code = code != 0 ? code : check_optional(config->attention_cap, 1e-3, 1e6, "attn_logit_softcapping", where, error);
+	code = code != 0 ? code : check_optional(config->logit_cap, 1e-3, 1e4, "final_logit_softcapping", where, error);
+	code = code != 0 ? code : check_token(config->bos, config->vocab, "bos_token_id", where, error);
 	return code != 0 ? code
 	                 : check_token(config->eos, config->vocab, "eos_token_id", where, error);
 }
@@ -81,33 +99,22 @@ int pf_config_check(const struct pf_model_config *config, const char *where, str
 static int read_wholes(const json_t *root, const char *where, struct pf_model_config *config,
                        struct pf_error *error)
 {
-	for (size_t i = 0; i < WHOLES; i++) {
-		const struct whole *w = &wholes[i];
-		const json_t *value = json_object_get(root, w->key);
+	for (size_t i = 0; i < PF_CONFIG_WHOLES; i++) {
+		const struct pf_config_whole *w = &pf_config_wholes[i];
+		const char *key = key_of(w, config->family);
+		const json_t *value = json_object_get(root, key);
 		int absent = !value || json_is_null(value);
-		if (absent && w->required)
-			return pf_fail(error, PF_E_FORMAT, "%s: %s is missing", where, w->key);
+		if (absent && w->required && *whole_of(config, w) == 0)
+			return pf_fail(error, PF_E_FORMAT, "%s: %s is missing", where, key);
 		if (absent)
 			continue;
 		json_int_t number = json_integer_value(value);
 		if (!json_is_integer(value) || number < w->low || number > w->high)
 			return pf_fail(error, PF_E_RANGE,
-			               "%s: %s must be a whole number from %u to %u", where, w->key,
+			               "%s: %s must be a whole number from %u to %u", where, key,
 			               w->low, w->high);
 		*whole_of(config, w) = (uint32_t)number;
 	}
-	return 0;
-}
-
-static int read_number(const json_t *root, const char *key, const char *where, double *number,
-                       struct pf_error *error)
-{
-	const json_t *value = json_object_get(root, key);
-	if (!value || json_is_null(value))
-		return 0;
-	if (!json_is_number(value))
-		return pf_fail(error, PF_E_FORMAT, "%s: %s must be a number", where, key);
-	*number = json_number_value(value);
 	return 0;
 }
 
@@ -128,51 +135,22 @@ static int read_token(const json_t *root, const char *key, const char *where, in
 	return 0;
 }
 
-/* A key that must be absent, null, or this: else the model computes something else */
-static int expect(const json_t *root, const char *key, const json_t *wanted, const char *where,
-                  struct pf_error *error)
+/* What follows from other fields when the file does not say it */
+static int derive(struct pf_model_config *c, const char *where, struct pf_error *error)
 {
-	const json_t *value = json_object_get(root, key);
-	if (!value || json_is_null(value) || (wanted && json_equal(value, wanted)))
-		return 0;
-	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-	int code = pf_fail(error, PF_E_UNSUPPORTED,
-	                   "%s: %s is %.200s, which is not built; plain Llama models are", where,
-	                   key, text ? text : "unreadable");
-	free(text);
-	return code;
-}
-
-static int read_family(const json_t *root, const char *where, struct pf_error *error)
-{
-	const char *type = json_string_value(json_object_get(root, "model_type"));
-	if (!type || (strcmp(type, "llama") != 0 && strcmp(type, "mistral") != 0))
-		return pf_fail(error, PF_E_UNSUPPORTED,
-		               "%s: model_type is %s; llama and mistral are read", where,
-		               type ? type : "missing");
-	json_t *no = json_false(), *silu = json_string("silu");
-	int code = expect(root, "attention_bias", no, where, error);
-	code = code != 0 ? code : expect(root, "mlp_bias", no, where, error);
-	code = code != 0 ? code : expect(root, "hidden_act", silu, where, error);
-	code = code != 0 ? code : expect(root, "sliding_window", NULL, where, error);
-	json_decref(silu);
-	return code;
-}
-
-/* Older files have rope_theta beside a null rope_scaling, newer ones both in rope_parameters */
-static int read_rope(const json_t *root, const char *where, struct pf_model_config *config,
-                     struct pf_error *error)
-{
-	const json_t *rope = json_object_get(root, "rope_parameters");
-	json_t *plain = json_string("default");
-	config->rope_theta = 10000.0;
-	int code = read_number(root, "rope_theta", where, &config->rope_theta, error);
-	code = code != 0 ? code : expect(root, "rope_scaling", NULL, where, error);
-	code = code != 0 ? code : expect(rope, "rope_type", plain, where, error);
-	code = code != 0 ? code
-	                 : read_number(rope, "rope_theta", where, &config->rope_theta, error);
-	json_decref(plain);
-	return code;
+	if (c->kv_heads == 0)
+		c->kv_heads = c->heads;
+	if (c->head_dim == 0 && c->dim % c->heads != 0)
+		return pf_fail(error, PF_E_RANGE,
+		               "%s: head_dim is missing, and hidden_size %u is no multiple of %u heads",
+		               where, c->dim, c->heads);
+	if (c->head_dim == 0)
+		c->head_dim = c->dim / c->heads;
+	if (c->ffn == 0 && c->family != PF_FAMILY_GPT2)
+		return pf_fail(error, PF_E_FORMAT, "%s: intermediate_size is missing", where);
+	if (c->ffn == 0)
+		c->ffn = 4 * c->dim;
+	return 0;
 }
 
 static int read_root(const json_t *root, const char *where, struct pf_model_config *config,
@@ -180,22 +158,10 @@ static int read_root(const json_t *root, const char *where, struct pf_model_conf
 {
 	if (!json_is_object(root))
 		return pf_fail(error, PF_E_FORMAT, "%s: not a JSON object", where);
-	int code = read_family(root, where, error);
+	int code = pf_config_family(root, where, config, error);
 	code = code != 0 ? code : read_wholes(root, where, config, error);
-	if (code != 0)
-		return code;
-	if (config->kv_heads == 0)
-		config->kv_heads = config->heads;
-	if (config->head_dim == 0 && config->dim % config->heads != 0)
-		return pf_fail(error, PF_E_RANGE,
-		               "%s: head_dim is missing, and hidden_size %u is no multiple of %u heads",
-		               where, config->dim, config->heads);
-	if (config->head_dim == 0)
-		config->head_dim = config->dim / config->heads;
-	config->tied = json_is_true(json_object_get(root, "tie_word_embeddings"));
-	config->norm_eps = 1e-6;
-	code = read_number(root, "rms_norm_eps", where, &config->norm_eps, error);
-	code = code != 0 ? code : read_rope(root, where, config, error);
+	code = code != 0 ? code : derive(config, where, error);
+	code = code != 0 ? code : pf_config_features(root, where, config, error);
 	code = code != 0 ? code : read_token(root, "bos_token_id", where, &config->bos, error);
 	code = code != 0 ? code : read_token(root, "eos_token_id", where, &config->eos, error);
 	return code != 0 ? code : pf_config_check(config, where, error);
@@ -222,65 +188,24 @@ int pf_config_parse(const char *text, size_t bytes, const char *where,
 	return parsed(root, &fault, where, config, error);
 }
 
-int pf_config_read(const char *path, struct pf_model_config *config, struct pf_error *error)
+int pf_config_load(const char *path, struct pf_model_config *config, char **text, struct pf_error *error)
 {
-	json_error_t fault;
-	errno = 0;
-	FILE *file = fopen(path, "rb");
-	if (!file)
-		return pf_fail(error, -errno, "%s: %s; a model directory has a config.json", path,
-		               strerror(errno));
-	json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &fault);
-	fclose(file);
-	return parsed(root, &fault, path, config, error);
-}
-
-static json_t *token_json(int32_t token)
-{
-	return token < 0 ? json_null() : json_integer(token);
-}
-
-static json_t *config_json(const struct pf_model_config *c)
-{
-	return json_pack(
-	        "{s:[s], s:s, s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, "
-	        "s:n, s:b, s:o, s:o}",
-	        "architectures", "LlamaForCausalLM", "model_type", "llama", "hidden_act", "silu",
-	        "torch_dtype", "float32", "attention_bias", 0, "mlp_bias", 0, "vocab_size",
-	        (int)c->vocab, "hidden_size", (int)c->dim, "num_hidden_layers", (int)c->layers,
-	        "num_attention_heads", (int)c->heads, "num_key_value_heads", (int)c->kv_heads,
-	        "head_dim", (int)c->head_dim, "intermediate_size", (int)c->ffn,
-	        "max_position_embeddings", (int)c->max_positions, "rope_theta", c->rope_theta,
-	        "rms_norm_eps", c->norm_eps, "rope_scaling", "tie_word_embeddings", c->tied,
-	        "bos_token_id", token_json(c->bos), "eos_token_id", token_json(c->eos));
-}
-
-static int write_text(const char *path, char *text, struct pf_error *error)
-{
-	struct pf_replace *file;
-	size_t length = strlen(text);
-	text[length++] = '\n'; /* in the place of the terminator */
-	int code = pf_replace_open(path, &file, error);
-	if (code != 0)
-		return code;
-	code = pf_replace_write(file, text, length, error);
-	if (code == 0)
-		return pf_replace_commit(file, error);
-	pf_replace_abandon(file);
+	int code = pf_text_read(path, text, error);
+	if (code == -ENOENT)
+		return pf_fail(error, code, "%s: %s; a model directory has a config.json", path, strerror(ENOENT));
+	code = code != 0 ? code : pf_config_parse(*text, strlen(*text), path, config, error);
+	if (code != 0) {
+		free(*text);
+		*text = NULL;
+	}
 	return code;
 }
 
-int pf_config_write(const struct pf_model_config *config, const char *path, struct pf_error *error)
+int pf_config_read(const char *path, struct pf_model_config *config, struct pf_error *error)
 {
-	int code = pf_config_check(config, path, error);
-	if (code != 0)
-		return code;
-	json_t *root = config_json(config);
-	char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
-	code = text ? write_text(path, text, error)
-	            : pf_fail(error, -ENOMEM, "%s: out of memory", path);
+	char *text;
+	int code = pf_config_load(path, config, &text, error);
 	free(text);
-	json_decref(root);
 	return code;
 }
 
@@ -288,11 +213,36 @@ int pf_config_equal(const struct pf_model_config *a, const struct pf_model_confi
 {
 	return a->vocab == b->vocab && a->dim == b->dim && a->layers == b->layers && a->heads == b->heads &&
 	       a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->ffn == b->ffn && a->tied == b->tied &&
-	       a->rope_theta == b->rope_theta && a->norm_eps == b->norm_eps;
+	       a->rope_theta == b->rope_theta && a->norm_eps == b->norm_eps && a->family == b->family &&
+	       a->norm == b->norm && a->mlp == b->mlp && a->positions == b->positions &&
+	       a->rope_factor == b->rope_factor && a->rope_low == b->rope_low && a->rope_high == b->rope_high &&
+	       a->rope_original == b->rope_original && a->biases == b->biases && a->qk_norm == b->qk_norm &&
+	       a->post_norms == b->post_norms && a->scaled_embedding == b->scaled_embedding &&
+	       a->attention_scalar == b->attention_scalar && a->attention_cap == b->attention_cap &&
+	       a->logit_cap == b->logit_cap && a->window == b->window && a->window_from == b->window_from &&
+	       a->window_every == b->window_every;
+}
+
+static int is_plain(const struct pf_model_config *c)
+{
+	struct pf_model_config plain = { .vocab = c->vocab, .dim = c->dim, .layers = c->layers, .heads = c->heads,
+		.kv_heads = c->kv_heads, .head_dim = c->head_dim, .ffn = c->ffn, .tied = c->tied,
+		.rope_theta = c->rope_theta, .norm_eps = c->norm_eps };
+	return pf_config_equal(c, &plain);
 }
 
 int pf_config_describe(const struct pf_model_config *c, char *out, size_t size)
 {
-	return snprintf(out, size, "vocabulary %u, width %u, %u layers, %u heads (%u key/value) of %u, ffn %u, rope %g, eps %g",
-	                c->vocab, c->dim, c->layers, c->heads, c->kv_heads, c->head_dim, c->ffn, c->rope_theta, c->norm_eps);
+	int n = snprintf(out, size, "vocabulary %u, width %u, %u layers, %u heads (%u key/value) of %u, ffn %u, rope %g, eps %g",
+	                 c->vocab, c->dim, c->layers, c->heads, c->kv_heads, c->head_dim, c->ffn, c->rope_theta, c->norm_eps);
+	if (is_plain(c))
+		return n;
+	const size_t at = (size_t)n < size ? (size_t)n : size;
+	return n + snprintf(out + at, size - at, ", %s, norm %d, MLP %d, biases %u%s%s%s, positions %d (%.17g %.17g %.17g %u), "
+	                    "window %u (from layer %u, every %u), scalar %.17g, caps %.17g %.17g",
+	                    pf_config_family_name(c->family), (int)c->norm, (int)c->mlp, c->biases,
+	                    c->qk_norm ? ", norms of heads" : "", c->post_norms ? ", norms after" : "",
+	                    c->scaled_embedding ? ", scaled embedding" : "", (int)c->positions, c->rope_factor, c->rope_low,
+	                    c->rope_high, c->rope_original, c->window, c->window_from, c->window_every,
+	                    c->attention_scalar, c->attention_cap, c->logit_cap);
 }

@@ -13,7 +13,29 @@ static size_t query_tokens(const struct PF_T(decoder) *d)
 
 static REAL attention_scale(const struct PF_T(decoder) *d)
 {
-	return (REAL)(1.0 / sqrt(d->config.head_dim));
+	return (REAL)(1.0 / sqrt(d->config.attention_scalar > 0 ? d->config.attention_scalar : d->config.head_dim));
+}
+
+/* Tokens that a token of the layer at work sees, itself included; 0: all */
+static size_t layer_window(const struct PF_T(decoder) *d)
+{
+	const struct pf_model_config *c = &d->config;
+	const unsigned every = c->window_every > 0 ? c->window_every : 1;
+	return d->at >= c->window_from && (d->at - c->window_from) % every == 0 ? c->window : 0;
+}
+
+/* The first key of the first block of keys that a token at this place sees anything of */
+static size_t first_key(const struct PF_T(decoder) *d, size_t place)
+{
+	const size_t window = layer_window(d);
+	return window > 0 && place + 1 > window ? (place + 1 - window) / KEY_COLS * KEY_COLS : 0;
+}
+
+/* Scores as softmax wants them; slope: what their gradient is multiplied by, NULL on the way forth */
+static void cap_scores(const struct PF_T(decoder) *d, const struct PF_T(scores) *s, REAL *slope)
+{
+	if (d->config.attention_cap > 0)
+		d->rows->softcap(s->rows * s->cols, (REAL)d->config.attention_cap, s->s, slope);
 }
 
 /* Where the keys (or values) of one span and key/value head begin, of an array in head order or of
@@ -61,7 +83,7 @@ static void stage_attend(struct PF_T(decoder) *d, size_t index, REAL *scratch)
 	const size_t head = index % d->config.kv_heads, hd = d->config.head_dim,
 	             rows = b->count * d->group;
 	const size_t at = (head * d->tokens + s->begin + b->first) * d->group,
-	             keys = s->past + b->first + b->count;
+	             keys = s->past + b->first + b->count, begin = first_key(d, s->past + b->first);
 	const REAL *k = keys_of(d, a->k, cached_keys(d), s, head),
 	           *v = keys_of(d, a->v, cached_values(d), s, head);
 	REAL *o = a->o + at * hd, *peak = a->peak + at, *sum = a->inverse + at;
@@ -71,17 +93,18 @@ static void stage_attend(struct PF_T(decoder) *d, size_t index, REAL *scratch)
 		peak[i] = -(REAL)INFINITY;
 		sum[i] = 0;
 	}
-	for (size_t j = 0; j < keys; j += KEY_COLS) {
+	for (size_t j = begin; j < keys; j += KEY_COLS) {
 		const size_t cols = least(KEY_COLS, keys - j);
 		const ptrdiff_t first = (ptrdiff_t)(s->past + b->first) - (ptrdiff_t)j;
-		const struct PF_T(scores) block = { rows, cols, d->group, first, scores };
+		const struct PF_T(scores) block = { rows, cols, d->group, first, scores, layer_window(d) };
 		product(CblasNoTrans, CblasTrans, rows, cols, hd, attention_scale(d),
 		        a->q + at * hd, hd, k + j * hd, hd, 0, scores, cols);
+		cap_scores(d, &block, NULL);
 		d->rows->softmax(&block, peak, sum, rescale);
-		if (j > 0)
+		if (j > begin)
 			d->rows->scale(rows, hd, rescale, o);
 		product(CblasNoTrans, CblasNoTrans, rows, hd, cols, 1, scores, cols, v + j * hd, hd,
-		        j > 0, o, hd);
+		        j > begin, o, hd);
 	}
 	for (size_t i = 0; i < rows; i++)
 		sum[i] = 1 / sum[i];
@@ -103,14 +126,17 @@ static void attend_grad_pair(struct PF_T(decoder) *d, const struct pair *p, REAL
 	const size_t hd = d->config.head_dim;
 	const REAL *q = a->q + p->at * hd, *k = a->k + p->keys_at * hd, *v = a->v + p->keys_at * hd;
 	const REAL *o_grad = g->o + p->at * hd, scale = attention_scale(d);
-	REAL *weights = scratch, *ds = scratch + p->rows * p->cols;
-	const struct PF_T(scores) block = { p->rows, p->cols, d->group, p->first, weights };
+	REAL *weights = scratch, *ds = scratch + p->rows * p->cols, *slope = ds + p->rows * p->cols;
+	const struct PF_T(scores) block = { p->rows, p->cols, d->group, p->first, weights, layer_window(d) };
 
 	product(CblasNoTrans, CblasTrans, p->rows, p->cols, hd, scale, q, hd, k, hd, 0, weights,
 	        p->cols);
 	product(CblasNoTrans, CblasTrans, p->rows, p->cols, hd, 1, o_grad, hd, v, hd, 0, ds,
 	        p->cols);
+	cap_scores(d, &block, slope);
 	d->rows->softmax_grad(&block, a->peak + p->at, a->inverse + p->at, g->delta + p->at, ds);
+	if (d->config.attention_cap > 0)
+		d->rows->multiply(p->rows * p->cols, slope, ds);
 	product(CblasTrans, CblasNoTrans, p->cols, hd, p->rows, 1, weights, p->cols, o_grad, hd,
 	        !p->first_queries, g->v + p->keys_at * hd, hd);
 	product(CblasTrans, CblasNoTrans, p->cols, hd, p->rows, scale, ds, p->cols, q, hd,
@@ -127,8 +153,8 @@ static void attend_grad(struct PF_T(decoder) *d, size_t index, REAL *scratch)
 	             step = query_tokens(d);
 	for (size_t j = 0; j < s->length; j += KEY_COLS) {
 		const size_t start = j / step * step;
-		for (size_t i = start; i < s->length; i += step) {
-			struct pair pair = { .first_keys = j == 0, .first_queries = i == start };
+		for (size_t i = start; i < s->length && first_key(d, i) <= j; i += step) {
+			struct pair pair = { .first_keys = j == first_key(d, i), .first_queries = i == start };
 			pair.at = (begin + i) * d->group;
 			pair.rows = least(step, s->length - i) * d->group;
 			pair.keys_at = begin + j;

@@ -52,10 +52,18 @@ static size_t tiles(const struct PF_T(decoder) *d)
 	return (d->tokens + d->tile - 1) / d->tile;
 }
 
+static void enter_layer(struct PF_T(decoder) *d)
+{
+	d->weights = d->param + d->layout->layer[d->at].begin;
+	d->dweights = d->dparam ? d->dparam + d->layout->layer[d->at].begin : NULL;
+}
+
 static void forward_layers(struct PF_T(decoder) *d)
 {
 	const size_t heads = d->config.kv_heads;
+	d->dparam = NULL;
 	for (d->at = 0; d->at < d->config.layers; d->at++) {
+		enter_layer(d);
 		run_stage(d, stage_qkv, tiles(d));
 		if (d->cache)
 			run_stage(d, stage_keep, d->spans * heads);
@@ -225,10 +233,9 @@ enum { MLP_OUTERS = 3 };
 static void mlp_outers(const struct PF_T(decoder) *d, struct outer o[MLP_OUTERS])
 {
 	const struct gradients *g = &d->grad;
-	const struct pf_layer_layout *w = layer_at(d);
-	o[0] = (struct outer){ 2 * d->ffn, d->dim, g->gate_up, g->normed, d->dparam + w->gate_up };
-	o[1] = (struct outer){ d->dim, d->ffn, g->x, g->hidden, d->dparam + w->down };
-	o[2] = (struct outer){ d->dim, d->q_dim, g->mid, g->attended, d->dparam + w->out };
+	o[0] = (struct outer){ d->up_dim, d->dim, g->gate_up, g->normed, part_grad(d, PF_PART_UP) };
+	o[1] = (struct outer){ d->dim, d->ffn, g->branch2, g->hidden, part_grad(d, PF_PART_DOWN) };
+	o[2] = (struct outer){ d->dim, d->q_dim, g->branch1, g->attended, part_grad(d, PF_PART_OUT) };
 }
 
 /* Attention on the way back and the weights of the MLP do not need each other: together they fill
@@ -266,7 +273,7 @@ static size_t attend_grad_pieces(const struct PF_T(decoder) *d)
 static struct outer qkv_outer(const struct PF_T(decoder) *d)
 {
 	const struct gradients *g = &d->grad;
-	return (struct outer){ d->qkv_dim, d->dim, g->qkv, g->normed, d->dparam + layer_at(d)->qkv };
+	return (struct outer){ d->qkv_dim, d->dim, g->qkv, g->normed, part_grad(d, PF_PART_QKV) };
 }
 
 static void stage_qkv_outer(struct PF_T(decoder) *d, size_t index, REAL *scratch)
@@ -276,34 +283,42 @@ static void stage_qkv_outer(struct PF_T(decoder) *d, size_t index, REAL *scratch
 	outer_piece(d, &o, index);
 }
 
-static void add_parts(const struct PF_T(decoder) *d, const REAL *parts, REAL *to)
+/* The tiles' parts of a norm's or bias's gradient, in order */
+static void add_vector(const struct PF_T(decoder) *d, enum pf_part part, REAL *to)
 {
+	const REAL *from = d->grad.vectors + d->vector_at[part];
 	for (size_t i = 0; i < tiles(d); i++)
-		for (size_t j = 0; j < d->dim; j++)
-			to[j] += parts[i * d->dim + j];
+		for (size_t j = 0; j < d->vector_dim[part]; j++)
+			to[j] += from[i * d->vector_width + j];
 }
 
 static void backward_layer(struct PF_T(decoder) *d)
 {
+	enter_layer(d);
 	const struct outer o = qkv_outer(d);
 	run_stage(d, stage_mlp_grad, tiles(d));
 	run_stage(d, stage_attend_grad, attend_grad_pieces(d));
 	run_stage(d, stage_qkv_grad, tiles(d));
 	run_stage(d, stage_qkv_outer, outer_pieces(&o));
-	add_parts(d, d->grad.norm1, d->dparam + layer_at(d)->norm1);
-	add_parts(d, d->grad.norm2, d->dparam + layer_at(d)->norm2);
+	for (int part = 0; part < PF_PARTS; part++)
+		if (d->vector_dim[part] > 0)
+			add_vector(d, (enum pf_part)part, part_grad(d, (enum pf_part)part));
 }
 
 /* A strip of columns for all tokens in order: tokens repeat, columns do not */
 static void stage_embed_grad(struct PF_T(decoder) *d, size_t index, REAL *scratch)
 {
 	const size_t j = index * EMBED_COLS, cols = least(EMBED_COLS, d->dim - j);
+	const REAL scale = embedding_scale(d);
 	(void)scratch;
 	for (size_t n = 0; n < d->tokens; n++) {
 		REAL *to = d->dparam + d->layout->embed + (size_t)d->ids[n] * d->dim + j;
 		const REAL *from = d->grad.x + n * d->dim + j;
 		for (size_t i = 0; i < cols; i++)
-			to[i] += from[i];
+			to[i] += scale * from[i];
+		if (d->layout->position != PF_ABSENT)
+			d->rows->add_row(1, cols, from,
+			                 d->dparam + d->layout->position + (size_t)d->position[n] * d->dim + j);
 	}
 }
 
@@ -317,7 +332,9 @@ int PF_T(decoder_backward)(struct PF_T(decoder) *d, const REAL *dhidden, REAL *g
 	d->dhidden = dhidden;
 	d->dparam = grad;
 	run_stage(d, stage_final_grad, tiles(d));
-	add_parts(d, d->grad.norm1, grad + d->layout->norm);
+	add_vector(d, PF_PART_NORM1, grad + d->layout->norm);
+	if (d->layout->norm_bias != PF_ABSENT)
+		add_vector(d, PF_PART_NORM1_BIAS, grad + d->layout->norm_bias);
 	for (d->at = d->config.layers; d->at-- > 0;)
 		backward_layer(d);
 	run_stage(d, stage_embed_grad, (d->dim + EMBED_COLS - 1) / EMBED_COLS);

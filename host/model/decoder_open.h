@@ -5,6 +5,42 @@ static size_t larger(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
+/* Widths of the norms and biases of a layer, and places of their gradients in a tile's row */
+static void set_vectors(struct PF_T(decoder) *d)
+{
+	const struct pf_layer_layout *layer = &d->layout->layer[0];
+	const size_t width[PF_PARTS] = {
+		[PF_PART_NORM1] = d->dim, [PF_PART_NORM1_BIAS] = d->dim, [PF_PART_QKV_BIAS] = d->qkv_dim,
+		[PF_PART_Q_NORM] = d->config.head_dim, [PF_PART_K_NORM] = d->config.head_dim, [PF_PART_OUT_BIAS] = d->dim,
+		[PF_PART_POST1] = d->dim, [PF_PART_NORM2] = d->dim, [PF_PART_NORM2_BIAS] = d->dim,
+		[PF_PART_UP_BIAS] = d->up_dim, [PF_PART_DOWN_BIAS] = d->dim, [PF_PART_POST2] = d->dim,
+	};
+	for (int part = 0; part < PF_PARTS; part++) {
+		d->vector_at[part] = d->vector_width;
+		d->vector_dim[part] = layer->part[part] == PF_ABSENT ? 0 : width[part];
+		d->vector_width += d->vector_dim[part];
+	}
+}
+
+static void set_activation(struct PF_T(decoder) *d)
+{
+	const struct PF_T(rows) *r = d->rows;
+	d->act = d->config.mlp == PF_MLP_SILU_GATED ? r->glu : d->config.mlp == PF_MLP_GELU_GATED ? r->geglu : r->gelu;
+	d->act_grad = d->config.mlp == PF_MLP_SILU_GATED   ? r->glu_grad
+	              : d->config.mlp == PF_MLP_GELU_GATED ? r->geglu_grad
+	                                                   : r->gelu_grad;
+}
+
+static size_t scratch_of(const struct PF_T(decoder) *d)
+{
+	const struct pf_model_config *c = &d->config;
+	const size_t wide = larger(d->qkv_dim, d->q_dim + d->ffn) + (c->post_norms ? d->dim : 0) +
+	                    (c->qk_norm ? 2 * d->qkv_dim : 0);
+	const size_t tile = TILE_MOST * (d->dim + wide);
+	const size_t scores = ((c->attention_cap > 0 ? 3 : 2) * KEY_COLS + 1) * larger(QUERY_ROWS, d->group);
+	return (larger(tile, scores) + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+}
+
 static void set_sizes(struct PF_T(decoder) *d, const struct pf_decoder_options *options)
 {
 	const struct pf_model_config *c = &d->config;
@@ -16,13 +52,14 @@ static void set_sizes(struct PF_T(decoder) *d, const struct pf_decoder_options *
 		d->max_length = d->max_tokens < c->max_positions ? d->max_tokens : c->max_positions;
 	d->dim = c->dim;
 	d->ffn = c->ffn;
+	d->up_dim = c->mlp == PF_MLP_GELU ? d->ffn : 2 * d->ffn;
 	d->group = c->heads / c->kv_heads;
 	d->q_dim = (size_t)c->heads * c->head_dim;
 	d->kv_dim = (size_t)c->kv_heads * c->head_dim;
 	d->qkv_dim = d->q_dim + 2 * d->kv_dim;
-	const size_t tile = TILE_MOST * (d->dim + larger(d->qkv_dim, d->q_dim + d->ffn));
-	const size_t scores = (2 * KEY_COLS + 1) * larger(QUERY_ROWS, d->group);
-	d->scratch_each = (larger(tile, scores) + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+	set_vectors(d);
+	set_activation(d);
+	d->scratch_each = scratch_of(d);
 }
 
 static int check_options(const struct pf_model_config *config,
@@ -44,12 +81,30 @@ static int check_options(const struct pf_model_config *config,
 	return 0;
 }
 
+/* Llama 3.1: wavelengths beyond the original context are stretched by the factor, short ones stay, those between are
+ * interpolated. Source: apply_scaling of Meta's llama-models, models/llama3/reference_impl/model.py */
+static double scaled_frequency(const struct pf_model_config *c, double frequency)
+{
+	const double turns = c->rope_original * frequency / (2 * 3.14159265358979323846);
+	if (c->positions == PF_POSITION_ROPE_LINEAR)
+		return frequency / c->rope_factor;
+	if (c->positions != PF_POSITION_ROPE_LLAMA3 || turns > c->rope_high)
+		return frequency;
+	if (turns < c->rope_low)
+		return frequency / c->rope_factor;
+	const double smooth = (turns - c->rope_low) / (c->rope_high - c->rope_low);
+	return (1 - smooth) * frequency / c->rope_factor + smooth * frequency;
+}
+
+/* With learned positions the heads are turned by nothing */
 static void fill_rotations(struct PF_T(decoder) *d)
 {
 	const unsigned half = d->config.head_dim / 2;
+	if (d->config.positions == PF_POSITION_LEARNED)
+		return;
 	for (uint32_t p = 0; p < d->max_length; p++)
 		for (unsigned j = 0; j < half; j++) {
-			const double angle = p * pow(d->config.rope_theta, -(double)j / half);
+			const double angle = p * scaled_frequency(&d->config, pow(d->config.rope_theta, -(double)j / half));
 			REAL *row = d->rotations + (size_t)p * 2 * half;
 			row[j] = (REAL)cos(angle);
 			row[half + j] = (REAL)sin(angle);

@@ -3,7 +3,9 @@
  * Two orders of heads occur. Token order: [N, heads x head_dim], what matrix products see. Head
  * order: [kv_heads][N][group][head_dim], where a run of tokens of one key/value head is one matrix,
  * what attention sees.
- * Symbols: N tokens of the batch, D dim, F ffn, Q heads x head_dim, G heads / kv_heads. */
+ * Symbols: N tokens of the batch, D dim, F ffn, U 2 F with a gate and F without, Q heads x head_dim, G heads / kv_heads.
+ *
+ * What only some models have (norms after attention and MLP, of queries and keys) has no memory in the others. */
 
 /* How work is cut; measured with tests/bench/bench_body.c */
 enum {
@@ -25,19 +27,23 @@ struct activations {          /* of one layer */
 	REAL *k, *v;          /* head order, group 1 */
 	REAL *peak, *inverse; /* [kv_heads][N][G] maximum of a softmax row, 1 / its sum */
 	REAL *mid;            /* [N, D] after attention */
-	REAL *gate_up;        /* [N, 2 F] */
+	REAL *gate_up;        /* [N, U] */
+	REAL *qk, *rstd_qk;   /* [N, Q + kv_heads head_dim], [N, heads + kv_heads] before their norms */
+	REAL *branch1, *rstd3; /* [N, D], [N] what attention adds, before its norm */
+	REAL *branch2, *rstd4; /* of the MLP */
 };
 
 struct gradients {           /* of the layer at work */
 	REAL *x, *mid;       /* [N, D] */
 	REAL *hidden;        /* [N, F] formed again */
-	REAL *gate_up;       /* [N, 2 F] */
+	REAL *gate_up;       /* [N, U] */
 	REAL *normed;        /* [N, D] formed again */
 	REAL *attended;      /* [N, Q] o in token order */
 	REAL *o, *q, *k, *v; /* as in activations */
 	REAL *delta;         /* [kv_heads][N][G] sum of o do */
 	REAL *qkv;           /* [N, Q + 2 kv_heads head_dim] */
-	REAL *norm1, *norm2; /* [tiles, D] parts of the norms' gradients */
+	REAL *branch1, *branch2; /* [N, D] of what attention and MLP add; mid and x without norms after them */
+	REAL *vectors;       /* [tiles, vector_width] of the norms' and biases' gradients, a tile's part of each */
 };
 
 struct span { /* a sequence of the batch */
@@ -64,7 +70,10 @@ struct PF_T(decoder) {
 	unsigned threads;
 	int keeps;
 	uint32_t max_tokens, max_length;
-	size_t dim, ffn, q_dim, kv_dim, qkv_dim, group;
+	size_t dim, ffn, up_dim, q_dim, kv_dim, qkv_dim, group;
+	size_t vector_at[PF_PARTS], vector_dim[PF_PARTS], vector_width; /* of the parts that are vectors; dim 0: none */
+	void (*act)(size_t rows, size_t ffn, const REAL *up, REAL *out);
+	void (*act_grad)(size_t rows, size_t ffn, const REAL *up, const REAL *dout, REAL *dup, REAL *out);
 	uint64_t bytes;
 	void *memory;
 	REAL *rotations;          /* [max_length, head_dim] cosines, then sines */
@@ -83,7 +92,9 @@ struct PF_T(decoder) {
 	const REAL *param, *dhidden;
 	REAL *dparam;
 	struct PF_T(cache) *cache; /* NULL in forward */
-	unsigned at;               /* layer */
+	unsigned at;               /* layer, */
+	const REAL *weights;       /* its part of the flat array, */
+	REAL *dweights;            /* and of the gradient's */
 	int ready;                 /* a forward whose backward is outstanding */
 };
 
@@ -117,7 +128,17 @@ static void carve_activations(const struct PF_T(decoder) *d, struct carve *c, st
 	a->peak = carve_reals(c, n * heads);
 	a->inverse = carve_reals(c, n * heads);
 	a->mid = carve_reals(c, n * d->dim);
-	a->gate_up = carve_reals(c, n * 2 * d->ffn);
+	a->gate_up = carve_reals(c, n * d->up_dim);
+	if (d->config.qk_norm) {
+		a->qk = carve_reals(c, n * (d->q_dim + d->kv_dim));
+		a->rstd_qk = carve_reals(c, n * (heads + d->config.kv_heads));
+	}
+	if (d->config.post_norms) {
+		a->branch1 = carve_reals(c, n * d->dim);
+		a->rstd3 = carve_reals(c, n);
+		a->branch2 = carve_reals(c, n * d->dim);
+		a->rstd4 = carve_reals(c, n);
+	}
 }
 
 /* Forward only: all layers share one set, and the residual stream is one array */
@@ -142,7 +163,7 @@ static void carve_gradients(struct PF_T(decoder) *d, struct carve *c)
 	g->x = carve_reals(c, n * d->dim);
 	g->mid = carve_reals(c, n * d->dim);
 	g->hidden = carve_reals(c, n * d->ffn);
-	g->gate_up = carve_reals(c, n * 2 * d->ffn);
+	g->gate_up = carve_reals(c, n * d->up_dim);
 	g->normed = carve_reals(c, n * d->dim);
 	g->attended = carve_reals(c, n * d->q_dim);
 	g->o = carve_reals(c, n * d->q_dim);
@@ -151,8 +172,9 @@ static void carve_gradients(struct PF_T(decoder) *d, struct carve *c)
 	g->v = carve_reals(c, n * d->kv_dim);
 	g->delta = carve_reals(c, n * d->config.heads);
 	g->qkv = carve_reals(c, n * d->qkv_dim);
-	g->norm1 = carve_reals(c, tiles * d->dim);
-	g->norm2 = carve_reals(c, tiles * d->dim);
+	g->branch1 = d->config.post_norms ? carve_reals(c, n * d->dim) : g->mid;
+	g->branch2 = d->config.post_norms ? carve_reals(c, n * d->dim) : g->x;
+	g->vectors = carve_reals(c, tiles * d->vector_width);
 }
 
 static void carve_all(struct PF_T(decoder) *d, struct carve *c)

@@ -136,6 +136,8 @@ static int advance(struct generation *g, struct pf_error *error)
 	pf_rows_gather(pf_decoder_hidden(g->decoder), c->dim, last, g->active, g->hidden);
 	pf_logits(g->sampling->threads, &shape, g->hidden, param + g->model->layout.head,
 	          g->logits);
+	if (c->logit_cap > 0)
+		pf_logits_cap(g->sampling->threads, &shape, c->logit_cap, g->logits);
 	return 0;
 }
 

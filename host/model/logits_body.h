@@ -4,6 +4,7 @@
 #include <string.h>
 #include "logits.h"
 #include "parallel.h"
+#include "rows.h"
 #define REAL_BITS BODY_BITS
 #include "real.h"
 
@@ -58,6 +59,34 @@ void PF_T(logits_grad)(unsigned threads, const struct PF_T(head_shape) *s, const
 	PF_T(matmul)(threads, &back);
 	if (dweight && s->tokens > 0)
 		PF_T(matmul)(threads, &outer);
+}
+
+struct capping {
+	const struct PF_T(head_shape) *shape;
+	REAL cap, *z, *dz; /* dz NULL: only z */
+};
+
+static void cap_row(void *context, size_t index, unsigned worker)
+{
+	const struct capping *c = context;
+	const struct PF_T(rows) *rows = ROWS_BEST;
+	REAL *z = c->z + index * c->shape->stride;
+	(void)worker;
+	rows->softcap(c->shape->vocab, c->cap, z, c->dz ? z : NULL);
+	if (c->dz)
+		rows->multiply(c->shape->vocab, z, c->dz + index * c->shape->stride);
+}
+
+void PF_T(logits_cap)(unsigned threads, const struct PF_T(head_shape) *s, double cap, REAL *z)
+{
+	struct capping c = { s, (REAL)cap, z, NULL };
+	pf_parallel(pf_threads(threads), s->tokens, cap_row, &c);
+}
+
+void PF_T(logits_cap_grad)(unsigned threads, const struct PF_T(head_shape) *s, double cap, REAL *z, REAL *dz)
+{
+	struct capping c = { s, (REAL)cap, z, dz };
+	pf_parallel(pf_threads(threads), s->tokens, cap_row, &c);
 }
 
 void PF_T(rows_gather)(const REAL *from, size_t dim, const uint32_t *row, size_t count, REAL *to)

@@ -24,6 +24,11 @@ void PF_T(logits)(unsigned threads, const struct PF_T(head_shape) *shape, const 
 void PF_T(logits_grad)(unsigned threads, const struct PF_T(head_shape) *shape, const REAL *dz,
                        const REAL *hidden, const REAL *weight, REAL *dhidden, REAL *dweight);
 
+/* The cap of a head's logits: z = cap tanh(z / cap). The other way: z must be the logits before the cap and is spent,
+ * dz is multiplied by the derivative */
+void PF_T(logits_cap)(unsigned threads, const struct PF_T(head_shape) *shape, double cap, REAL *z);
+void PF_T(logits_cap_grad)(unsigned threads, const struct PF_T(head_shape) *shape, double cap, REAL *z, REAL *dz);
+
 /* to[i, :] = from[row[i], :] and its reverse, to[row[i], :] += from[i, :], over rows of dim
  * elements */
 void PF_T(rows_gather)(const REAL *from, size_t dim, const uint32_t *row, size_t count, REAL *to);

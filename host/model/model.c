@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "config.h"
 #include "random.h"
 #include "shards.h"
@@ -50,6 +49,8 @@ void pf_model_close(struct pf_model *model)
 		return;
 	pf_layout_fini(&model->layout);
 	free(model->param);
+	free(model->text);
+	free(model->source);
 	free(model);
 }
 
@@ -79,16 +80,16 @@ static double deviation(const struct pf_tensor *t, unsigned layers)
 }
 
 /* Each tensor draws from its own stream, so its values do not depend on the sizes of the others */
-static void init_tensor(const struct pf_tensor *t, unsigned layers, uint64_t seed, uint64_t stream,
+static void init_tensor(const struct pf_tensor *t, const struct pf_model_config *config, uint64_t seed, uint64_t stream,
                         float *value)
 {
+	const float vector = t->role == PF_TENSOR_NORM && config->norm != PF_NORM_RMS_PLUS ? 1.0f : 0.0f;
 	const uint64_t elements = pf_tensor_elements(t);
-	const double scale = deviation(t, layers);
+	const double scale = deviation(t, config->layers);
 	struct pf_random random;
 	pf_random_seed(&random, seed, stream);
 	for (uint64_t i = 0; i < elements; i++)
-		value[i] = t->role == PF_TENSOR_NORM ? 1.0f
-		                                     : (float)(scale * pf_random_normal(&random));
+		value[i] = pf_tensor_decays(t) ? (float)(scale * pf_random_normal(&random)) : vector;
 }
 
 int pf_model_create(const struct pf_model_config *config, uint64_t seed, struct pf_model **out,
@@ -100,7 +101,7 @@ int pf_model_create(const struct pf_model_config *config, uint64_t seed, struct 
 		return code;
 	for (unsigned i = 0; i < model->layout.tensors; i++) {
 		const struct pf_tensor *t = &model->layout.tensor[i];
-		init_tensor(t, config->layers, seed, i, model->param + t->offset);
+		init_tensor(t, config, seed, i, model->param + t->offset);
 	}
 	*out = model;
 	return 0;
@@ -118,15 +119,20 @@ static char *path_in(const char *directory, const char *name)
 int pf_model_load(const char *directory, struct pf_model **out, struct pf_error *error)
 {
 	struct pf_model_config config;
-	struct pf_model *model;
-	char *path = path_in(directory, "config.json");
-	int code = path ? pf_config_read(path, &config, error)
+	struct pf_model *model = NULL;
+	char *path = path_in(directory, "config.json"), *text = NULL;
+	int code = path ? pf_config_load(path, &config, &text, error)
 	                : pf_fail(error, -ENOMEM, "%s: out of memory", directory);
 	free(path);
 	code = code != 0 ? code : pf_model_alloc(&config, &model, error);
-	if (code != 0)
+	if (code != 0) {
+		free(text);
 		return code;
-	code = pf_shards_load(directory, model, error);
+	}
+	model->text = text;
+	model->source = strdup(directory);
+	code = model->source ? pf_shards_load(directory, model, error)
+	                     : pf_fail(error, -ENOMEM, "%s: out of memory", directory);
 	if (code != 0)
 		pf_model_close(model);
 	else
@@ -134,34 +140,7 @@ int pf_model_load(const char *directory, struct pf_model **out, struct pf_error 
 	return code;
 }
 
-static int save_weights(const struct pf_model *model, const char *path, struct pf_error *error)
+enum pf_dtype pf_model_stored(const struct pf_model *model)
 {
-	struct pf_safetensors_writer *writer;
-	int code = pf_safetensors_create(path, &writer, error);
-	if (code != 0)
-		return code;
-	code = pf_safetensors_annotate(writer, "format", "pt",
-	                               error); /* what Python readers look for */
-	code = code != 0 ? code : pf_layout_declare(&model->layout, "", writer, error);
-	code = code != 0 ? code : pf_layout_write(&model->layout, model->param, writer, error);
-	if (code == 0)
-		return pf_safetensors_commit(writer, error);
-	pf_safetensors_abandon(writer);
-	return code;
-}
-
-int pf_model_save(const struct pf_model *model, const char *directory, struct pf_error *error)
-{
-	if (mkdir(directory, 0777) != 0 && errno != EEXIST)
-		return pf_fail(error, -errno, "%s: cannot make the directory: %s", directory,
-		               strerror(errno));
-	char *weights = path_in(directory, "model.safetensors"),
-	     *config = path_in(directory, "config.json");
-	int code = weights && config ? save_weights(model, weights, error)
-	                             : pf_fail(error, -ENOMEM, "%s: out of memory", directory);
-	if (code == 0)
-		code = pf_config_write(&model->config, config, error);
-	free(weights);
-	free(config);
-	return code;
+	return model->stored;
 }

@@ -9,6 +9,9 @@ struct pf_model {
 	struct pf_model_config config;
 	struct pf_layout layout;
 	float *param; /* [layout.size], 64-byte aligned */
+	/* of a model that was read: its config.json, the type of its weights, its folder; else NULL */
+	char *text, *source;
+	enum pf_dtype stored;
 };
 
 /* A model whose parameters are all zero */
@@ -16,6 +19,8 @@ int pf_model_alloc(const struct pf_model_config *config, struct pf_model **model
                    struct pf_error *error);
 /* Copies bytes; NULL when out of memory */
 struct pf_model *pf_model_copy(const struct pf_model *model);
+/* Removes what pf_model_save leaves in a folder, and nothing else */
+void pf_model_unlink(const char *directory);
 /* count floats, zero, 64-byte aligned, or NULL; freed with free() */
 float *pf_floats_alloc(uint64_t count);
 #endif

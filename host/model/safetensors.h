@@ -25,6 +25,7 @@ struct pf_safetensor {
 	uint64_t shape[PF_SAFETENSORS_RANK_MAX];
 	uint64_t elements, bytes;
 	const void *data; /* in the mapped file, of any alignment */
+	int mapped;       /* 0: in memory of the caller's */
 };
 
 struct pf_safetensors;
@@ -44,8 +45,11 @@ const struct pf_safetensor *pf_safetensors_find(const struct pf_safetensors *fil
 /* The metadata string of that key, or NULL */
 const char *pf_safetensors_note(const struct pf_safetensors *file, const char *key);
 const char *pf_safetensors_where(const struct pf_safetensors *file);
-/* Converts all elements to float: F32, F64 (rounded), F16, BF16; PF_E_TYPE for integers */
+/* Converts all elements to float: F32, F64 (rounded), F16, BF16; PF_E_TYPE for integers. Piece by piece, giving each
+ * back to the system, so that file and floats are never both in memory */
 int pf_safetensor_floats(const struct pf_safetensor *tensor, float *to, struct pf_error *error);
+/* As floats of a matrix, [rows, cols] in the file, to[cols, rows] */
+int pf_safetensor_floats_transposed(const struct pf_safetensor *tensor, float *to, struct pf_error *error);
 
 struct pf_safetensors_writer;
 

@@ -268,6 +268,13 @@ static int map_file(const char *path, void **bytes, size_t *size, struct pf_erro
 	               "%s: empty, or not a regular file; not a safetensors file", path);
 }
 
+static void mark_mapped(struct pf_safetensors *file)
+{
+	file->mapped = 1;
+	for (size_t i = 0; i < file->count; i++)
+		file->tensor[i].mapped = 1;
+}
+
 int pf_safetensors_open(const char *path, struct pf_safetensors **file, struct pf_error *error)
 {
 	void *bytes;
@@ -279,7 +286,7 @@ int pf_safetensors_open(const char *path, struct pf_safetensors **file, struct p
 	if (code != 0)
 		munmap(bytes, size);
 	else
-		(*file)->mapped = 1;
+		mark_mapped(*file);
 	return code;
 }
 
@@ -327,32 +334,81 @@ const char *pf_safetensors_where(const struct pf_safetensors *file)
 
 /* Elements may lie at any address: they are copied out before they are looked at */
 #define CONVERT(stored, expression) \
-	for (uint64_t i = 0; i < tensor->elements; i++) { \
+	for (uint64_t i = 0; i < count; i++) { \
 		stored x; \
 		memcpy(&x, from + i * sizeof x, sizeof x); \
 		to[i] = (expression); \
 	}
 
-int pf_safetensor_floats(const struct pf_safetensor *tensor, float *to, struct pf_error *error)
+static void convert(enum pf_dtype type, const uint8_t *from, uint64_t count, float *to)
 {
-	const uint8_t *from = tensor->data;
-	switch (tensor->type) {
-	case PF_F32:
-		if (tensor->bytes > 0)
-			memcpy(to, from, tensor->bytes);
-		return 0;
+	switch (type) {
 	case PF_F64:
 		CONVERT(double, (float)x)
-		return 0;
+		break;
 	case PF_F16:
 		CONVERT(uint16_t, pf_half_float(x))
-		return 0;
+		break;
 	case PF_BF16:
 		CONVERT(uint16_t, pf_bfloat_float(x))
-		return 0;
+		break;
 	default:
-		return pf_fail(error, PF_E_TYPE,
-		               "tensor %.200s: holds integers (%s), not real numbers", tensor->name,
-		               pf_safetensors_type_name(tensor->type));
+		if (count > 0)
+			memcpy(to, from, count * sizeof *to);
 	}
+}
+
+static int check_real(const struct pf_safetensor *tensor, struct pf_error *error)
+{
+	if (tensor->type <= PF_BF16)
+		return 0;
+	return pf_fail(error, PF_E_TYPE, "tensor %.200s: holds integers (%s), not real numbers", tensor->name,
+	               pf_safetensors_type_name(tensor->type));
+}
+
+/* Pages that have been read count as the process's memory; what is converted is not needed again */
+static void forget(const struct pf_safetensor *tensor, const uint8_t *from, uint64_t bytes)
+{
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = ((uintptr_t)from + page - 1) / page * page,
+	                end = ((uintptr_t)from + bytes) / page * page;
+	if (tensor->mapped && end > begin)
+		madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+enum { PIECE = 1 << 22, ROWS_TOGETHER = 16 };
+
+int pf_safetensor_floats(const struct pf_safetensor *tensor, float *to, struct pf_error *error)
+{
+	const uint64_t size = pf_dtype_bytes(tensor->type);
+	int code = check_real(tensor, error);
+	for (uint64_t at = 0; code == 0 && at < tensor->elements; at += PIECE) {
+		const uint64_t count = tensor->elements - at < PIECE ? tensor->elements - at : PIECE;
+		const uint8_t *from = (const uint8_t *)tensor->data + at * size;
+		convert(tensor->type, from, count, to + at);
+		forget(tensor, from, count * size);
+	}
+	return code;
+}
+
+/* A few rows at a time, so that what they become is written in runs */
+int pf_safetensor_floats_transposed(const struct pf_safetensor *tensor, float *to, struct pf_error *error)
+{
+	const uint64_t rows = tensor->shape[0], cols = tensor->shape[1], size = pf_dtype_bytes(tensor->type);
+	int code = check_real(tensor, error);
+	if (code != 0 || tensor->elements == 0)
+		return code;
+	float *some = malloc(ROWS_TOGETHER * cols * sizeof *some);
+	if (!some)
+		return pf_fail(error, -ENOMEM, "tensor %.200s: out of memory", tensor->name);
+	for (uint64_t i = 0; i < rows; i += ROWS_TOGETHER) {
+		const uint64_t now = rows - i < ROWS_TOGETHER ? rows - i : ROWS_TOGETHER;
+		const uint8_t *from = (const uint8_t *)tensor->data + i * cols * size;
+		convert(tensor->type, from, now * cols, some);
+		for (uint64_t j = 0; j < cols; j++)
+			for (uint64_t k = 0; k < now; k++)
+				to[j * rows + i + k] = some[k * cols + j];
+		forget(tensor, from, now * cols * size);
+	}
+	free(some);
+	return 0;
 }

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "config_family.h"
+#include "text.h"
 
-enum { PATH_MOST = 4096 };
+enum { PATH_MOST = 4096, NAME_MOST = 255 };
 
 static int ends_with(const char *text, const char *end)
 {
@@ -16,9 +18,10 @@ static int ends_with(const char *text, const char *end)
 
 static int is_known(const struct pf_model *model, const char *name)
 {
-	for (unsigned i = 0; i < model->layout.tensors; i++)
-		if (strcmp(model->layout.tensor[i].name, name) == 0)
-			return 1;
+	if (pf_layout_find(&model->layout, name))
+		return 1;
+	if (model->config.family == PF_FAMILY_GPT2 && (ends_with(name, ".attn.bias") || ends_with(name, ".attn.masked_bias")))
+		return 1; /* the causal mask */
 	return ends_with(name, ".rotary_emb.inv_freq") ||
 	       (model->config.tied && strcmp(name, "lm_head.weight") == 0);
 }
@@ -34,10 +37,12 @@ static int load_file(const char *path, struct pf_model *model, uint8_t *seen,
 		const char *name = pf_safetensors_at(file, i)->name;
 		if (!is_known(model, name))
 			code = pf_fail(error, PF_E_UNSUPPORTED,
-			               "%s: tensor %.200s is not part of the Llama model that "
+			               "%s: tensor %.200s is not part of the %s model that "
 			               "config.json describes",
-			               path, name);
+			               path, name, pf_config_family_name(model->config.family));
 	}
+	if (code == 0 && pf_safetensors_count(file) > 0)
+		model->stored = pf_safetensors_at(file, 0)->type;
 	code = code != 0 ? code
 	                 : pf_layout_fill(&model->layout, "", file, model->param, seen, error);
 	pf_safetensors_close(file);
@@ -48,47 +53,82 @@ static int load_shard(const char *directory, const char *name, struct pf_model *
                       uint8_t *seen, struct pf_error *error)
 {
 	char path[PATH_MOST];
-	if (strchr(name, '/') ||
-	    snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
-		return pf_fail(error, PF_E_FORMAT,
-		               "%s: shard name %.200s must be a file of this directory", directory,
-		               name);
+	if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
+		return pf_fail(error, PF_E_RANGE, "%s: path too long", directory);
 	return load_file(path, model, seen, error);
 }
 
-/* weight_map says tensor -> file; each file is read once */
-static int load_map(const char *directory, const char *index, const json_t *root,
-                    struct pf_model *model, uint8_t *seen, struct pf_error *error)
+/* Each file is named once, in the order of first mention */
+static int add_file(struct pf_index *index, const char *name, const char *where, struct pf_error *error)
 {
-	const char *tensor, *name;
-	json_t *file, *map = json_object_get(root, "weight_map"), *done = json_object();
-	int code = json_is_object(map)
-	                   ? 0
-	                   : pf_fail(error, PF_E_FORMAT, "%s: weight_map is missing", index);
+	if (!*name || strchr(name, '/') || strlen(name) > NAME_MOST)
+		return pf_fail(error, PF_E_FORMAT, "%s: shard name %.200s must be a file of this directory", where, name);
+	for (size_t i = 0; i < index->files; i++)
+		if (strcmp(index->file[i], name) == 0)
+			return 0;
+	char **grown = realloc(index->file, (index->files + 1) * sizeof *grown);
+	if (grown)
+		index->file = grown;
+	if (!grown || !(grown[index->files] = strdup(name)))
+		return pf_fail(error, -ENOMEM, "%s: out of memory", where);
+	index->files++;
+	return 0;
+}
+
+static int read_map(const json_t *root, const char *where, struct pf_index *index, struct pf_error *error)
+{
+	const char *tensor;
+	json_t *file, *map = json_object_get(root, "weight_map");
+	if (!json_is_object(map))
+		return pf_fail(error, PF_E_FORMAT, "%s: weight_map is missing", where);
+	int code = 0;
 	json_object_foreach(map, tensor, file)
 	{
-		name = json_string_value(file);
-		if (code == 0 && !name)
-			code = pf_fail(error, PF_E_FORMAT,
-			               "%s: weight_map: %.200s has no file name", index, tensor);
-		if (code == 0 && !json_object_get(done, name)) {
-			json_object_set_new(done, name, json_true());
-			code = load_shard(directory, name, model, seen, error);
-		}
+		const char *name = json_string_value(file);
+		if (code == 0)
+			code = name ? add_file(index, name, where, error)
+			            : pf_fail(error, PF_E_FORMAT, "%s: weight_map: %.200s has no file name", where, tensor);
 	}
-	json_decref(done);
+	if (code == 0 && index->files == 0)
+		code = pf_fail(error, PF_E_FORMAT, "%s: weight_map names no file", where);
 	return code;
 }
 
-static int load_index(const char *directory, const char *index, struct pf_model *model,
-                      uint8_t *seen, struct pf_error *error)
+int pf_index_parse(const char *text, size_t bytes, const char *where, struct pf_index *index, struct pf_error *error)
 {
 	json_error_t fault;
-	json_t *root = json_load_file(index, JSON_REJECT_DUPLICATES, &fault);
+	json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &fault);
+	*index = (struct pf_index){ 0 };
 	if (!root)
-		return pf_fail(error, PF_E_FORMAT, "%s:%d: %s", index, fault.line, fault.text);
-	int code = load_map(directory, index, root, model, seen, error);
+		return pf_fail(error, PF_E_FORMAT, "%s:%d: %s", where, fault.line, fault.text);
+	int code = read_map(root, where, index, error);
 	json_decref(root);
+	if (code != 0)
+		pf_index_free(index);
+	return code;
+}
+
+void pf_index_free(struct pf_index *index)
+{
+	for (size_t i = 0; i < index->files; i++)
+		free(index->file[i]);
+	free(index->file);
+	*index = (struct pf_index){ 0 };
+}
+
+static int load_index(const char *directory, const char *path, struct pf_model *model,
+                      uint8_t *seen, struct pf_error *error)
+{
+	struct pf_index index;
+	char *text;
+	int code = pf_text_read(path, &text, error);
+	code = code != 0 ? code : pf_index_parse(text, strlen(text), path, &index, error);
+	free(text);
+	if (code != 0)
+		return code;
+	for (size_t i = 0; code == 0 && i < index.files; i++)
+		code = load_shard(directory, index.file[i], model, seen, error);
+	pf_index_free(&index);
 	return code;
 }
 

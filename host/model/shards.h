@@ -5,7 +5,17 @@
 #include "model.h"
 
 /* Fills model->param. Every tensor of the layout must be there once, and nothing that would be
- * ignored: tensors of no plain Llama model are errors, except the constants of rotary positions and
- * the copy of a tied head */
+ * ignored: tensors that the model of config.json does not have are errors, except constants (of
+ * rotary positions, GPT-2's causal mask) and the copy of a tied head */
 int pf_shards_load(const char *directory, struct pf_model *model, struct pf_error *error);
+
+/* Files of an index, each once */
+struct pf_index {
+	char **file;
+	size_t files;
+};
+/* text[bytes]: {"weight_map": {tensor: file, ...}}. Files are names in the index's own folder. `where` names the text in
+ * messages. Frees with pf_index_free; nothing is to be freed after a failure */
+int pf_index_parse(const char *text, size_t bytes, const char *where, struct pf_index *index, struct pf_error *error);
+void pf_index_free(struct pf_index *index);
 #endif

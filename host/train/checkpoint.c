@@ -15,7 +15,8 @@
 
 enum { PATH_ROOM = 4096 };
 
-static const char *const parts[] = { "model.safetensors", "config.json", "optimizer.safetensors", "trainer_state.json" };
+/* Beside the model's own files */
+static const char *const parts[] = { "optimizer.safetensors", "trainer_state.json" };
 
 /* ---- folders ---- */
 
@@ -56,6 +57,7 @@ static void checkpoint_path(const char *out, uint64_t step, const char *ending, 
 static void remove_checkpoint(const char *folder)
 {
 	char path[PATH_ROOM + 64];
+	pf_model_unlink(folder);
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
 		snprintf(path, sizeof path, "%s/%s", folder, parts[i]);
 		unlink(path);

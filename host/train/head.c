@@ -32,6 +32,8 @@ struct block {
 struct pf_head {
 	uint32_t vocab, dim, stride, rows, slots, slots_open;
 	unsigned threads;
+	double cap;                    /* of the logits; 0: none */
+	float *raw;                    /* [rows, stride] logits before the cap, formed again on the way back */
 	struct slot *slot;             /* of device i % devices */
 	struct stage stage[STAGES];
 	struct pf_head_input input;    /* of the last forward */
@@ -138,8 +140,11 @@ int pf_head_open(const struct pf_head_options *o, struct pf_head **head, struct 
 	h->vocab = o->vocab;
 	h->dim = o->dim;
 	h->threads = o->threads;
+	h->cap = o->logit_cap;
 	h->stride = (o->vocab + LANES - 1) / LANES;
 	int code = open_slots(h, o, error);
+	if (!code && h->cap > 0.0 && !(h->raw = calloc(h->rows, row_bytes(h))))
+		code = pf_fail(error, -ENOMEM, "no memory for blocks of %u rows", h->rows);
 	if (code) {
 		pf_head_close(h);
 		return code;
@@ -156,6 +161,7 @@ void pf_head_close(struct pf_head *h)
 		slot_close(&h->slot[i]);
 	for (int i = 0; i < STAGES; i++)
 		free(h->stage[i].z);
+	free(h->raw);
 	free(h->slot);
 	free(h->block);
 	free(h);
@@ -262,6 +268,8 @@ static int send_block(struct pf_head *h, struct slot *s, uint32_t b, struct pf_e
 		return code;
 	const struct pf_head_shape shape = block_shape(h, k);
 	pf_logits(h->threads, &shape, in->hidden + (size_t)k->begin * h->dim, in->weight, z);
+	if (h->cap > 0.0)
+		pf_logits_cap(h->threads, &shape, h->cap, z);
 	clip_spans(h, k, s->host_span);
 	memset(s->in, 0, sizeof s->in);
 	memset(s->run, 0, sizeof s->run);
@@ -400,6 +408,13 @@ static int ask_gradient(struct pf_head *h, uint32_t b, const double *grad, struc
 	return code ? pf_fail(error, code, "block %u of %u: %s", b, h->blocks, pf_error_text(code)) : 0;
 }
 
+/* From the gradient of capped logits to that of the product's */
+static void uncap(struct pf_head *h, const struct pf_head_shape *shape, const float *hidden, float *dz)
+{
+	pf_logits(h->threads, shape, hidden, h->input.weight, h->raw);
+	pf_logits_cap_grad(h->threads, shape, h->cap, h->raw, dz);
+}
+
 static int use_gradient(struct pf_head *h, uint32_t b, float *dhidden, float *dweight, struct pf_error *error)
 {
 	const struct block *k = &h->block[b];
@@ -410,8 +425,10 @@ static int use_gradient(struct pf_head *h, uint32_t b, float *dhidden, float *dw
 	int code = settle(s, error);
 	if (code)
 		return code;
-	const float *dz = s->mapped ? pf_buf_map(s->z) : h->stage[b % STAGES].z;
+	float *dz = s->mapped ? pf_buf_map(s->z) : h->stage[b % STAGES].z;
 	h->stage[b % STAGES].busy = NULL;
+	if (h->cap > 0.0)
+		uncap(h, &shape, in->hidden + first, dz);
 	pf_logits_grad(h->threads, &shape, dz, in->hidden + first, in->weight, dhidden + first, dweight);
 	return 0;
 }

@@ -31,6 +31,7 @@ struct pf_head_options {
 	uint32_t vocab, dim;
 	uint64_t memory_bytes;         /* at most so much of each device; 0: half of the smallest */
 	unsigned threads;              /* of the host's products; 0: all processors */
+	double   logit_cap;            /* logits are cap tanh(z / cap); 0: no cap */
 };
 
 /* Fails with PF_E_MEMORY when not even three blocks of 16 rows fit */

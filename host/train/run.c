@@ -17,7 +17,7 @@ static uint32_t group_tokens(const struct pf_run *run)
 /* Policy and reference take turns in one workspace, so they must be of one shape */
 static int check_reference(const struct pf_run *run, const struct pf_model *model, struct pf_error *error)
 {
-	char policy[256], reference[256];
+	char policy[512], reference[512];
 	if (!run->reference || pf_config_equal(&run->reference->config, &model->config))
 		return 0;
 	pf_config_describe(&model->config, policy, sizeof policy);
@@ -59,6 +59,7 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
 {
 	const struct pf_model *m = r->objective.reference;
 	struct pf_blas_facts blas;
+	char shape[512];
 	*cache = NULL;
 	if (!m || !r->run->cache || pf_corpus_count(corpus, split) == 0)
 		return 0;
@@ -66,6 +67,8 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
 	key = pf_hash_word(key, (uint64_t)m->config.heads << 32 | m->config.kv_heads);
 	key = pf_hash_bytes(key, &m->config.rope_theta, sizeof m->config.rope_theta);
 	key = pf_hash_bytes(key, &m->config.norm_eps, sizeof m->config.norm_eps);
+	pf_config_describe(&m->config, shape, sizeof shape);
+	key = pf_hash_bytes(key, shape, strlen(shape));
 	key = pf_hash_word(key, pf_corpus_hash(corpus, split));
 	pf_blas_facts(&blas);
 	key = pf_hash_bytes(key, blas.core, strlen(blas.core));

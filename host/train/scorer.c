@@ -27,7 +27,7 @@ static int open_parts(struct pf_scorer *s, const struct pf_model_config *config,
 {
 	const struct pf_decoder_options body = { o->max_tokens, o->max_length, o->threads, o->backward };
 	const struct pf_head_options head = { o->device, o->devices, config->vocab, config->dim, o->memory_bytes,
-	                                      o->threads };
+	                                      o->threads, config->logit_cap };
 	const uint64_t floats = (uint64_t)o->max_tokens * config->dim;
 	s->hidden = pf_floats_alloc(floats);
 	s->place = malloc(o->max_tokens * sizeof *s->place);
