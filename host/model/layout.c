@@ -40,12 +40,8 @@ static uint64_t plan_add(struct plan *plan, const char *name, uint64_t rows, uin
 
 /* ---- names: Llama's, and where a family differs ---- */
 
-/* One row of `part` of a layer; what begins with a dot is a suffix. A part of several tensors is a list */
-struct names {
-	const char *part[PF_PARTS];
-};
-
-static const struct names llama_names = { {
+/* By part; several names are tensors that follow one another */
+static const char *const llama_names[PF_PARTS] = {
 	[PF_PART_NORM1] = "input_layernorm",
 	[PF_PART_QKV] = "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
 	[PF_PART_Q_NORM] = "self_attn.q_norm",
@@ -54,31 +50,23 @@ static const struct names llama_names = { {
 	[PF_PART_NORM2] = "post_attention_layernorm",
 	[PF_PART_UP] = "mlp.gate_proj mlp.up_proj",
 	[PF_PART_DOWN] = "mlp.down_proj",
-} };
-static const struct names gemma2_names = { {
-	[PF_PART_NORM1] = "input_layernorm",
-	[PF_PART_QKV] = "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
-	[PF_PART_Q_NORM] = "self_attn.q_norm",
-	[PF_PART_K_NORM] = "self_attn.k_norm",
-	[PF_PART_OUT] = "self_attn.o_proj",
+};
+/* Gemma-2: one of Llama's names means another norm */
+static const char *const post_norm_names[PF_PARTS] = {
 	[PF_PART_POST1] = "post_attention_layernorm",
 	[PF_PART_NORM2] = "pre_feedforward_layernorm",
-	[PF_PART_UP] = "mlp.gate_proj mlp.up_proj",
-	[PF_PART_DOWN] = "mlp.down_proj",
 	[PF_PART_POST2] = "post_feedforward_layernorm",
-} };
-static const struct names gpt2_names = { {
-	[PF_PART_NORM1] = "ln_1",
-	[PF_PART_QKV] = "attn.c_attn",
-	[PF_PART_OUT] = "attn.c_proj",
-	[PF_PART_NORM2] = "ln_2",
-	[PF_PART_UP] = "mlp.c_fc",
-	[PF_PART_DOWN] = "mlp.c_proj",
-} };
+};
+static const char *const gpt2_names[PF_PARTS] = {
+	[PF_PART_NORM1] = "ln_1", [PF_PART_QKV] = "attn.c_attn", [PF_PART_OUT] = "attn.c_proj",
+	[PF_PART_NORM2] = "ln_2", [PF_PART_UP] = "mlp.c_fc",     [PF_PART_DOWN] = "mlp.c_proj",
+};
 
-static const struct names *names_of(const struct pf_model_config *c)
+static const char *names_of(const struct pf_model_config *c, enum pf_part part)
 {
-	return c->family == PF_FAMILY_GPT2 ? &gpt2_names : c->post_norms ? &gemma2_names : &llama_names;
+	if (c->family == PF_FAMILY_GPT2)
+		return gpt2_names[part];
+	return c->post_norms && post_norm_names[part] ? post_norm_names[part] : llama_names[part];
 }
 
 /* "model." or "transformer.": what files of a body without a head leave out */
@@ -98,7 +86,7 @@ struct shape {
 /* Adds the tensors of a part; `of` is the part whose names it shares, ending ".weight" or ".bias" */
 static void plan_part(struct plan *plan, const struct shape *s, enum pf_part of, const char *ending)
 {
-	const char *list = names_of(plan->config)->part[of], *prefix = plan->config->family == PF_FAMILY_GPT2
+	const char *list = names_of(plan->config, of), *prefix = plan->config->family == PF_FAMILY_GPT2
 	                                                                        ? "transformer.h" : "model.layers";
 	const int vectors = s->role == PF_TENSOR_BIAS;
 	struct pf_layer_layout *layer = &plan->layout->layer[plan->layer];
