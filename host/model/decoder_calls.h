@@ -8,6 +8,9 @@ struct PF_T(cache);
 int PF_T(decoder_open)(const struct pf_model_config *config, const struct pf_layout *layout,
                        const struct pf_decoder_options *options, struct PF_T(decoder) **decoder,
                        struct pf_error *error);
+/* Bytes of the workspace that open would allocate */
+int PF_T(decoder_plan)(const struct pf_model_config *config, const struct pf_layout *layout,
+                       const struct pf_decoder_options *options, uint64_t *bytes, struct pf_error *error);
 void PF_T(decoder_close)(struct PF_T(decoder) *decoder); /* NULL is allowed */
 /* Memory of the workspace. Pages are only taken as far as batches use them */
 uint64_t PF_T(decoder_bytes)(const struct PF_T(decoder) *decoder);

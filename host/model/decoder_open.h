@@ -111,15 +111,21 @@ static void fill_rotations(struct PF_T(decoder) *d)
 		}
 }
 
-static int alloc_all(struct PF_T(decoder) *d, struct pf_error *error)
+static int count_all(struct PF_T(decoder) *d)
 {
 	struct carve count = { NULL, 0 };
 	d->acts = calloc(d->config.layers + 1, sizeof *d->acts);
-	if (d->acts) {
-		carve_all(d, &count);
-		d->bytes = count.next;
-		d->memory = aligned_alloc(ALIGN_BYTES, count.next);
-	}
+	if (!d->acts)
+		return -ENOMEM;
+	carve_all(d, &count);
+	d->bytes = count.next;
+	return 0;
+}
+
+static int alloc_all(struct PF_T(decoder) *d, struct pf_error *error)
+{
+	if (count_all(d) == 0)
+		d->memory = aligned_alloc(ALIGN_BYTES, d->bytes);
 	if (!d->memory)
 		return pf_fail(
 		        error, -ENOMEM,
@@ -128,6 +134,29 @@ static int alloc_all(struct PF_T(decoder) *d, struct pf_error *error)
 	struct carve place = { d->memory, 0 };
 	carve_all(d, &place);
 	return 0;
+}
+
+static void describe(struct PF_T(decoder) *d, const struct pf_model_config *config, const struct pf_layout *layout,
+                     const struct pf_decoder_options *options)
+{
+	d->config = *config;
+	d->layout = layout;
+	d->rows = ROWS_BEST;
+	set_sizes(d, options);
+}
+
+int PF_T(decoder_plan)(const struct pf_model_config *config, const struct pf_layout *layout,
+                       const struct pf_decoder_options *options, uint64_t *bytes, struct pf_error *error)
+{
+	struct PF_T(decoder) d = { .layout = layout };
+	int code = check_options(config, options, error);
+	if (code != 0)
+		return code;
+	describe(&d, config, layout, options);
+	code = count_all(&d);
+	free(d.acts);
+	*bytes = d.bytes;
+	return code != 0 ? pf_fail(error, code, "decoder: out of memory") : 0;
 }
 
 int PF_T(decoder_open)(const struct pf_model_config *config, const struct pf_layout *layout,
@@ -140,10 +169,7 @@ int PF_T(decoder_open)(const struct pf_model_config *config, const struct pf_lay
 	struct PF_T(decoder) *d = calloc(1, sizeof *d);
 	if (!d)
 		return pf_fail(error, -ENOMEM, "decoder: out of memory");
-	d->config = *config;
-	d->layout = layout;
-	d->rows = ROWS_BEST;
-	set_sizes(d, options);
+	describe(d, config, layout, options);
 	code = alloc_all(d, error);
 	if (code != 0) {
 		PF_T(decoder_close)(d);

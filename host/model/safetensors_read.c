@@ -375,7 +375,7 @@ static void forget(const struct pf_safetensor *tensor, const uint8_t *from, uint
 		madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
-enum { PIECE = 1 << 22, ROWS_TOGETHER = 16 };
+enum { PIECE = 1 << 20, ROWS_TOGETHER = 16 };
 
 int pf_safetensor_floats(const struct pf_safetensor *tensor, float *to, struct pf_error *error)
 {

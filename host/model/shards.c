@@ -26,36 +26,40 @@ static int is_known(const struct pf_model *model, const char *name)
 	       (model->config.tied && strcmp(name, "lm_head.weight") == 0);
 }
 
-static int load_file(const char *path, struct pf_model *model, uint8_t *seen,
-                     struct pf_error *error)
+typedef int (*file_fn)(void *context, const struct pf_safetensors *file, struct pf_error *error);
+
+struct loading {
+	struct pf_model *model;
+	uint8_t *seen;
+};
+
+static int load_file(void *context, const struct pf_safetensors *file, struct pf_error *error)
 {
+	const struct loading *l = context;
+	struct pf_model *model = l->model;
+	for (size_t i = 0; i < pf_safetensors_count(file); i++) {
+		const char *name = pf_safetensors_at(file, i)->name;
+		if (!is_known(model, name))
+			return pf_fail(error, PF_E_UNSUPPORTED, "%s: tensor %.200s is not part of the %s model that config.json describes",
+			               pf_safetensors_where(file), name, pf_config_family_name(model->config.family));
+	}
+	if (pf_safetensors_count(file) > 0)
+		model->stored = pf_safetensors_at(file, 0)->type;
+	return pf_layout_fill(&model->layout, "", file, model->param, l->seen, error);
+}
+
+static int open_shard(const char *directory, const char *name, file_fn each, void *context, struct pf_error *error)
+{
+	char path[PATH_MOST];
 	struct pf_safetensors *file;
+	if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
+		return pf_fail(error, PF_E_RANGE, "%s: path too long", directory);
 	int code = pf_safetensors_open(path, &file, error);
 	if (code != 0)
 		return code;
-	for (size_t i = 0; i < pf_safetensors_count(file) && code == 0; i++) {
-		const char *name = pf_safetensors_at(file, i)->name;
-		if (!is_known(model, name))
-			code = pf_fail(error, PF_E_UNSUPPORTED,
-			               "%s: tensor %.200s is not part of the %s model that "
-			               "config.json describes",
-			               path, name, pf_config_family_name(model->config.family));
-	}
-	if (code == 0 && pf_safetensors_count(file) > 0)
-		model->stored = pf_safetensors_at(file, 0)->type;
-	code = code != 0 ? code
-	                 : pf_layout_fill(&model->layout, "", file, model->param, seen, error);
+	code = each(context, file, error);
 	pf_safetensors_close(file);
 	return code;
-}
-
-static int load_shard(const char *directory, const char *name, struct pf_model *model,
-                      uint8_t *seen, struct pf_error *error)
-{
-	char path[PATH_MOST];
-	if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
-		return pf_fail(error, PF_E_RANGE, "%s: path too long", directory);
-	return load_file(path, model, seen, error);
 }
 
 /* Each file is named once, in the order of first mention */
@@ -116,8 +120,7 @@ void pf_index_free(struct pf_index *index)
 	*index = (struct pf_index){ 0 };
 }
 
-static int load_index(const char *directory, const char *path, struct pf_model *model,
-                      uint8_t *seen, struct pf_error *error)
+static int open_index(const char *directory, const char *path, file_fn each, void *context, struct pf_error *error)
 {
 	struct pf_index index;
 	char *text;
@@ -127,25 +130,51 @@ static int load_index(const char *directory, const char *path, struct pf_model *
 	if (code != 0)
 		return code;
 	for (size_t i = 0; code == 0 && i < index.files; i++)
-		code = load_shard(directory, index.file[i], model, seen, error);
+		code = open_shard(directory, index.file[i], each, context, error);
 	pf_index_free(&index);
 	return code;
 }
 
-int pf_shards_load(const char *directory, struct pf_model *model, struct pf_error *error)
+/* The files that the index names, or the only one */
+static int each_file(const char *directory, file_fn each, void *context, struct pf_error *error)
 {
 	char index[PATH_MOST];
-	uint8_t *seen = calloc(model->layout.tensors, 1);
-	if (!seen)
-		return pf_fail(error, -ENOMEM, "%s: out of memory", directory);
 	int length = snprintf(index, sizeof index, "%s/model.safetensors.index.json", directory);
-	int code = length < (int)sizeof index && access(index, F_OK) == 0
-	                   ? load_index(directory, index, model, seen, error)
-	                   : load_shard(directory, "model.safetensors", model, seen, error);
-	const char *missing = pf_layout_missing(&model->layout, seen);
+	return length < (int)sizeof index && access(index, F_OK) == 0
+	               ? open_index(directory, index, each, context, error)
+	               : open_shard(directory, "model.safetensors", each, context, error);
+}
+
+int pf_shards_load(const char *directory, struct pf_model *model, struct pf_error *error)
+{
+	struct loading l = { model, calloc(model->layout.tensors, 1) };
+	if (!l.seen)
+		return pf_fail(error, -ENOMEM, "%s: out of memory", directory);
+	int code = each_file(directory, load_file, &l, error);
+	const char *missing = pf_layout_missing(&model->layout, l.seen);
 	if (code == 0 && missing)
 		code = pf_fail(error, PF_E_FORMAT, "%s: tensor %s is missing from the weights",
 		               directory, missing);
-	free(seen);
+	free(l.seen);
 	return code;
+}
+
+struct visiting {
+	pf_tensor_fn each;
+	void *context;
+};
+
+static int visit_file(void *context, const struct pf_safetensors *file, struct pf_error *error)
+{
+	const struct visiting *v = context;
+	(void)error;
+	for (size_t i = 0; i < pf_safetensors_count(file); i++)
+		v->each(v->context, pf_safetensors_where(file), pf_safetensors_at(file, i));
+	return 0;
+}
+
+int pf_shards_visit(const char *directory, pf_tensor_fn each, void *context, struct pf_error *error)
+{
+	struct visiting v = { each, context };
+	return each_file(directory, visit_file, &v, error);
 }

@@ -9,6 +9,10 @@
  * rotary positions, GPT-2's causal mask) and the copy of a tied head */
 int pf_shards_load(const char *directory, struct pf_model *model, struct pf_error *error);
 
+/* Every tensor of the weights' files, from their headers alone; `file` is its path */
+typedef void (*pf_tensor_fn)(void *context, const char *file, const struct pf_safetensor *tensor);
+int pf_shards_visit(const char *directory, pf_tensor_fn each, void *context, struct pf_error *error);
+
 /* Files of an index, each once */
 struct pf_index {
 	char **file;
