@@ -66,7 +66,7 @@ static const char *write_data(void)
 /* Opens, makes two steps, closes */
 static int use(const char *path, struct pf_error *error)
 {
-	struct pf_corpus_options options = { .cut = { 300, PF_KEEP_START }, .cache = scratch_path("cache"), .marker = "A:" };
+	struct pf_corpus_options options = { .cut = { .max_length = 300 }, .cache = scratch_path("cache"), .marker = "A:" };
 	struct pf_sampler_options order = { .batch = 7, .accumulate = 2, .shuffle = 1, .mismatched = 1 };
 	const struct pf_tokenizer *tokenizer;
 	struct pf_pack pack = { 0 };

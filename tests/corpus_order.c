@@ -32,7 +32,7 @@ PF_PRINTF(1, 2) static void add_text(const char *format, ...)
 
 static struct pf_corpus_options defaults(void)
 {
-	return (struct pf_corpus_options){ .cut = { 64, PF_KEEP_START }, .cache = scratch_path("cache") };
+	return (struct pf_corpus_options){ .cut = { .max_length = 64 }, .cache = scratch_path("cache") };
 }
 
 static struct pf_corpus *open_with(const char *path, const struct pf_corpus_options *options)
@@ -101,7 +101,7 @@ static void bad_records_are_counted_when_dropped(void **state)
 		assert_int_equal(counts->faults[fault], 1);
 	assert_true(counts->truncated == 1 && counts->longest == 64 && counts->chosen == 2 && counts->rejected == 2);
 	pf_corpus_describe(corpus, told, sizeof told);
-	assert_non_null(strstr(told, "8 records (pairs), 2 samples; 1 sequences truncated; dropped 1 with not valid JSON"));
+	assert_non_null(strstr(told, "8 records (pairs), 2 samples; 1 sequences truncated by 4 tokens in all; dropped 1 with not valid JSON"));
 	assert_true(pf_corpus_describe(corpus, told, 10) > 10 && strlen(told) == 9);
 	pf_corpus_close(corpus);
 }

@@ -148,7 +148,7 @@ static void a_sequence_as_laid_out(void **state)
 
 	(void)state;
 	pf_pack_clear(&pack);
-	assert_int_equal(pf_pack_sequence(&pack, tokenizer, text_of("pq", 2), text_of("ab", 2), (struct pf_cut){ 100, 0 }, &member), 0);
+	assert_int_equal(pf_pack_sequence(&pack, tokenizer, text_of("pq", 2), text_of("ab", 2), (struct pf_cut){ .max_length = 100 }, &member), 0);
 	assert_int_equal(pf_pack_group(&pack), 0);
 	assert_int_equal(pack.ids.count, 6);
 	assert_memory_equal(pack.ids.id, ids, sizeof ids);
@@ -159,24 +159,27 @@ static void a_sequence_as_laid_out(void **state)
 }
 
 /* What truncation must leave, said independently: the list of (id, is completion), cut, then shifted */
-static void assert_cut(size_t prompt, size_t completion, uint32_t max, enum pf_truncation mode)
+static void assert_cut(size_t prompt, size_t completion, struct pf_cut cut)
 {
 	int32_t ids[64], whole[64];
 	char done[64], kept[64];
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-	size_t length = prompt + completion + 2, left = length < max ? length : max, skip, scored = 0;
+	size_t all = prompt + completion + 2, length = 0, left, skip, scored = 0;
 	struct pf_member member = { .sample = 0 };
 
-	for (size_t i = 0; i < length; i++) {
-		whole[i] = i == 0 ? PF_BYTES_BOS : i == length - 1 ? PF_BYTES_EOS : letters[i - 1];
-		done[i] = i > prompt;
+	for (size_t i = 0; i < all; i++) {
+		if ((cut.max_prompt && i + cut.max_prompt <= prompt) || (cut.max_completion && i > prompt + cut.max_completion))
+			continue;
+		whole[length] = i == 0 ? PF_BYTES_BOS : i == all - 1 ? PF_BYTES_EOS : letters[i - 1];
+		done[length++] = i > prompt;
 	}
-	skip = mode == PF_KEEP_END ? length - left : 0;
+	left = length < cut.max_length ? length : cut.max_length;
+	skip = cut.mode == PF_KEEP_END ? length - left : 0;
 	memcpy(ids, whole + skip, left * sizeof *ids);
 	memcpy(kept, done + skip, left);
 	pf_pack_clear(&pack);
 	assert_int_equal(pf_pack_sequence(&pack, tokenizer, text_of(letters, prompt), text_of(letters + prompt, completion),
-	                                  (struct pf_cut){ max, mode }, &member), 0);
+	                                  cut, &member), 0);
 	assert_int_equal(pack.ids.count, left);
 	assert_memory_equal(pack.ids.id, ids, left * sizeof *ids);
 	for (size_t p = 0; p < left; p++) {
@@ -187,7 +190,7 @@ static void assert_cut(size_t prompt, size_t completion, uint32_t max, enum pf_t
 		assert_int_equal(target != PF_IGNORE, p >= pack.first[0] && p < pack.first[0] + pack.scored[0]);
 	}
 	assert_int_equal(pack.scored[0], scored);
-	assert_int_equal(pack.member[0].truncated, length - left);
+	assert_int_equal(pack.member[0].truncated, all - left);
 }
 
 static void every_truncation(void **state)
@@ -195,16 +198,17 @@ static void every_truncation(void **state)
 	(void)state;
 	for (size_t prompt = 0; prompt < 6; prompt++)
 		for (size_t completion = 1; completion < 6; completion++)
-			for (uint32_t max = 2; max < 16; max++) {
-				assert_cut(prompt, completion, max, PF_KEEP_START);
-				assert_cut(prompt, completion, max, PF_KEEP_END);
-			}
+			for (uint32_t max = 2; max < 16; max++)
+				for (uint32_t limits = 0; limits < 64; limits++) {
+					assert_cut(prompt, completion, (struct pf_cut){ max, PF_KEEP_START, limits / 8, limits % 8 });
+					assert_cut(prompt, completion, (struct pf_cut){ max, PF_KEEP_END, limits / 8, limits % 8 });
+				}
 }
 
 static void kinds_of_members(void **state)
 {
 	struct pf_record record = { .form = PF_RECORD_RANKINGS, .prompt = { "p", 1 }, .completions = 3, .weight = 2, .margin = 3 };
-	struct pf_cut cut = { 100, PF_KEEP_START };
+	struct pf_cut cut = { .max_length = 100 };
 
 	(void)state;
 	for (unsigned i = 0; i < 3; i++)
@@ -237,7 +241,7 @@ static void fill_pack(size_t groups)
 	for (size_t i = 0; i < groups; i++) {
 		for (size_t k = 0; k <= i % 4; k++)
 			assert_int_equal(pf_pack_sequence(&pack, tokenizer, text_of(letters, i * 5 % 11), text_of(letters, 1 + (i * 3 + k) % 13),
-			                                  (struct pf_cut){ 100, 0 }, &member), 0);
+			                                  (struct pf_cut){ .max_length = 100 }, &member), 0);
 		assert_int_equal(pf_pack_group(&pack), 0);
 	}
 }

@@ -56,7 +56,7 @@ static void equal_options_make_equal_files(void **state)
 
 static struct pf_corpus *open_file(const char *name)
 {
-	struct pf_corpus_options options = { .cut = { 128, PF_KEEP_START } };
+	struct pf_corpus_options options = { .cut = { .max_length = 128 } };
 	const struct pf_tokenizer *tokenizer;
 	struct pf_error error = { 0 };
 	struct pf_corpus *corpus;

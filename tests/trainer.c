@@ -105,7 +105,7 @@ static void open_training(struct world *w, const char *loss, const char *out)
 	memset(w, 0, sizeof *w);
 	if (pf_loss_parse(loss, &w->loss, &error))
 		fail_msg("%s", error.text);
-	const struct pf_corpus_options options = { .want = wanted(&w->loss), .cut = { 64, PF_KEEP_START } };
+	const struct pf_corpus_options options = { .want = wanted(&w->loss), .cut = { .max_length = 64 } };
 	if (pf_corpus_open(data_path, tokenizer, &options, &w->corpus, &error))
 		fail_msg("%s", error.text);
 	w->model = make_model();

@@ -43,10 +43,15 @@ static struct pf_model_config fresh_shape(const struct pf_setup *s, const struct
 static int check_vocabulary(const struct pf_setup *s, const char *folder, struct pf_error *error)
 {
 	const struct pf_model_config *shape = pf_model_shape(s->model);
-	if ((int32_t)shape->vocab == s->tokenizer->vocab)
-		return 0;
-	return pf_fail(error, PF_E_UNSUPPORTED, "%s: a vocabulary of %u; so far only byte-level models (%d) have a tokenizer "
-	               "here: make one with `prefpga sft`", folder, shape->vocab, s->tokenizer->vocab);
+	const int32_t vocab = (int32_t)shape->vocab;
+	if (!s->tokenizer->state)
+		return vocab == s->tokenizer->vocab ? 0
+		       : pf_fail(error, PF_E_UNSUPPORTED, "%s: a vocabulary of %d, but no tokenizer.json, without which it is bytes "
+		                 "(%d); put the model's tokenizer.json there", folder, (int)vocab, (int)s->tokenizer->vocab);
+	/* rows beyond the tokenizer's are padding, which many models have */
+	return vocab >= s->tokenizer->vocab ? 0
+	       : pf_fail(error, PF_E_MISMATCH, "%s: a vocabulary of %d, but tokenizer.json has ids up to %d; it is another model's",
+	                 folder, (int)vocab, (int)s->tokenizer->vocab - 1);
 }
 
 static int check_length(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
@@ -61,9 +66,19 @@ static int check_length(struct pf_setup *s, const struct pf_options *o, struct p
 	return 0;
 }
 
+int pf_setup_tokenizer(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	const int given = o->source[PF_OPTION_tokenizer] == PF_FROM_FLAG || o->source[PF_OPTION_tokenizer] == PF_FROM_FILE;
+	if (o->model && given)
+		return pf_fail(error, PF_E_ARGUMENT, "--tokenizer %s: the model %s brings its own; leave one of them out",
+		               o->tokenizer, o->model);
+	return o->model ? pf_tokenizer_open_model(o->model, &s->tokenizer, error)
+	                : pf_tokenizer_open(o->tokenizer ? o->tokenizer : "bytes", &s->tokenizer, error);
+}
+
 int pf_setup_model(struct pf_setup *s, const struct pf_options *o, int fresh, struct pf_error *error)
 {
-	int code = pf_tokenizer_open(fresh ? o->tokenizer : "bytes", &s->tokenizer, error);
+	int code = pf_setup_tokenizer(s, o, error);
 	if (code)
 		return code;
 	s->max_length = (uint32_t)o->max_length;
@@ -116,16 +131,24 @@ static int show_reading(void *context, uint64_t done, uint64_t total)
 	return *pf_setup_stop();
 }
 
+struct pf_corpus_options pf_setup_reading(const struct pf_setup *s, const struct pf_options *o, enum pf_record_form want)
+{
+	return (struct pf_corpus_options){ .form = (enum pf_record_form)pf_record_form_find(o->form), .want = want,
+		.drop = strcmp(o->bad_rows, "drop") == 0, .marker = o->role_marker,
+		.cut = { s->max_length, strcmp(o->truncation, "keep_end") == 0 ? PF_KEEP_END : PF_KEEP_START,
+		         (uint32_t)o->max_prompt_length, (uint32_t)o->max_completion_length },
+		.seed = (uint64_t)o->seed, .cache = o->cache };
+}
+
 static int open_corpus(const struct pf_setup *s, const struct pf_options *o, const char *paths, double holdout,
                        struct pf_corpus **corpus, struct pf_error *error)
 {
 	struct pf_progress progress;
-	const struct pf_corpus_options options = { .form = (enum pf_record_form)pf_record_form_find(o->form),
-		.want = wanted_form(&s->loss), .drop = strcmp(o->bad_rows, "drop") == 0, .marker = o->role_marker,
-		.cut = { s->max_length, strcmp(o->truncation, "keep_end") == 0 ? PF_KEEP_END : PF_KEEP_START },
-		.holdout = holdout, .seed = (uint64_t)o->seed, .cache = o->cache, .progress = show_reading,
-		.context = &progress };
+	struct pf_corpus_options options = pf_setup_reading(s, o, wanted_form(&s->loss));
 	char text[2048];
+	options.holdout = holdout;
+	options.progress = show_reading;
+	options.context = &progress;
 	pf_progress_start(&progress, stderr, "read", 0, 0);
 	int code = pf_corpus_open(paths, s->tokenizer, &options, corpus, error);
 	if (progress.total > SHOWN_MIB)

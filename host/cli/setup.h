@@ -22,12 +22,17 @@ struct pf_setup {
 
 /* Each step of opening; all free through pf_setup_close. */
 int  pf_setup_devices(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
+/* The tokenizer of --model, or without it --tokenizer; pf_setup_model does it too */
+int  pf_setup_tokenizer(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
 /* --model, or with `fresh` a new one when the option is not given */
 int  pf_setup_model(struct pf_setup *setup, const struct pf_options *options, int fresh, struct pf_error *error);
 /* --reference: its folder, or the model as it is now; nothing for `none` or if the loss does not look at one */
 int  pf_setup_reference(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
 /* --data and --eval-data in the form that the loss wants; counts go to stderr */
 int  pf_setup_data(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
+/* How --data is read, but for split and progress */
+struct pf_corpus_options pf_setup_reading(const struct pf_setup *setup, const struct pf_options *options,
+                                          enum pf_record_form want);
 /* What training and evaluation share, from all of the above */
 struct pf_run pf_setup_run(const struct pf_setup *setup, const struct pf_options *options);
 void pf_setup_close(struct pf_setup *setup);

@@ -195,7 +195,8 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 	struct pf_training t = { .run = pf_setup_run(s, o), .corpus = s->corpus, .held = s->held, .seed = (uint64_t)o->seed,
 		.steps = steps, .shuffle = o->shuffle,
 		.adamw = { o->beta1, o->beta2, o->eps, o->weight_decay, o->max_grad_norm, (unsigned)o->threads },
-		.out = o->out, .log = o->log, .save_every = (uint64_t)o->save_every, .eval_every = (uint64_t)o->eval_every,
+		.tokenizer = s->tokenizer, .out = o->out, .log = o->log, .save_every = (uint64_t)o->save_every,
+		.eval_every = (uint64_t)o->eval_every,
 		.resume = o->resume, .exact = o->exact, .report = on_step, .note = on_note, .context = &view };
 	if (!code)
 		code = schedule(o, steps, &t.schedule, error);

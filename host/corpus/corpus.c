@@ -42,8 +42,10 @@ int pf_corpus_describe(const struct pf_corpus *corpus, char *out, size_t size)
 	used = append(out, size, used, ", %" PRIu64 " samples%s", train + held, "");
 	if (held)
 		used = append(out, size, used, ", %" PRIu64 " of them %s", held, "held out");
-	if (counts->truncated)
+	if (counts->truncated) {
 		used = append(out, size, used, "; %" PRIu64 " %s", counts->truncated, "sequences truncated");
+		used = append(out, size, used, " by %" PRIu64 " %s", counts->cut, "tokens in all");
+	}
 	for (int fault = 1; fault < PF_FAULT_COUNT; fault++)
 		if (counts->faults[fault])
 			used = append(out, size, used, "; dropped %" PRIu64 " with %s", counts->faults[fault],

@@ -35,7 +35,7 @@ struct pf_corpus_counts {
 	uint64_t samples[PF_SPLITS];
 	uint64_t faults[PF_FAULT_COUNT];
 	uint64_t chosen, rejected;     /* usable sequences by kind */
-	uint64_t truncated;            /* usable sequences that lost tokens */
+	uint64_t truncated, cut;       /* usable sequences that lost tokens; tokens that they lost */
 	uint64_t tokens, scored;       /* of all usable sequences */
 	uint32_t longest;              /* tokens of the longest usable sequence */
 };

@@ -58,6 +58,7 @@ static void count_sample(struct pf_corpus_counts *counts, const struct pf_pack *
 		counts->chosen += pack->member[i].kind == PF_ITEM_CHOSEN;
 		counts->rejected += pack->member[i].kind == PF_ITEM_REJECTED;
 		counts->truncated += pack->member[i].truncated > 0;
+		counts->cut += pack->member[i].truncated;
 		counts->tokens += length;
 		counts->scored += pack->scored[i];
 		if (length > counts->longest)

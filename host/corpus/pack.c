@@ -52,34 +52,58 @@ static int push_special(struct pf_tokens *ids, int32_t id)
 	return id >= 0 ? pf_tokens_push(ids, id) : 0;
 }
 
-/* bos prompt completion eos at the end of ids; *prompt is the place of the first completion token in it */
-static int append_ids(struct pf_tokens *ids, const struct pf_tokenizer *tokenizer, struct pf_text prompt,
-                      struct pf_text completion, size_t *boundary)
+/* 1: ids from `from` on end with a token that ends generation, or with one and a line feed */
+static int is_closed(const struct pf_tokens *ids, size_t from, const struct pf_tokenizer *tokenizer)
 {
-	size_t start = ids->count;
+	size_t length, end = ids->count;
+	const char *last = end > from ? pf_tokenizer_piece(tokenizer, ids->id[end - 1], &length) : NULL;
 
+	if (last && length == 1 && *last == '\n')
+		end--;
+	return end > from && pf_tokenizer_stops(tokenizer, ids->id[end - 1]);
+}
+
+/* Cuts what was appended from `from` on to `limit` tokens, 0: any number; returns how many went */
+static size_t limit_ids(struct pf_tokens *ids, size_t from, uint32_t limit, enum pf_truncation mode)
+{
+	size_t length = ids->count - from, excess = limit && length > limit ? length - limit : 0;
+
+	if (excess && mode == PF_KEEP_END)
+		memmove(ids->id + from, ids->id + from + excess, limit * sizeof *ids->id);
+	ids->count -= excess;
+	return excess;
+}
+
+/* bos prompt completion eos at the end of ids; *boundary is the place of the first completion token in it, *excess how many
+ * tokens their own limits cost */
+static int append_ids(struct pf_tokens *ids, const struct pf_tokenizer *tokenizer, struct pf_text prompt,
+                      struct pf_text completion, struct pf_cut cut, size_t *boundary, size_t *excess)
+{
+	size_t start = ids->count, first;
 	int status = push_special(ids, tokenizer->bos);
 
 	if (!status)
 		status = pf_tokenizer_encode(tokenizer, prompt.text, prompt.length, 0, ids);
-	*boundary = ids->count - start;
+	*excess = limit_ids(ids, start, cut.max_prompt, PF_KEEP_END);
+	first = ids->count;
+	*boundary = first - start;
 	if (!status)
 		status = pf_tokenizer_encode(tokenizer, completion.text, completion.length, prompt.length > 0, ids);
-	return status ? status : push_special(ids, tokenizer->eos);
+	if (!status && !is_closed(ids, first, tokenizer))
+		status = push_special(ids, tokenizer->eos);
+	*excess += limit_ids(ids, first, cut.max_completion, PF_KEEP_START);
+	return status;
 }
 
 /* Cuts the sequence that starts at `start`; returns how many tokens went */
 static size_t cut_ids(struct pf_tokens *ids, size_t start, struct pf_cut cut, size_t *boundary)
 {
-	size_t length = ids->count - start, excess = length > cut.max_length ? length - cut.max_length : 0;
+	size_t excess = limit_ids(ids, start, cut.max_length, cut.mode), left = ids->count - start;
 
-	if (cut.mode == PF_KEEP_END) {
-		memmove(ids->id + start, ids->id + start + excess, (length - excess) * sizeof *ids->id);
+	if (cut.mode == PF_KEEP_END)
 		*boundary = *boundary > excess ? *boundary - excess : 0;
-	}
-	ids->count -= excess;
-	if (*boundary > length - excess)
-		*boundary = length - excess;
+	if (*boundary > left)
+		*boundary = left;
 	return excess;
 }
 
@@ -110,16 +134,16 @@ static void note_sequence(struct pf_pack *pack, size_t start, size_t first, size
 int pf_pack_sequence(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, struct pf_text prompt,
                      struct pf_text completion, struct pf_cut cut, const struct pf_member *member)
 {
-	size_t start = pack->ids.count, boundary = 0, excess, opening, count;
+	size_t start = pack->ids.count, boundary = 0, excess = 0, opening, count;
 	int status = grow_sequences(pack);
 
 	if (!status)
-		status = append_ids(&pack->ids, tokenizer, prompt, completion, &boundary);
+		status = append_ids(&pack->ids, tokenizer, prompt, completion, cut, &boundary, &excess);
 	if (status) {
 		pack->ids.count = start;
 		return status;
 	}
-	excess = cut_ids(&pack->ids, start, cut, &boundary);
+	excess += cut_ids(&pack->ids, start, cut, &boundary);
 	opening = boundary ? boundary : 1;
 	count = pack->ids.count - start > opening ? pack->ids.count - start - opening : 0;
 	if (pack->ids.count > INT32_MAX)

@@ -39,9 +39,12 @@ struct pf_pack {
 void pf_pack_free(struct pf_pack *pack);
 void pf_pack_clear(struct pf_pack *pack);
 
-struct pf_cut { uint32_t max_length; enum pf_truncation mode; };
+/* What is cut, in this order, as TRL cuts: bos and prompt to their last max_prompt tokens, completion and eos to their first
+ * max_completion (0: no limit), both together to max_length at the end that `mode` does not keep */
+struct pf_cut { uint32_t max_length; enum pf_truncation mode; uint32_t max_prompt, max_completion; };
 
-/* Appends bos prompt completion eos, truncated, to the open group. 0, -ENOMEM, PF_E_DATA (the
+/* Appends bos prompt completion eos, truncated, to the open group. There is no second eos where the completion ends with
+ * a token that ends generation, a line feed behind it or not (chat templates). 0, -ENOMEM, PF_E_DATA (a pattern of the
  * tokenizer gave up), or PF_E_RANGE beyond 2^31 tokens */
 int pf_pack_sequence(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, struct pf_text prompt,
                      struct pf_text completion, struct pf_cut cut, const struct pf_member *member);

@@ -36,9 +36,10 @@ int  pf_tokenizer_open(const char *name, const struct pf_tokenizer **tokenizer, 
 int  pf_tokenizer_open_model(const char *folder, const struct pf_tokenizer **tokenizer, struct pf_error *error);
 void pf_tokenizer_close(const struct pf_tokenizer *tokenizer);          /* NULL is allowed */
 
-/* What a tokenizer's folder can hold; NULL behind the last one. Copies those that it has to another folder, each whole or
+#define PF_TOKENIZER_FILES 9u
+/* What a tokenizer's folder can hold. Saving writes those that it held when it was opened to another folder, each whole or
  * not at all; files that are there are replaced. Of bytes there are none. Not thread-safe with the same folder */
-extern const char *const pf_tokenizer_files[];
+extern const char *const pf_tokenizer_files[PF_TOKENIZER_FILES];
 int  pf_tokenizer_save(const struct pf_tokenizer *tokenizer, const char *folder, struct pf_error *error);
 
 /* Appends the ids of text[length], without bos and eos. Texts of special tokens ("<|im_end|>") become these tokens.

@@ -11,9 +11,10 @@
 
 enum { PATH_ROOM = 4096, BYTES_MAX = 256 << 20 };      /* the largest tokenizer.json are of 30 MB */
 
-const char *const pf_tokenizer_files[] = {
+enum { TOKENIZER, CONFIG, MAP, GENERATION, TEMPLATE };         /* the files that are read; the others go with them */
+const char *const pf_tokenizer_files[PF_TOKENIZER_FILES] = {
 	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja",
-	"added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", NULL
+	"added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model"
 };
 
 /* ---- files ---- */
@@ -59,39 +60,43 @@ static int open_file(const char *folder, const char *name, char path[PATH_ROOM],
 	return pf_fail(error, -errno, "%s: %s", path, strerror(errno));
 }
 
-/* 0, -ENOENT without a text when the file is not there, or an error that names it */
 static int read_file(const char *folder, const char *name, struct pf_buffer *out, struct pf_error *error)
 {
 	char path[PATH_ROOM];
 	int fd = open_file(folder, name, path, error), status;
 
 	if (fd < 0)
-		return fd;
+		return fd == -ENOENT ? 0 : fd;
 	status = read_whole(fd, path, out, error);
 	close(fd);
 	return status;
 }
 
-/* A file of the folder that holds a JSON object; *root is NULL if it is not there */
-static int read_json(const char *folder, const char *name, json_t **root, struct pf_error *error)
+static int read_files(struct pf_tokenizer_state *state, struct pf_error *error)
 {
-	struct pf_buffer text = { 0 };
-	json_error_t problem;
-	int status = read_file(folder, name, &text, error);
+	int status = 0;
 
-	*root = status ? NULL : json_loadb(text.text, text.length, 0, &problem);
-	pf_buffer_free(&text);
-	if (status == -ENOENT)
+	for (size_t i = 0; i < PF_TOKENIZER_FILES && !status; i++)
+		if (i != TOKENIZER)
+			status = read_file(state->folder, pf_tokenizer_files[i], &state->file[i], error);
+	return status;
+}
+
+/* A file of the folder as a JSON object; *root is NULL if it is not there */
+static int parse_file(const struct pf_tokenizer_state *state, int file, json_t **root, struct pf_error *error)
+{
+	const struct pf_buffer *text = &state->file[file];
+	json_error_t problem;
+
+	*root = text->text ? json_loadb(text->text, text->length, 0, &problem) : NULL;
+	if (!text->text || json_is_object(*root))
 		return 0;
-	if (status || json_is_object(*root))
-		return status;
-	if (*root)
-		status = pf_fail(error, PF_E_FORMAT, "%s/%s: not a JSON object", folder, name);
-	else
-		status = pf_fail(error, PF_E_FORMAT, "%s/%s: line %d: %s", folder, name, problem.line, problem.text);
+	if (!*root)
+		return pf_fail(error, PF_E_FORMAT, "%s/%s: line %d: %s", state->folder, pf_tokenizer_files[file], problem.line,
+		               problem.text);
 	json_decref(*root);
 	*root = NULL;
-	return status;
+	return pf_fail(error, PF_E_FORMAT, "%s/%s: not a JSON object", state->folder, pf_tokenizer_files[file]);
 }
 
 /* ---- beginning, end, stops ---- */
@@ -186,19 +191,17 @@ static void take_chat(struct pf_tokenizer_state *state, const char *text)
 
 static int read_chat(struct pf_tokenizer_state *state, const json_t *config, struct pf_error *error)
 {
-	struct pf_buffer text = { 0 };
-	int status = read_file(state->folder, "chat_template.jinja", &text, error);
+	struct pf_buffer *file = &state->file[TEMPLATE];
 
-	if (status == -ENOENT) {
+	if (!file->text) {
 		take_chat(state, template_of(config));
-		status = 0;
-	} else if (!status && pf_buffer_append(&text, "", 1)) {
-		status = pf_fail(error, -ENOMEM, "%s: out of memory", state->folder);
-	} else if (!status) {
-		take_chat(state, text.text);
+		return 0;
 	}
-	pf_buffer_free(&text);
-	return status;
+	if (pf_buffer_append(file, "", 1))
+		return pf_fail(error, -ENOMEM, "%s: out of memory", state->folder);
+	file->length--;
+	take_chat(state, file->text);
+	return 0;
 }
 
 /* ---- opening ---- */
@@ -206,12 +209,14 @@ static int read_chat(struct pf_tokenizer_state *state, const json_t *config, str
 static int read_beside(struct pf_tokenizer_state *state, struct pf_error *error)
 {
 	json_t *config = NULL, *map = NULL, *generation = NULL;
-	int status = read_json(state->folder, "tokenizer_config.json", &config, error);
+	int status = read_files(state, error);
 
 	if (!status)
-		status = read_json(state->folder, "special_tokens_map.json", &map, error);
+		status = parse_file(state, CONFIG, &config, error);
 	if (!status)
-		status = read_json(state->folder, "generation_config.json", &generation, error);
+		status = parse_file(state, MAP, &map, error);
+	if (!status)
+		status = parse_file(state, GENERATION, &generation, error);
 	if (!status) {
 		take_named(state, map, "eos_token", &state->face.eos);
 		take_named(state, config, "eos_token", &state->face.eos);
@@ -230,10 +235,10 @@ static int read_beside(struct pf_tokenizer_state *state, struct pf_error *error)
 static int read_tokenizer(const char *folder, struct pf_tokenizer_state **state, struct pf_error *error)
 {
 	struct pf_buffer text = { 0 };
-	int status = read_file(folder, "tokenizer.json", &text, error);
+	int status = read_file(folder, pf_tokenizer_files[TOKENIZER], &text, error);
 
 	*state = NULL;
-	if (status == -ENOENT)
+	if (!status && !text.text)
 		return pf_fail(error, PF_E_ABSENT, "%s: there is no tokenizer.json in it. A tokenizer is \"bytes\", or a folder with "
 		               "this file; models with tokenizer.model alone are converted by loading and saving them with "
 		               "AutoTokenizer", folder);
@@ -242,7 +247,10 @@ static int read_tokenizer(const char *folder, struct pf_tokenizer_state **state,
 		if (status)
 			pf_fail_in(error, "%s/tokenizer.json", folder);
 	}
-	pf_buffer_free(&text);
+	if (status)
+		pf_buffer_free(&text);
+	else
+		(*state)->file[TOKENIZER] = text;
 	return status;
 }
 
@@ -295,35 +303,17 @@ static int write_whole(const char *path, const struct pf_buffer *text, struct pf
 	return status;
 }
 
-static int has_file(const char *folder, const char *name)
-{
-	char path[PATH_ROOM];
-
-	return !join(folder, name, path, NULL) && access(path, F_OK) == 0;
-}
-
-static int copy_file(const char *from, const char *folder, const char *name, struct pf_error *error)
-{
-	struct pf_buffer text = { 0 };
-	char path[PATH_ROOM], source[PATH_ROOM];
-	int status = join(folder, name, path, error);
-
-	if (!status)
-		status = join(from, name, source, error);
-	if (status || pf_replace_same(path, source))
-		return status;
-	status = read_file(from, name, &text, error);
-	status = status ? status : write_whole(path, &text, error);
-	pf_buffer_free(&text);
-	return status;
-}
-
 int pf_tokenizer_save(const struct pf_tokenizer *tokenizer, const char *folder, struct pf_error *error)
 {
+	char path[PATH_ROOM];
 	int status = 0;
 
-	for (size_t i = 0; tokenizer->state && pf_tokenizer_files[i] && !status; i++)
-		if (has_file(tokenizer->state->folder, pf_tokenizer_files[i]))
-			status = copy_file(tokenizer->state->folder, folder, pf_tokenizer_files[i], error);
+	for (size_t i = 0; tokenizer->state && i < PF_TOKENIZER_FILES && !status; i++) {
+		if (!tokenizer->state->file[i].text)
+			continue;
+		status = join(folder, pf_tokenizer_files[i], path, error);
+		if (!status)
+			status = write_whole(path, &tokenizer->state->file[i], error);
+	}
 	return status;
 }

@@ -19,6 +19,8 @@ void pf_tokenizer_state_free(struct pf_tokenizer_state *state)
 	pf_steps_free(&state->changes);
 	pf_steps_free(&state->cuts);
 	pf_buffer_free(&state->shown_text);
+	for (size_t i = 0; i < PF_TOKENIZER_FILES; i++)
+		pf_buffer_free(&state->file[i]);
 	free(state->shown);
 	free(state->folder);
 	free(state);

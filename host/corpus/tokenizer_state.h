@@ -14,6 +14,7 @@ struct pf_shown { uint32_t at, length; uint8_t known, special; };
 struct pf_tokenizer_state {
 	struct pf_tokenizer face;      /* what others see; its `state` is this */
 	char               *folder;
+	struct pf_buffer    file[PF_TOKENIZER_FILES];  /* what the folder held when it was opened; no text: no such file */
 	struct pf_bpe       bpe;
 	struct pf_added     raw, normal;       /* found before and after the changes */
 	struct pf_steps     changes, cuts;

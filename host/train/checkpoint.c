@@ -54,16 +54,22 @@ static void checkpoint_path(const char *out, uint64_t step, const char *ending, 
 }
 
 /* Removes what a checkpoint consists of, nothing else */
-static void remove_checkpoint(const char *folder)
+static void remove_part(const char *folder, const char *part)
 {
 	char path[PATH_ROOM + 64];
+	snprintf(path, sizeof path, "%s/%s", folder, part);
+	unlink(path);
+	snprintf(path, sizeof path, "%s/%s.partial", folder, part);
+	unlink(path);
+}
+
+static void remove_checkpoint(const char *folder)
+{
 	pf_model_unlink(folder);
-	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-		snprintf(path, sizeof path, "%s/%s", folder, parts[i]);
-		unlink(path);
-		snprintf(path, sizeof path, "%s/%s.partial", folder, parts[i]);
-		unlink(path);
-	}
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		remove_part(folder, parts[i]);
+	for (size_t i = 0; i < PF_TOKENIZER_FILES; i++)
+		remove_part(folder, pf_tokenizer_files[i]);
 	rmdir(folder);
 }
 
@@ -148,6 +154,8 @@ int pf_checkpoint_save(const char *out, const struct pf_model *model, const stru
 	if (mkdir(partial, 0777) != 0)
 		return pf_fail(error, -errno, "%s: cannot be made: %s", partial, strerror(errno));
 	int code = pf_model_save(model, partial, error);
+	if (!code && checkpoint->tokenizer)
+		code = pf_tokenizer_save(checkpoint->tokenizer, partial, error);
 	if (!code)
 		code = save_optimizer(partial, adamw, error);
 	if (!code)

@@ -1,11 +1,12 @@
 /* checkpoint.h: training interrupted anywhere goes on exactly.
  *
- * <out>/checkpoint-<step>/ holds model.safetensors and config.json (a loadable model), optimizer.safetensors (AdamW's
+ * <out>/checkpoint-<step>/ holds a loadable model (model.safetensors, config.json, its tokenizer's files), optimizer.safetensors (AdamW's
  * moments) and trainer_state.json (step, position of the log, state of the loss, facts). It is written under a name
  * ending in .partial, synced and renamed, so a folder without that ending is complete. The data's position is the step
  * number: the sampler makes any step from it. One process per <out>. */
 #ifndef PF_TRAIN_CHECKPOINT_H
 #define PF_TRAIN_CHECKPOINT_H
+#include "../corpus/tokenizer.h"
 #include "../model/model.h"
 #include "adamw.h"
 #include "step.h"
@@ -23,6 +24,7 @@ struct pf_checkpoint {
 	struct pf_loss_state loss;
 	const struct pf_fact *fact;
 	size_t               facts;
+	const struct pf_tokenizer *tokenizer;  /* its files are saved with the model; NULL: none */
 };
 
 /* Saves and then removes all but the last `keep` (>= 1) complete checkpoints of the folder */

@@ -133,7 +133,7 @@ static int save(struct trainer *r, struct pf_error *error)
 {
 	const double began = pf_seconds();
 	const struct pf_checkpoint c = { r->step, pf_metrics_position(r->metrics), r->running.objective.state, r->t->fact,
-	                                 r->t->facts };
+	                                 r->t->facts, r->t->tokenizer };
 	if (!r->t->out || r->saved == r->step)
 		return 0;
 	int code = pf_checkpoint_save(r->t->out, r->model, &r->adamw, &c, KEEP, error);
@@ -312,6 +312,8 @@ static int train(struct trainer *r, struct pf_error *error)
 		               r->t->out ? "; --resume goes on from here" : "");
 	if (!code && r->t->out)
 		code = pf_model_save(r->model, r->t->out, error);
+	if (!code && r->t->out && r->t->tokenizer)
+		code = pf_tokenizer_save(r->t->tokenizer, r->t->out, error);
 	return code;
 }
 

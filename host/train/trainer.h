@@ -50,6 +50,7 @@ struct pf_training {
 	int                  shuffle;
 	struct pf_adamw_options adamw;
 	struct pf_schedule   schedule; /* steps of it are those of the training */
+	const struct pf_tokenizer *tokenizer;  /* its files are saved with the model; NULL: none */
 	const char          *out;      /* folder; NULL: nothing is saved */
 	const char          *log;      /* metrics; NULL: metrics.jsonl in out, or none */
 	uint64_t             save_every, eval_every;   /* 0: at the end only */

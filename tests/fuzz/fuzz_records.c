@@ -14,7 +14,7 @@ static void check_pack(const struct pf_record *record, enum pf_truncation mode)
 {
 	const struct pf_tokenizer *tokenizer;
 	struct pf_pack pack = { 0 };
-	struct pf_cut cut = { 16, mode };
+	struct pf_cut cut = { .max_length = 16, .mode = mode };
 
 	check(!pf_tokenizer_open("bytes", &tokenizer, NULL));
 	check(!pf_pack_record(&pack, tokenizer, record, 0, record->completions, cut, 0));
