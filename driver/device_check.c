@@ -11,7 +11,7 @@ struct pf_limit { const char *name; uint32_t low, high; };
 static const struct pf_limit limits[] = {              /* by name, for every kernel that has such a scalar */
 	{ "rows", 0, PF_ROWS_MAX }, { "vocab", 1, PF_VOCAB_MAX }, { "seqs", 0, PF_SEQS_MAX },
 	{ "items", 0, PF_ITEMS_MAX }, { "groups", 0, PF_ITEMS_MAX }, { "words", PF_PROG_CODE, PF_PROG_MAX },
-	{ "flags", 0, PF_WANT_STATS },
+	{ "flags", 0, PF_WANT_STATS }, { "mode", 0, PF_LINEAR_MODES }, { "depth", 1, PF_DEPTH_MAX },
 };
 
 static int PF_PRINTF(4, 5) pf_fail_run(struct pf_work *work, int code, const struct pf_arg_row *arg,

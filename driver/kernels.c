@@ -21,29 +21,29 @@ static const char bundles[][8] = { PF_BUNDLES(PF_BUNDLE_TEXT) };
 	{ #name, #ctype, #bundle, #count, PF_DIR_##dir, PF_BANK_##bank, sizeof(ctype), PF_IS_FLOAT_##ctype }
 #define PF_PORTS_1(name, dir, ctype, bundle, bank, count) \
 	PF_PORT(#name, dir, ctype, bundle, 0, bank, count)
-#define PF_PORTS_2(name, dir, ctype, bundle, bank, count) \
-	PF_PORT(#name "0", dir, ctype, bundle, 0, bank, (count) / 2), \
-	PF_PORT(#name "1", dir, ctype, bundle, 1, bank, (count) / 2)
 #define PF_PORTS_4(name, dir, ctype, bundle, bank, count) \
-	PF_PORT(#name "0", dir, ctype, bundle, 0, bank, (count) / 4), \
-	PF_PORT(#name "1", dir, ctype, bundle, 1, bank, (count) / 4), \
-	PF_PORT(#name "2", dir, ctype, bundle, 2, bank, (count) / 4), \
-	PF_PORT(#name "3", dir, ctype, bundle, 3, bank, (count) / 4)
+	PF_PORT(#name "0", dir, ctype, bundle, 0, bank, count), \
+	PF_PORT(#name "1", dir, ctype, bundle, 1, bank, count), \
+	PF_PORT(#name "2", dir, ctype, bundle, 2, bank, count), \
+	PF_PORT(#name "3", dir, ctype, bundle, 3, bank, count)
 #define PF_ARG_ROW(kernel, name, dir, ctype, ports, bundle, bank, count) \
 	PF_PORTS_##ports(name, dir, ctype, bundle, bank, count)
 #define PF_ARG_ROWS(kernel, file, state, lanes, brief) \
 	static const struct pf_arg_row rows_##kernel[] = { PF_ARGS_##kernel(PF_ARG_ROW, PF_COMMA) };
 PF_KERNELS(PF_ARG_ROWS)
 
-/* ---- element counts: every scalar of the kernel becomes a variable, every tensor a case ---- */
+/* ---- element counts: every scalar of the kernel becomes a variable, every tensor a case; `port` counts from 0 ---- */
 #define PF_SCALAR_IN(kernel, name)
 #define PF_SCALAR_OUT(kernel, name)
 #define PF_SCALAR_INOUT(kernel, name)
 #define PF_SCALAR_VAL(kernel, name) const uint32_t name = value[PF_ARG_##kernel##_##name]; (void)name;
 #define PF_SCALAR(kernel, name, dir, ctype, ports, bundle, bank, count) PF_SCALAR_##dir(kernel, name)
 #define PF_COUNT(kernel, name, dir, ctype, ports, bundle, bank, count) \
-	if (arg <= PF_ARG_##kernel##_##name##_last) \
-		return (uint64_t)(count) / (ports > 1 ? ports : 1);
+	if (arg <= PF_ARG_##kernel##_##name##_last) { \
+		const uint32_t port = arg - PF_ARG_##kernel##_##name; \
+		(void)port; \
+		return (uint64_t)(count); \
+	}
 #define PF_ELEMENTS(kernel, file, state, lanes, brief) \
 	static uint64_t elements_##kernel(unsigned arg, const uint32_t *value) \
 	{ \

@@ -32,15 +32,6 @@ static inline struct pf_factor pf_factor_of(float c, const struct pf_row *row, i
 	return f;
 }
 
-/* scale e^z 2^exp2, z reduced by pf_exp_at */
-static inline float pf_scaled_power(float left, uint32_t at, float scale, int32_t exp2)
-{
-	const uint32_t g = pf_bits(pf_exp_poly(left, 1.0f) * scale);
-	const uint32_t n = at + (uint32_t)exp2;
-	const int32_t live = (int32_t)((g >> 23 & 255u) + n) > 0;
-	return pf_float(at != 0 && live ? g + (n << 23) : 0u);
-}
-
 static inline void pf_step_write(struct PF_BEAT *to, uint32_t beats, const float x[PF_LANES])
 {
 write:

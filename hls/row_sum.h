@@ -44,6 +44,15 @@ static inline uint32_t pf_exp_at(float z, float *left)
 	return (uint32_t)(k + PF_BIAS) & live;
 }
 
+/* scale e^z 2^exp2, z reduced by pf_exp_at */
+static inline float pf_scaled_power(float left, uint32_t at, float scale, int32_t exp2)
+{
+	const uint32_t g = pf_bits(pf_exp_poly(left, 1.0f) * scale);
+	const uint32_t n = at + (uint32_t)exp2;
+	const int32_t live = (int32_t)((g >> 23 & 255u) + n) > 0;
+	return pf_float(at != 0 && live ? g + (n << 23) : 0u);
+}
+
 /* The integers of e^z, e^z (z - foot) and e^2z */
 static inline int32_t pf_exp_term(float left) { return (int32_t)pf_exp_poly(left, 0x1p24f); }
 static inline int32_t pf_moment_term(int32_t q, uint32_t at, float left)

@@ -21,7 +21,12 @@ static inline uint32_t pf_value_uint32_t(uint32_t bits)
 #define PF_PASS_OUT(i, ctype)   (ctype *)at[i]
 #define PF_PASS_INOUT(i, ctype) (ctype *)at[i]
 #define PF_PASS_VAL(i, ctype)   pf_value_##ctype(value[i])
-#define PF_PASS(kernel, name, dir, ctype, ports, bundle, bank, count) PF_PASS_##dir(PF_ARG_##kernel##_##name, ctype)
+#define PF_PASS_PORTS_0(dir, i, ctype) PF_PASS_##dir(i, ctype)
+#define PF_PASS_PORTS_1(dir, i, ctype) PF_PASS_##dir(i, ctype)
+#define PF_PASS_PORTS_4(dir, i, ctype) PF_PASS_##dir(i, ctype), PF_PASS_##dir(i + 1, ctype), \
+                                       PF_PASS_##dir(i + 2, ctype), PF_PASS_##dir(i + 3, ctype)
+#define PF_PASS(kernel, name, dir, ctype, ports, bundle, bank, count) \
+	PF_PASS_PORTS_##ports(dir, PF_ARG_##kernel##_##name, ctype)
 #define PF_CALL_BUILT(kernel) \
 	static void call_##kernel(void *const *at, const uint32_t *value) \
 	{ \

@@ -107,6 +107,54 @@ static void hash_logits(int bf16, uint32_t vocab)
 	free(dz);
 }
 
+/* ---- the fused head ---- */
+static void draw_matrix(struct pf_beat_f32 *to, uint32_t rows, uint32_t depth)
+{
+	for (uint32_t i = 0; i < rows * depth; i++)
+		for (uint32_t l = 0; l < 16; l++)
+			to[i].lane[l] = draw_float(118, 126);
+}
+
+static void hash_head(uint32_t rows, uint32_t depth, uint32_t vocab, uint32_t mode, float softcap)
+{
+	const size_t row = (size_t)depth * PF_BEAT_BYTES, part = (size_t)PF_PORT_SHARE(vocab) * row;
+	struct pf_beat_f32 *h = room(rows * row), *w = room(4 * part), *dh = room(rows * row), *dw = room(4 * part);
+	struct pf_beat_f32 *raw = room(PF_RAW_BEATS(rows, vocab) * PF_BEAT_BYTES);
+	struct pf_row *out = room(rows * sizeof *out);
+	float *bias = room(vocab * sizeof *bias), *dbias = room(vocab * sizeof *dbias), *coef = room(rows * sizeof *coef);
+	int32_t *target = room(rows * sizeof *target);
+	const uint32_t step = PF_PORT_SHARE(vocab) * depth;
+	draw_matrix(h, rows, depth);
+	draw_matrix(w, vocab, depth);
+	for (uint32_t v = 0; v < vocab; v++)
+		bias[v] = pf_float(draw_float(110, 127));
+	for (uint32_t t = 0; t < rows; t++) {
+		target[t] = t % 9 == 8 ? PF_IGNORE : (int32_t)(draw() % vocab);
+		coef[t] = pf_float(draw_float(110, 127));
+	}
+	PF_KERNEL_NAME(linear_logprob)(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, out, raw, rows, depth, vocab,
+	                               mode, 0.75f, softcap, 1.25f);
+	PF_KERNEL_NAME(linear_grad)(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, coef, out, raw, dh, dw, dw + step,
+	                            dw + 2 * step, dw + 3 * step, dbias, rows, depth, vocab, mode, 0.75f, softcap, 1.25f,
+	                            0.01f, 0.05f);
+	add(out, rows * sizeof *out);
+	add(dh, rows * row);
+	add(dw, 4 * part);
+	add(dbias, vocab * sizeof *dbias);
+	void *all[] = { h, w, dh, dw, raw, out, bias, dbias, coef, target };
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		free(all[i]);
+}
+
+static void hash_heads(void)
+{
+	const uint32_t all = PF_LINEAR_STATS | PF_LINEAR_BIAS | PF_LINEAR_DWEIGHT;
+	hash_head(1, 1, 1, all, 0.0f);
+	hash_head(70, 5, 67, all | PF_LINEAR_RAW, 3.0f);
+	hash_head(65, 8, 300, all, 0.0f);
+	hash_head(9, 3, 130, 0, 20.0f);
+}
+
 /* ---- sums, losses, coefficients ---- */
 static void hash_sums(void)
 {
@@ -227,6 +275,7 @@ int main(int argc, char **argv)
 		hash_sums();
 	}
 	hash_losses();
+	hash_heads();
 	hash_functions();
 	printf("%016llx\n", (unsigned long long)hash);
 	return 0;

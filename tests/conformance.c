@@ -10,7 +10,7 @@
 #include "tests/conformance.h"
 #include "tests/seed.h"
 
-enum { WINDOW = 6, COPIES = 8 };       /* launches in flight */
+enum { WINDOW = 6, COPIES = PF_ARGS_MAX };     /* launches in flight */
 
 static struct conf_case *cases;
 static unsigned count;

@@ -5,6 +5,7 @@
 #ifndef PF_TESTS_CONFORMANCE_H
 #define PF_TESTS_CONFORMANCE_H
 #include "prefpga/internal/backend.h"
+#include "tests/ref/linear.h"
 
 struct conf_case {
 	char            name[96];
@@ -20,6 +21,11 @@ struct conf_case {
 /* All cases, with random values from `first_seed`; *count of them. Freed by conf_free */
 struct conf_case *conf_cases(uint64_t first_seed, unsigned *count);
 void conf_free(struct conf_case *cases, unsigned count);
+
+/* A case of the fused head as its reference wants it: matrices without ports and padding; freed by conf_head_free */
+struct conf_head { struct ref_linear ref; float *hidden, *weight; };
+void conf_head_make(const struct conf_case *c, struct conf_head *head);
+void conf_head_free(struct conf_head *head);
 
 /* NULL, or what is wrong with the outputs (output[i] for output argument i): a static text */
 const char *conf_judge(const struct conf_case *c, unsigned char *const *output);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include "tests/cmocka.h"
 #include "tests/conformance.h"
-#include "tests/ref/ref.h"
+#include "tests/ref/linear.h"
 
 /* ---- randomness: splitmix64 ---- */
 static uint64_t seed;
@@ -460,6 +460,115 @@ static void pref_cases(void)
 	}
 }
 
+/* ---- the fused head ---- */
+struct head_shape { uint32_t rows, vocab, depth, mode, form; };
+
+static float *floats_of(struct conf_case *c, unsigned arg)
+{
+	return (float *)(void *)c->input[arg];
+}
+
+static uint32_t bits_of(float value)
+{
+	uint32_t bits;
+	memcpy(&bits, &value, sizeof bits);
+	return bits;
+}
+
+static struct conf_case *add_head(enum pf_kernel kernel, const struct head_shape *s)
+{
+	static const struct { const char *name; float value[4]; } form[] = {   /* plain, bent, saturated, with extras */
+		{ "scale", { 1, 0.75f, 2, 1.25f } }, { "softcap", { 0, 6, 1.5f, 0 } }, { "temperature", { 1, 0.8f, 1, 1.5f } },
+	};
+	char name[64];
+	snprintf(name, sizeof name, "T=%u V=%u D=%u mode=%u form %u", s->rows, s->vocab, s->depth, s->mode, s->form);
+	struct conf_case *c = add(kernel, name);
+	*scalar(c, "rows") = s->rows;
+	*scalar(c, "vocab") = s->vocab;
+	*scalar(c, "depth") = (s->depth + 15) / 16;
+	*scalar(c, "mode") = s->mode;
+	for (size_t i = 0; i < sizeof form / sizeof *form; i++)
+		*scalar(c, form[i].name) = bits_of(form[i].value[s->form]);
+	if (kernel == PF_KERNEL_linear_grad) {
+		*scalar(c, "zloss") = bits_of(s->form == 3 ? 0.01f : 0);
+		*scalar(c, "entropy") = bits_of(s->form == 3 ? 0.05f : 0);
+	}
+	fit(c);
+	return c;
+}
+
+/* [rows, depth] in rows of whole beats */
+static void fill_matrix(float *to, uint64_t rows, uint32_t depth, double sigma)
+{
+	const uint32_t pitch = (depth + 15) / 16 * 16;
+	for (uint64_t r = 0; r < rows; r++)
+		for (uint32_t d = 0; d < depth; d++)
+			to[r * pitch + d] = (float)normal(sigma);
+}
+
+/* Both kernels begin with the same arguments; form 2 has rows without numbers and forbidden words */
+static void fill_head(struct conf_case *c, const struct head_shape *s)
+{
+	float *hidden = floats_of(c, PF_ARG_linear_grad_hidden), *bias = floats_of(c, PF_ARG_linear_grad_bias);
+	const uint32_t pitch = (s->depth + 15) / 16 * 16;
+	fill_matrix(hidden, s->rows, s->depth, 1);
+	for (unsigned p = 0; p < PF_WEIGHT_PORTS; p++)
+		fill_matrix(floats_of(c, PF_ARG_linear_grad_weight + p), PF_PORT_ROWS(s->vocab, p), s->depth, 3 / sqrt(s->depth));
+	for (uint32_t v = 0; s->mode & PF_LINEAR_BIAS && v < s->vocab; v++)
+		bias[v] = s->form == 2 && v % 5 == 2 ? -INFINITY : (float)normal(1);
+	fill_targets((int32_t *)(void *)c->input[PF_ARG_linear_grad_target], s->rows, s->vocab);
+	for (uint32_t t = 3; s->form == 2 && t < s->rows; t += 17)
+		hidden[t * pitch] = t % 2 ? NAN : INFINITY;
+}
+
+/* The record that the way back reads, from the reference, so that every device gets the same bits */
+static void fill_head_records(struct conf_case *c, const struct head_shape *s)
+{
+	struct conf_head h;
+	struct pf_row *row = (struct pf_row *)(void *)c->input[PF_ARG_linear_grad_row];
+	double *z = calloc(s->vocab, sizeof *z);
+	assert_non_null(z);
+	conf_head_make(c, &h);
+	for (uint32_t t = 0; t < s->rows; t++) {
+		struct ref_row want;
+		ref_linear_logits(&h.ref, t, z);
+		ref_logprob(z, s->vocab, h.ref.target[t], &want);
+		row[t] = row_record(z, s->vocab, h.ref.target[t]);
+		row[t].entropy = row[t].status ? 0 : (float)want.entropy;
+	}
+	conf_head_free(&h);
+	free(z);
+}
+
+static void head_case(const struct head_shape *s)
+{
+	struct head_shape forward = *s;
+	forward.mode &= PF_LINEAR_STATS | PF_LINEAR_BIAS;
+	fill_head(add_head(PF_KERNEL_linear_logprob, &forward), &forward);
+	forward.mode = s->mode & ~(uint32_t)PF_LINEAR_RAW;     /* raw logits: each backend's own; see tests/cpu_linear.c */
+	struct conf_case *c = add_head(PF_KERNEL_linear_grad, &forward);
+	fill_head(c, &forward);
+	for (uint32_t t = 0; t < s->rows; t++)
+		floats_of(c, PF_ARG_linear_grad_coef)[t] = t % 7 == 5 ? 0 : (float)normal(0.3);
+	fill_head_records(c, &forward);
+	for (unsigned p = 0; s->mode & PF_LINEAR_DWEIGHT && p < PF_WEIGHT_PORTS; p++)
+		fill_matrix(floats_of(c, PF_ARG_linear_grad_dweight + p), PF_PORT_ROWS(s->vocab, p), s->depth, 1);
+	for (uint32_t v = 0; s->mode & PF_LINEAR_BIAS && v < s->vocab; v++)
+		floats_of(c, PF_ARG_linear_grad_dbias)[v] = (float)normal(1);
+}
+
+static void head_cases(void)
+{
+	enum { B = PF_LINEAR_BIAS, W = PF_LINEAR_DWEIGHT, A = PF_LINEAR_ADD, S = PF_LINEAR_STATS };
+	static const struct head_shape shapes[] = {    /* a tile has 64 words, 16 of each port; a tile of backend cpu 512, a block 512 */
+		{ 0, 1, 1, 0, 0 }, { 1, 1, 1, W, 0 }, { 3, 2, 5, W | A, 0 }, { 2, 17, 16, B | W, 1 }, { 5, 63, 17, B | W | A | S, 3 },
+		{ 64, 64, 64, W, 0 }, { 65, 65, 63, B | W | S, 2 }, { 66, 130, 80, B | W | A | S, 3 }, { 40, 257, 33, 0, 1 },
+		{ 30, 1000, 96, B | W | S, 1 }, { 520, 90, 24, B | W | A | S, 2 }, { 4, 4500, 48, W | S, 0 }, { 9, 2100, 20, B | S, 3 },
+	};
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+		head_case(&shapes[i]);
+}
+
 struct conf_case *conf_cases(uint64_t first_seed, unsigned *count)
 {
 	static const struct { uint32_t rows, seqs; } chunks[] = {
@@ -474,6 +583,7 @@ struct conf_case *conf_cases(uint64_t first_seed, unsigned *count)
 		coef(chunks[i].rows, chunks[i].seqs, 0.3f);
 	}
 	pref_cases();
+	head_cases();
 	*count = listed;
 	return list;
 }

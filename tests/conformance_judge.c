@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "tests/cmocka.h"
 #include "tests/conformance.h"
 #include "tests/ref/ref.h"
@@ -190,12 +191,140 @@ static int judge_pref(const struct conf_case *c, unsigned char *const *output)
 	return bad;
 }
 
+/* ---- the fused head ---- */
+static double float_of(uint32_t bits)
+{
+	float value;
+	memcpy(&value, &bits, sizeof value);
+	return (double)value;
+}
+
+/* Rows of whole beats without their padding, behind what `to` has already */
+static float *tighten(const unsigned char *from, uint64_t rows, uint32_t depth, float *to)
+{
+	const uint32_t pitch = (depth + 15) / 16 * 16;
+	for (uint64_t r = 0; r < rows; r++)
+		memcpy(to + r * depth, (const float *)(const void *)from + r * pitch, depth * sizeof *to);
+	return to + rows * depth;
+}
+
+/* The padding is 0, so that padded rows are as good as tight ones, and need not be told apart */
+void conf_head_make(const struct conf_case *c, struct conf_head *h)
+{
+	const int grad = c->kernel == PF_KERNEL_linear_grad;
+	const uint32_t *value = &c->value[grad ? PF_ARG_linear_grad_rows : PF_ARG_linear_logprob_rows];
+	const uint32_t rows = value[0], depth = value[1] * 16, vocab = value[2], mode = value[3];
+	h->hidden = calloc((size_t)rows * depth + 1, sizeof *h->hidden);
+	h->weight = calloc((size_t)vocab * depth + 1, sizeof *h->weight);
+	assert_true(h->hidden && h->weight);
+	tighten(c->input[PF_ARG_linear_grad_hidden], rows, depth, h->hidden);
+	float *to = h->weight;
+	for (unsigned p = 0; p < PF_WEIGHT_PORTS; p++)
+		to = tighten(c->input[PF_ARG_linear_grad_weight + p], PF_PORT_ROWS(vocab, p), depth, to);
+	h->ref = (struct ref_linear){
+		h->hidden, h->weight, mode & PF_LINEAR_BIAS ? (const float *)(void *)c->input[PF_ARG_linear_grad_bias] : NULL,
+		(const int32_t *)(void *)c->input[PF_ARG_linear_grad_target], rows, depth, vocab, float_of(value[4]),
+		float_of(value[5]), float_of(value[6]), grad ? float_of(value[7]) : 0, grad ? float_of(value[8]) : 0,
+	};
+}
+
+void conf_head_free(struct conf_head *h)
+{
+	free(h->hidden);
+	free(h->weight);
+}
+
+static int judge_head_row(const struct conf_head *h, uint32_t t, double *z, const struct pf_row *got, int stats)
+{
+	struct ref_row want;
+	const double e = 2 * ref_linear_logit_error(ref_linear_logits(&h->ref, t, z)) + 1e-6;
+	ref_logprob(z, h->ref.vocab, h->ref.target[t], &want);
+	if (differs("status", t, got->status, want.status))
+		return 1;
+	if (want.status & PF_ROW_IGNORED)
+		return 0;
+	return off("logp", t, (double)got->logp, want.logp, e) || off("max", t, (double)got->max, want.max, e) ||
+	       off("log_sum", t, (double)got->log_sum, want.log_sum, 2 * e) ||
+	       off("target", t, (double)got->target, want.target, e) ||
+	       off("rest", t, (double)got->rest, want.rest, 2 * e * (double)want.rest + h->ref.vocab * 0x1p-48) ||
+	       (isfinite(want.logp) && off("logp_q32", t, ldexp((double)got->logp_q32, -32), want.logp, e)) ||
+	       (isfinite(want.max) && off("z[argmax]", t, got->argmax < h->ref.vocab ? z[got->argmax] : NAN, want.max, 2 * e)) ||
+	       (stats && (off("entropy", t, (double)got->entropy, want.entropy, e * (2 + (double)want.log_sum)) ||
+	                  off("mean", t, (double)got->mean, want.mean, e) ||
+	                  off("log_sum_p2", t, (double)got->log_sum_p2, want.log_sum_p2, 4 * e)));
+}
+
+static int judge_linear_logprob(const struct conf_case *c, unsigned char *const *output)
+{
+	const struct pf_row *got = (const struct pf_row *)(void *)output[PF_ARG_linear_logprob_out];
+	struct conf_head h;
+	double *z = calloc(c->value[PF_ARG_linear_logprob_vocab], sizeof *z);
+	int bad = 0;
+	assert_non_null(z);
+	conf_head_make(c, &h);
+	for (uint32_t t = 0; t < h.ref.rows && !bad; t++)
+		bad = judge_head_row(&h, t, z, &got[t], c->value[PF_ARG_linear_logprob_mode] & PF_LINEAR_STATS);
+	conf_head_free(&h);
+	free(z);
+	return bad;
+}
+
+/* got[i] against base[i] + want[i]; base may be NULL */
+static int off_sums(const char *what, const unsigned char *got, const unsigned char *base, uint64_t count,
+                    const long double *want, const long double *size, double share)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		const double b = base ? (double)((const float *)(const void *)base)[i] : 0;
+		if (off(what, (uint32_t)i, (double)((const float *)(const void *)got)[i], b + want[i],
+		        share * (double)size[i] + 0x1p-23 * fabs(b) + 0x1p-120))
+			return 1;
+	}
+	return 0;
+}
+
+static int judge_gradients(const struct conf_case *c, const struct conf_head *h, unsigned char *const *output,
+                           const struct ref_linear_grad *g, double share)
+{
+	const uint32_t mode = c->value[PF_ARG_linear_grad_mode], add = mode & PF_LINEAR_ADD, depth = h->ref.depth;
+	uint64_t at = 0;
+	int bad = off_sums("dhidden", output[PF_ARG_linear_grad_dhidden], NULL, (uint64_t)h->ref.rows * depth, g->dhidden,
+	                   g->dhidden_size, share);
+	for (unsigned p = 0; !bad && mode & PF_LINEAR_DWEIGHT && p < PF_WEIGHT_PORTS; p++) {
+		const unsigned arg = PF_ARG_linear_grad_dweight + p;
+		const uint64_t count = PF_PORT_ROWS(h->ref.vocab, p) * depth;
+		bad = off_sums("dweight", output[arg], add ? c->input[arg] : NULL, count, g->dweight + at, g->dweight_size + at,
+		               share);
+		at += count;
+	}
+	if (!bad && mode & PF_LINEAR_BIAS)
+		bad = off_sums("dbias", output[PF_ARG_linear_grad_dbias], add ? c->input[PF_ARG_linear_grad_dbias] : NULL,
+		               h->ref.vocab, g->dbias, g->dbias_size, share);
+	return bad;
+}
+
+static int judge_linear_grad(const struct conf_case *c, unsigned char *const *output)
+{
+	struct conf_head h;
+	conf_head_make(c, &h);
+	const size_t th = (size_t)h.ref.rows * h.ref.depth, vd = (size_t)h.ref.vocab * h.ref.depth, v = h.ref.vocab;
+	long double *all = calloc(2 * (th + vd + v) + 1, sizeof *all);
+	assert_non_null(all);
+	const struct ref_linear_grad g = { all, all + th, all + 2 * th, all + 2 * th + vd, all + 2 * (th + vd),
+	                                   all + 2 * (th + vd) + v };
+	const double size = ref_linear_grad(&h.ref, (const float *)(void *)c->input[PF_ARG_linear_grad_coef], &g);
+	int bad = judge_gradients(c, &h, output, &g, ref_linear_share(size));
+	free(all);
+	conf_head_free(&h);
+	return bad;
+}
+
 const char *conf_judge(const struct conf_case *c, unsigned char *const *output)
 {
 	static int (*const judge[PF_KERNEL_COUNT])(const struct conf_case *, unsigned char *const *) = {
 		[PF_KERNEL_logprob] = judge_logprob, [PF_KERNEL_logprob_bf16] = judge_logprob,
 		[PF_KERNEL_seq_sum] = judge_seq_sum, [PF_KERNEL_pref] = judge_pref, [PF_KERNEL_coef] = judge_coef,
 		[PF_KERNEL_logit_grad] = judge_logit_grad, [PF_KERNEL_logit_grad_bf16] = judge_logit_grad,
+		[PF_KERNEL_linear_logprob] = judge_linear_logprob, [PF_KERNEL_linear_grad] = judge_linear_grad,
 	};
 	assert_non_null(judge[c->kernel]);
 	return judge[c->kernel](c, output) ? wrong : NULL;

@@ -65,7 +65,7 @@ static void facts_tell(void **state)
 	assert_int_equal(facts->numerics, PF_NUMERICS);
 	assert_true(facts->exact && !facts->host_visible);
 	assert_int_equal(pf_device_cus(device, PF_KERNEL_logprob), 1);
-	assert_int_equal(pf_device_cus(device, PF_KERNEL_linear_grad), 0);
+	assert_int_equal(pf_device_cus(device, PF_KERNEL_head_adamw), 0);
 	assert_int_equal(pf_device_cus(device, -1), 0);
 	assert_int_equal(pf_device_cus(device, PF_KERNEL_COUNT), 0);
 	pf_device_close(device);
@@ -76,7 +76,7 @@ static void refuses_buffers(void **state)
 {
 	static const struct { int kernel; unsigned arg; uint64_t bytes; int code; } cases[] = {
 		{ -1, 0, 64, PF_E_ARGUMENT }, { PF_KERNEL_COUNT, 0, 64, PF_E_ARGUMENT },
-		{ PF_KERNEL_linear_grad, 0, 64, PF_E_UNSUPPORTED }, { PF_KERNEL_logprob, PF_ARG_logprob_rows, 64, PF_E_ARGUMENT },
+		{ PF_KERNEL_head_adamw, 0, 64, PF_E_UNSUPPORTED }, { PF_KERNEL_logprob, PF_ARG_logprob_rows, 64, PF_E_ARGUMENT },
 		{ PF_KERNEL_logprob, 1000, 64, PF_E_ARGUMENT }, { PF_KERNEL_logprob, 0, 0, PF_E_RANGE },
 		{ PF_KERNEL_logprob, 0, UINT64_MAX, PF_E_MEMORY }, { PF_KERNEL_logprob, 0, (uint64_t)1 << 40, PF_E_MEMORY },
 	};

@@ -28,7 +28,7 @@ static void ports_expand(void **state)
 {
 	const struct pf_kernel_row *row = &pf_kernel_rows[PF_KERNEL_linear_grad];
 	(void)state;
-	assert_false(row->built);
+	assert_true(row->built);
 	assert_int_equal(PF_ARG_linear_grad_weight_last - PF_ARG_linear_grad_weight, 3);
 	assert_string_equal(row->arg[PF_ARG_linear_grad_weight].name, "weight0");
 	assert_string_equal(row->arg[PF_ARG_linear_grad_weight_last].name, "weight3");
@@ -54,10 +54,16 @@ static void elements_follow_scalars(void **state)
 	assert_true(pf_kernel_rows[PF_KERNEL_pref].elements(PF_ARG_pref_group, value) == (uint64_t)1 << 32);
 	assert_true(pf_kernel_rows[PF_KERNEL_pref].elements(PF_ARG_pref_par, value) == PF_PAR_COUNT);
 	memset(value, 0, sizeof value);
-	value[PF_ARG_linear_logprob_vocab] = 4096;
+	value[PF_ARG_linear_logprob_vocab] = 4097;
 	value[PF_ARG_linear_logprob_depth] = 64;
-	for (unsigned i = PF_ARG_linear_logprob_weight; i <= PF_ARG_linear_logprob_weight_last; i++)
-		assert_true(pf_kernel_rows[PF_KERNEL_linear_logprob].elements(i, value) == 4096 * 64 / 4);
+	static const unsigned rows[] = { 1025, 1025, 1025, 1022 };
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(pf_kernel_rows[PF_KERNEL_linear_logprob].elements(PF_ARG_linear_logprob_weight + i, value) ==
+		            (uint64_t)rows[i] * 64);
+	assert_true(pf_kernel_rows[PF_KERNEL_linear_logprob].elements(PF_ARG_linear_logprob_raw, value) == 0);
+	value[PF_ARG_linear_logprob_rows] = 65;
+	value[PF_ARG_linear_logprob_mode] = PF_LINEAR_RAW;
+	assert_true(pf_kernel_rows[PF_KERNEL_linear_logprob].elements(PF_ARG_linear_logprob_raw, value) == 2 * 65 * 64 * 4);
 }
 
 static void hashes_tell_kernels_apart(void **state)

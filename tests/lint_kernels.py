@@ -43,14 +43,22 @@ def table(compiler, include):
     return kernels
 
 
+def each_port(args):
+    """weight on four ports from gmem1 on: weight0 on gmem1 to weight3 on gmem4"""
+    for name, direction, bundle, ports in args:
+        if int(ports) < 2:
+            yield name, direction, bundle
+        else:
+            first = int(bundle[len("gmem"):])
+            yield from (("%s%d" % (name, i), direction, "gmem%d" % (first + i)) for i in range(int(ports)))
+
+
 def check_interface(kernel, args, lines, complain):
     want = set()
-    for name, direction, bundle, ports in args:
+    for name, direction, bundle in each_port(args):
         if direction != "VAL":
             want.add("mode=m_axi port=%s bundle=%s offset=slave" % (name, bundle))
         want.add("mode=s_axilite port=%s bundle=control" % name)
-        if int(ports) > 1:
-            complain(0, "kernel %s: %s has several ports; teach this check about them" % (kernel, name))
     want.add("mode=s_axilite port=return bundle=control")
     have = [(n, m.group(1)) for n, line in lines for m in [re.match(r"#pragma HLS INTERFACE (.*)$", line)] if m]
     for n, text in have:
@@ -215,6 +223,8 @@ SPOILED = [  # file, text, replacement
     ("logprob.c", "mode=s_axilite port=flags", "mode=s_axilite port=flag"),
     ("logprob.c", "mode=m_axi port=out", "port=out"),
     ("coef.c", "#pragma HLS INTERFACE mode=s_axilite port=return bundle=control\n", ""),
+    ("linear_logprob.c", "port=weight2 bundle=gmem3", "port=weight2 bundle=gmem2"),
+    ("linear_tile.h", "while (++k < PF_RUN)", "while (++k < first)"),
     ("coef.c", "zero:\n", ""),
     ("coef.c", "PIPELINE II=1", "PIPELINE"),
     ("seq_sum.c", "#pragma HLS LOOP_TRIPCOUNT min=1 max=1048576\n", ""),
@@ -223,9 +233,9 @@ SPOILED = [  # file, text, replacement
     ("row_sum.h", "UNROLL factor=4", "UNROLL"),
     ("row_sum.h", "#pragma HLS UNROLL factor=4\n\t\twindow", "\t\twindow"),
     ("beat.h", "lanes:\n", ""),
-    ("logprob.c", "beats:\n", ""),
-    ("logprob.c", "places:\n", ""),
-    ("logprob.c", "while (++b < beats)", "while (++b < left)"),
+    ("row_scan.h", "beats:\n", ""),
+    ("row_scan.h", "places:\n", ""),
+    ("row_scan.h", "while (++b < beats)", "while (++b < left)"),
     ("logprob.c", "#pragma HLS PIPELINE II=1\n", ""),
     ("logit_grad.c", "#pragma HLS PIPELINE II=1\n#pragma HLS LOOP_TRIPCOUNT min=0", "#pragma HLS LOOP_TRIPCOUNT min=0"),
     ("pref.c", "#pragma HLS LOOP_TRIPCOUNT min=1 max=8192\n\t\t\tstack[top][i]", "\t\t\tstack[top][i]"),

@@ -66,7 +66,7 @@ static void facts(void **state)
 	assert_true(f->memory_bytes == (uint64_t)48 << 30);
 	assert_int_equal(pf_device_cus(device, PF_KERNEL_coef), 2);
 	assert_int_equal(pf_device_cus(device, PF_KERNEL_pref), 1);
-	assert_int_equal(pf_device_cus(device, PF_KERNEL_linear_grad), 0);
+	assert_int_equal(pf_device_cus(device, PF_KERNEL_head_adamw), 0);
 	assert_int_equal(pf_device_close(device), 0);
 }
 

@@ -45,7 +45,9 @@ static int present_baseline(void)
 }
 
 static const struct pf_cpu_level levels[] = {
-#define PF_CPU_LEVEL_ROW(level) { #level, present_##level, pf_cpu_logprob_##level, pf_cpu_logit_grad_##level },
+#define PF_CPU_LEVEL_ROW(level) \
+	{ #level, present_##level, pf_cpu_logprob_##level, pf_cpu_logit_grad_##level, pf_cpu_tile_scan_##level, \
+	  pf_cpu_tile_finish_##level, pf_cpu_tile_dz_##level },
 	PF_CPU_LEVELS(PF_CPU_LEVEL_ROW)
 #undef PF_CPU_LEVEL_ROW
 };
@@ -267,11 +269,78 @@ static int run_pref(const struct pf_launch *launch, struct pf_error *error)
 	return status ? pf_fail(error, status, "cpu: out of memory for %u items", job.items) : 0;
 }
 
+static float value_float(uint32_t bits)
+{
+	union { uint32_t bits; float value; } word = { bits };
+	return word.value;
+}
+
 static void run_coef(const struct pf_launch *launch)
 {
-	union { uint32_t bits; float value; } tail = { VALUE(coef, tail) };
-	pf_cpu_coef(ARG(coef, item), ARG(coef, span), ARG(coef, out), VALUE(coef, rows), VALUE(coef, seqs), tail.value);
+	pf_cpu_coef(ARG(coef, item), ARG(coef, span), ARG(coef, out), VALUE(coef, rows), VALUE(coef, seqs),
+	            value_float(VALUE(coef, tail)));
 }
+
+/* What both kernels of the fused head have */
+static struct pf_cpu_linear linear_head(const struct pf_launch *launch)
+{
+	struct pf_cpu_linear head = {
+		.hidden = ARG(linear_logprob, hidden), .target = ARG(linear_logprob, target),
+		.rows = VALUE(linear_logprob, rows), .depth = VALUE(linear_logprob, depth) * (PF_BEAT_BYTES / 4),
+		.vocab = VALUE(linear_logprob, vocab), .stats = VALUE(linear_logprob, mode) & PF_LINEAR_STATS,
+		.raw_ld = PF_TILES(VALUE(linear_logprob, vocab)) * (size_t)PF_TOKENS,
+		.form = { value_float(VALUE(linear_logprob, scale)), value_float(VALUE(linear_logprob, softcap)),
+		          1 / value_float(VALUE(linear_logprob, temperature)) },
+	};
+	for (unsigned p = 0; p < PF_WEIGHT_PORTS; p++)
+		head.weight[p] = address(launch, PF_ARG_linear_logprob_weight + p);
+	if (VALUE(linear_logprob, mode) & PF_LINEAR_BIAS)
+		head.bias = ARG(linear_logprob, bias);
+	return head;
+}
+
+static int no_room(int status, const struct pf_cpu_linear *head, struct pf_error *error)
+{
+	return status ? pf_fail(error, status, "cpu: out of memory for the head of %u tokens; use smaller chunks",
+	                        head->rows) : 0;
+}
+
+static int run_linear_logprob(const struct card *card, const struct pf_launch *launch, struct pf_error *error)
+{
+	struct pf_cpu_linear head = linear_head(launch);
+	head.row = ARG(linear_logprob, out);
+	if (VALUE(linear_logprob, mode) & PF_LINEAR_RAW)
+		head.raw = ARG(linear_logprob, raw);
+	return no_room(pf_cpu_linear_logprob(card->level, card->pool, &head), &head, error);
+}
+
+static int run_linear_grad(const struct card *card, const struct pf_launch *launch, struct pf_error *error)
+{
+	const uint32_t mode = VALUE(linear_grad, mode);
+	struct pf_launch same = *launch;       /* scalars of linear_logprob stand elsewhere */
+	memcpy(&same.value[PF_ARG_linear_logprob_rows], &launch->value[PF_ARG_linear_grad_rows],
+	       (PF_ARG_linear_logprob_temperature - PF_ARG_linear_logprob_rows + 1) * sizeof *same.value);
+	struct pf_cpu_linear head = linear_head(&same);
+	head.row = ARG(linear_grad, row);
+	head.raw = mode & PF_LINEAR_RAW ? ARG(linear_grad, raw) : NULL;
+	head.coef = ARG(linear_grad, coef);
+	head.dhidden = ARG(linear_grad, dhidden);
+	for (unsigned p = 0; p < PF_WEIGHT_PORTS && mode & PF_LINEAR_DWEIGHT; p++)
+		head.dweight[p] = address(launch, PF_ARG_linear_grad_dweight + p);
+	head.dbias = mode & PF_LINEAR_BIAS ? ARG(linear_grad, dbias) : NULL;
+	head.add = (mode & PF_LINEAR_ADD) != 0;
+	head.zloss = value_float(VALUE(linear_grad, zloss));
+	head.entropy = value_float(VALUE(linear_grad, entropy));
+	return no_room(pf_cpu_linear_grad(card->level, card->pool, &head), &head, error);
+}
+
+/* linear_head reads the arguments that both begin with, and the scalars that both have in this order */
+_Static_assert((int)PF_ARG_linear_grad_hidden == (int)PF_ARG_linear_logprob_hidden &&
+               (int)PF_ARG_linear_grad_weight == (int)PF_ARG_linear_logprob_weight &&
+               (int)PF_ARG_linear_grad_bias == (int)PF_ARG_linear_logprob_bias &&
+               (int)PF_ARG_linear_grad_target == (int)PF_ARG_linear_logprob_target &&
+               PF_ARG_linear_grad_temperature - PF_ARG_linear_grad_rows ==
+               PF_ARG_linear_logprob_temperature - PF_ARG_linear_logprob_rows, "the fused head's arguments");
 
 static int cpu_run(void *opaque, unsigned cu, const struct pf_launch *launch, struct pf_error *error)
 {
@@ -294,6 +363,10 @@ static int cpu_run(void *opaque, unsigned cu, const struct pf_launch *launch, st
 	case PF_KERNEL_coef:
 		run_coef(launch);
 		return 0;
+	case PF_KERNEL_linear_logprob:
+		return run_linear_logprob(card, launch, error);
+	case PF_KERNEL_linear_grad:
+		return run_linear_grad(card, launch, error);
 	default:
 		return pf_fail(error, PF_E_UNSUPPORTED, "cpu: kernel %s is not built",
 		               pf_kernel_rows[launch->kernel].name);

@@ -1,11 +1,13 @@
 /* cpu.h: the words inside backend `cpu`.
  *
- * logprob and logit_grad exist once per instruction set (logprob.c and logit_grad.c, compiled with different target
- * flags); the other kernels are plain C. All of them work on a range of rows, sequences or everything, need no lock and
+ * logprob, logit_grad and the row work of the fused head exist once per instruction set (logprob.c, logit_grad.c,
+ * linear_scan.c, linear_dz.c, compiled with different target flags); the products of the fused head are BLAS's
+ * (linear.c), the other kernels plain C. All of them work on a range of rows, sequences or everything, need no lock and
  * keep no state; cpu.c spreads row ranges over threads. Rows never share a sum, so neither the number of threads nor
  * the split changes a bit; the instruction set does, within the bounds that tests/cpu.c states. */
 #ifndef PF_CPU_H
 #define PF_CPU_H
+#include <math.h>
 #include <stddef.h>
 #include "prefpga/internal/abi.h"
 
@@ -29,11 +31,56 @@ struct pf_cpu_logit_grad {
 	int                  stream;   /* 1: dz is not wanted in cache */
 };
 
+/* ---- the fused head: linear_logprob, linear_grad ---- */
+struct pf_cpu_form {                   /* raw logit + bias to logit: scale, softcap (0: none), 1 / temperature */
+	float scale, softcap, inverse_temperature;
+};
+struct pf_cpu_linear {
+	const float         *hidden;   /* [T, depth] */
+	const float         *weight[PF_WEIGHT_PORTS];  /* rows of the four ports, [V, depth] in all */
+	const float         *bias;     /* [V] or NULL */
+	const int32_t       *target;
+	struct pf_row       *row;      /* [T]: written by logprob, read by grad */
+	float               *raw;      /* [T, raw_ld]: products alone, or NULL; port p from column p raw_ld / 4 on */
+	size_t               raw_ld;
+	const float         *coef;     /* from here on for grad */
+	float               *dhidden;
+	float               *dweight[PF_WEIGHT_PORTS]; /* [0] NULL: frozen */
+	float               *dbias;    /* or NULL */
+	uint32_t             rows, depth, vocab;       /* depth: elements of a row, padding included */
+	int                  stats, add;
+	float                zloss, entropy;
+	struct pf_cpu_form   form;
+};
+/* What is known of a token after some of the vocabulary: exp(z) 2^-base without the target, see scan.h */
+struct pf_cpu_part {
+	double   sum, square, moment, logits;
+	float    max, min, shift, target;      /* target: its logit, or -inf while it has not passed */
+	int32_t  base;
+	uint32_t top;                          /* smallest index of max */
+};
+/* Rows [token, token + tokens) x words [word, word + words) of raw logits, `ld` floats from row to row, on 64 bytes */
+struct pf_cpu_tile {
+	const struct pf_cpu_linear *head;
+	float                      *raw;
+	size_t                      ld;
+	uint32_t                    token, tokens, word, words;
+	struct pf_cpu_part         *part;      /* [tokens]: scanned words are added to them */
+};
+enum { PF_CPU_TILE_WORDS = 512 };              /* most words of a tile, a multiple of 64 */
+#define PF_CPU_PART_NONE { .max = -INFINITY, .min = INFINITY, .target = -INFINITY }
+
 struct pf_cpu_level {
 	const char *name;
 	int       (*present)(void);
 	void      (*logprob)(const struct pf_cpu_logprob *job, uint32_t begin, uint32_t end);
 	void      (*logit_grad)(const struct pf_cpu_logit_grad *job, uint32_t begin, uint32_t end);
+	void      (*tile_scan)(const struct pf_cpu_tile *tile);
+	/* Records of tokens [begin, end) from `parts` parts each, part i of token t at part[i * stride + t - begin] */
+	void      (*tile_finish)(const struct pf_cpu_linear *head, const struct pf_cpu_part *part, uint32_t parts,
+	                         size_t stride, uint32_t begin, uint32_t end);
+	/* dz over the raw logits; columns up to a multiple of 16 become 0 */
+	void      (*tile_dz)(const struct pf_cpu_tile *tile, float *dz, size_t ld);
 };
 /* Levels built into this library, the fastest first; each L(name) has an object in CMakeLists.txt */
 #if defined(__x86_64__)
@@ -45,8 +92,17 @@ struct pf_cpu_level {
 #define PF_CPU_PASTE(a, b) PF_CPU_PASTE_(a, b)
 #define PF_CPU_PROTOTYPES(level) \
 	void pf_cpu_logprob_##level(const struct pf_cpu_logprob *job, uint32_t begin, uint32_t end); \
-	void pf_cpu_logit_grad_##level(const struct pf_cpu_logit_grad *job, uint32_t begin, uint32_t end);
+	void pf_cpu_logit_grad_##level(const struct pf_cpu_logit_grad *job, uint32_t begin, uint32_t end); \
+	void pf_cpu_tile_scan_##level(const struct pf_cpu_tile *tile); \
+	void pf_cpu_tile_finish_##level(const struct pf_cpu_linear *head, const struct pf_cpu_part *part, \
+	                                uint32_t parts, size_t stride, uint32_t begin, uint32_t end); \
+	void pf_cpu_tile_dz_##level(const struct pf_cpu_tile *tile, float *dz, size_t ld);
 PF_CPU_LEVELS(PF_CPU_PROTOTYPES)
+
+/* The whole launch; products are single-threaded BLAS calls in turns of the pool. 0 or -ENOMEM */
+struct pf_cpu_pool;
+int pf_cpu_linear_logprob(const struct pf_cpu_level *level, struct pf_cpu_pool *pool, const struct pf_cpu_linear *head);
+int pf_cpu_linear_grad(const struct pf_cpu_level *level, struct pf_cpu_pool *pool, const struct pf_cpu_linear *head);
 
 /* One sequence */
 void pf_cpu_seq_sum(const struct pf_row *row, uint32_t rows, const struct pf_span *span, struct pf_seq *out);

@@ -1,4 +1,5 @@
-/* vec.h: the few vector words that logprob.c and logit_grad.c are written in, once per instruction set.
+/* vec.h: the few vector words that the row loops of logprob, logit_grad and the fused head are written in, once per
+ * instruction set.
  *
  * Which set is decided by the compiler's target flags: this header is included once per level by objects that
  * CMakeLists.txt compiles with different ones. PF_VEC lanes of fp32; addresses of vec_load and vec_store are aligned to
@@ -25,6 +26,7 @@ PF_INLINE void vec_stream(float *p, pf_vec a) { _mm512_stream_ps(p, a); }
 PF_INLINE pf_vec vec_add(pf_vec a, pf_vec b) { return _mm512_add_ps(a, b); }
 PF_INLINE pf_vec vec_sub(pf_vec a, pf_vec b) { return _mm512_sub_ps(a, b); }
 PF_INLINE pf_vec vec_mul(pf_vec a, pf_vec b) { return _mm512_mul_ps(a, b); }
+PF_INLINE pf_vec vec_div(pf_vec a, pf_vec b) { return _mm512_div_ps(a, b); }
 PF_INLINE pf_vec vec_fma(pf_vec a, pf_vec b, pf_vec c) { return _mm512_fmadd_ps(a, b, c); }
 /* The larger; b if either is NaN */
 PF_INLINE pf_vec vec_max(pf_vec a, pf_vec b) { return _mm512_max_ps(a, b); }
@@ -81,6 +83,7 @@ PF_INLINE void vec_stream(float *p, pf_vec a) { _mm256_stream_ps(p, a); }
 PF_INLINE pf_vec vec_add(pf_vec a, pf_vec b) { return _mm256_add_ps(a, b); }
 PF_INLINE pf_vec vec_sub(pf_vec a, pf_vec b) { return _mm256_sub_ps(a, b); }
 PF_INLINE pf_vec vec_mul(pf_vec a, pf_vec b) { return _mm256_mul_ps(a, b); }
+PF_INLINE pf_vec vec_div(pf_vec a, pf_vec b) { return _mm256_div_ps(a, b); }
 PF_INLINE pf_vec vec_fma(pf_vec a, pf_vec b, pf_vec c) { return _mm256_fmadd_ps(a, b, c); }
 PF_INLINE pf_vec vec_max(pf_vec a, pf_vec b) { return _mm256_max_ps(a, b); }
 PF_INLINE pf_vec vec_min(pf_vec a, pf_vec b) { return _mm256_min_ps(a, b); }
@@ -132,6 +135,7 @@ PF_INLINE void vec_store(float *p, pf_vec a) { *(pf_vec *)p = a; }
 PF_INLINE pf_vec vec_add(pf_vec a, pf_vec b) { return a + b; }
 PF_INLINE pf_vec vec_sub(pf_vec a, pf_vec b) { return a - b; }
 PF_INLINE pf_vec vec_mul(pf_vec a, pf_vec b) { return a * b; }
+PF_INLINE pf_vec vec_div(pf_vec a, pf_vec b) { return a / b; }
 PF_INLINE pf_vec vec_fma(pf_vec a, pf_vec b, pf_vec c) { return a * b + c; }
 PF_INLINE pf_vec vec_select(pf_ivec mask, pf_vec a, pf_vec b)
 {

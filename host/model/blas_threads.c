@@ -1,4 +1,4 @@
-#include "blas_threads.h"
+#include "prefpga/internal/blas_threads.h"
 #include <cblas.h>
 #include <stdio.h>
 #include "parallel.h"

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
-#include "blas_threads.h"
+#include "prefpga/internal/blas_threads.h"
 
 enum { WORKERS_MOST = 255, SPINS = 2000 };
 

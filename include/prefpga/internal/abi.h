@@ -22,6 +22,7 @@ struct pf_beat_bf16 { uint16_t lane[32]; };              /* bfloat16 lanes as th
 #define PF_ROWS_MAX   (1u << 20)       /* T per launch */
 #define PF_SEQS_MAX   65536u           /* B per launch of seq_sum, coef */
 #define PF_ITEMS_MAX  8192u            /* items per launch of pref */
+#define PF_DEPTH_MAX  512u             /* beats of a row of hidden or W: D up to 8192 */
 #define PF_LOGIT_LIMIT 11000.0f        /* |z| below it; at or above: PF_ROW_RANGE. At or below -limit (and -inf):
                                         * probability 0 */
 
@@ -63,6 +64,32 @@ struct pf_shard {
 	float    max, target;
 	uint32_t argmax, status;
 };
+
+/* ---- the fused head: linear_logprob, linear_grad ---- */
+enum pf_linear_mode {
+	PF_LINEAR_STATS   = 1,         /* PF_WANT_STATS; an entropy bonus needs them */
+	PF_LINEAR_BIAS    = 2,         /* bias is read, dbias written */
+	PF_LINEAR_RAW     = 4,         /* raw logits are written by linear_logprob, read by linear_grad */
+	PF_LINEAR_DWEIGHT = 8,         /* dweight is written; without: a frozen head */
+	PF_LINEAR_ADD     = 16,        /* dweight and dbias are added to */
+	PF_LINEAR_MODES   = 31
+};
+#define PF_TOKENS 64u                  /* tokens of a block, rows of W in a tile, products of a partial sum */
+#define PF_TILE_ROWS 16u               /* of them from each port */
+#define PF_WEIGHT_PORTS 4
+/* Rows of W[V, D] that lie behind port 0..3 */
+#define PF_PORT_SHARE(vocab) (((vocab) + 3u) / 4u)
+#define PF_PORT_LEFT(vocab, port) \
+	((port) * PF_PORT_SHARE(vocab) < (vocab) ? (vocab) - (port) * PF_PORT_SHARE(vocab) : 0)
+#define PF_PORT_ROWS(vocab, port) \
+	((uint64_t)(PF_PORT_LEFT(vocab, port) < PF_PORT_SHARE(vocab) ? PF_PORT_LEFT(vocab, port) \
+	                                                             : PF_PORT_SHARE(vocab)))
+#define PF_TILES(vocab) ((PF_PORT_SHARE(vocab) + PF_TILE_ROWS - 1) / PF_TILE_ROWS)
+/* Beats of the raw logits of `rows` tokens */
+#define PF_RAW_BEATS(rows, vocab) \
+	(((uint64_t)(rows) + PF_TOKENS - 1) / PF_TOKENS * PF_TILES(vocab) * (PF_TOKENS * PF_TOKENS / 16))
+/* `count` elements in a mode with bit PF_LINEAR_<bit>, else none */
+#define PF_WITH(bit, mode, count) ((mode) & PF_LINEAR_##bit ? (uint64_t)(count) : 0)
 
 /* ---- one sequence of a chunk ---- */
 struct pf_span {                       /* tokens [begin, end) of the chunk; [split, end) is the tail (LD-DPO),

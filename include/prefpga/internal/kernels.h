@@ -37,7 +37,11 @@ PF_KERNELS(PF_KERNEL_ARGS)
 #define PF_PARAM_OUT(ctype, name)   ctype *name
 #define PF_PARAM_INOUT(ctype, name) ctype *name
 #define PF_PARAM_VAL(ctype, name)   ctype name
-#define PF_PARAM(kernel, name, dir, ctype, ports, bundle, bank, count) PF_PARAM_##dir(ctype, name)
+#define PF_PARAM_PORTS_0(dir, ctype, name)  PF_PARAM_##dir(ctype, name)
+#define PF_PARAM_PORTS_1(dir, ctype, name)  PF_PARAM_##dir(ctype, name)
+#define PF_PARAM_PORTS_4(dir, ctype, name)  PF_PARAM_##dir(ctype, name##0), PF_PARAM_##dir(ctype, name##1), \
+                                            PF_PARAM_##dir(ctype, name##2), PF_PARAM_##dir(ctype, name##3)
+#define PF_PARAM(kernel, name, dir, ctype, ports, bundle, bank, count) PF_PARAM_PORTS_##ports(dir, ctype, name)
 #define PF_PROTOTYPE_BUILT(kernel) void PF_KERNEL_NAME(kernel)(PF_ARGS_##kernel(PF_PARAM, PF_COMMA));
 #define PF_PROTOTYPE_RESERVED(kernel)
 #define PF_PROTOTYPE(kernel, file, state, lanes, brief) PF_PROTOTYPE_##state(kernel)

@@ -1,6 +1,7 @@
-/* blas_threads.h: keeps BLAS calls on the thread that makes them. Part of parallel.c. */
-#ifndef PF_MODEL_BLAS_THREADS_H
-#define PF_MODEL_BLAS_THREADS_H
+/* blas_threads.h: keeps BLAS calls on the thread that makes them, for the threads of the body (host/model/parallel.c)
+ * and of backend cpu. */
+#ifndef PF_INTERNAL_BLAS_THREADS_H
+#define PF_INTERNAL_BLAS_THREADS_H
 
 struct pf_blas_hold {
 	int openmp, pthreads; /* thread counts to restore; 0: none */

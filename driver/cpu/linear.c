@@ -1,0 +1,319 @@
+/* The fused head on the host: products by BLAS in tiles, everything between them while a tile is in cache.
+ *
+ * Forward: the vocabulary is cut into stripes, tokens into blocks; a turn of the pool takes one stripe for one block,
+ * tile by tile: product, then the scan of its rows into the block's parts. Backward: a panel of dz, some tokens x some
+ * words of one port, at most PANEL floats, is made in one round of turns; in the next round dhidden (turns over
+ * tokens) and dW (turns over words) take their products with it. So no memory grows with T V, or with the number of
+ * threads by more than a tile: parts are 64 bytes a token and stripe.
+ * All shapes follow from the launch alone, so results do not depend on the number of threads; on BLAS's kernels they
+ * do. */
+#include <cblas.h>
+#include <errno.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include "cpu.h"
+#include "pool.h"
+#include "prefpga/internal/blas_threads.h"
+
+enum {
+	BLOCK = 512,                   /* tokens of a turn */
+	WORDS = PF_CPU_TILE_WORDS,     /* words of a tile */
+	STRIPES = 16,                  /* of the vocabulary, at most; a part of each token's state is kept for each */
+	PANEL = 4 << 20,               /* floats of dz at a time */
+	PANEL_TOKENS = 2048,
+};
+
+static uint32_t smaller(uint64_t a, uint64_t b)
+{
+	return (uint32_t)(a < b ? a : b);
+}
+
+/* Tile number i of the vocabulary: words of one port */
+struct tile { uint32_t port, first, words; };
+
+static uint32_t port_tiles(const struct pf_cpu_linear *h, uint32_t port)
+{
+	return (uint32_t)((PF_PORT_ROWS(h->vocab, port) + WORDS - 1) / WORDS);
+}
+
+static struct tile tile_of(const struct pf_cpu_linear *h, uint32_t i)
+{
+	struct tile t = { 0, 0, 0 };
+	while (i >= port_tiles(h, t.port))
+		i -= port_tiles(h, t.port++);
+	t.first = i * WORDS;
+	t.words = smaller(WORDS, PF_PORT_ROWS(h->vocab, t.port) - t.first);
+	return t;
+}
+
+static uint32_t tiles(const struct pf_cpu_linear *h)
+{
+	uint32_t n = 0;
+	for (uint32_t p = 0; p < PF_WEIGHT_PORTS; p++)
+		n += port_tiles(h, p);
+	return n;
+}
+
+static uint32_t word_of(const struct pf_cpu_linear *h, uint32_t port, uint32_t first)
+{
+	return port * PF_PORT_SHARE(h->vocab) + first;
+}
+
+/* raw[tokens, words] = hidden weight^T */
+static void product(const struct pf_cpu_linear *h, uint32_t token, uint32_t tokens, const struct tile *t, float *raw,
+                    size_t ld)
+{
+	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)tokens, (int)t->words, (int)h->depth, 1,
+	            h->hidden + (size_t)token * h->depth, (int)h->depth,
+	            h->weight[t->port] + (size_t)t->first * h->depth, (int)h->depth, 0, raw, (int)ld);
+}
+
+static float *raw_at(const struct pf_cpu_linear *h, uint32_t token, uint32_t port, uint32_t first)
+{
+	return h->raw + (size_t)token * h->raw_ld + port * (h->raw_ld / PF_WEIGHT_PORTS) + first;
+}
+
+static void *aligned(size_t bytes)
+{
+	void *memory = NULL;
+	return posix_memalign(&memory, PF_BEAT_BYTES, bytes ? bytes : 1) ? NULL : memory;
+}
+
+/* Turns that call BLAS, in the thread of each */
+struct turns { pf_cpu_turn_fn turn; const void *context; };
+
+static void alone(const void *context, uint32_t i)
+{
+	const struct turns *t = context;
+	struct pf_blas_hold hold;
+	pf_blas_hold(&hold);
+	t->turn(t->context, i);
+	pf_blas_release(&hold);
+}
+
+static void run(struct pf_cpu_pool *pool, uint32_t count, pf_cpu_turn_fn turn, const void *context)
+{
+	const struct turns t = { turn, context };
+	pf_cpu_pool_run(pool, count, alone, &t);
+}
+
+/* ---- forward ---- */
+struct forward {
+	const struct pf_cpu_level  *level;
+	const struct pf_cpu_linear *head;
+	struct pf_cpu_part         *part;      /* [stripes, rows] */
+	uint32_t                    stripes, tiles, blocks;
+	atomic_int                 *failed;
+};
+
+static void scan_tile(const struct forward *f, uint32_t i, uint32_t token, uint32_t tokens, struct pf_cpu_part *part,
+                      float *scratch)
+{
+	const struct pf_cpu_linear *h = f->head;
+	const struct tile t = tile_of(h, i);
+	float *raw = h->raw ? raw_at(h, token, t.port, t.first) : scratch;
+	const struct pf_cpu_tile tile = { h, raw, h->raw ? h->raw_ld : WORDS, token, tokens,
+	                                  word_of(h, t.port, t.first), t.words, part };
+	product(h, token, tokens, &t, raw, tile.ld);
+	f->level->tile_scan(&tile);
+}
+
+static void turn_forward(const void *context, uint32_t turn)
+{
+	const struct forward *f = context;
+	const uint32_t stripe = turn / f->blocks, token = turn % f->blocks * BLOCK;
+	const uint32_t tokens = smaller(BLOCK, f->head->rows - token);
+	const uint32_t first = (uint32_t)((uint64_t)f->tiles * stripe / f->stripes);
+	const uint32_t end = (uint32_t)((uint64_t)f->tiles * (stripe + 1) / f->stripes);
+	struct pf_cpu_part *part = f->part + (size_t)stripe * f->head->rows + token;
+	float *scratch = f->head->raw ? NULL : aligned((size_t)tokens * WORDS * sizeof *scratch);
+	if (!f->head->raw && !scratch)
+		atomic_store(f->failed, 1);
+	for (uint32_t t = 0; t < tokens; t++)
+		part[t] = (struct pf_cpu_part)PF_CPU_PART_NONE;
+	for (uint32_t i = first; i < end && (f->head->raw || scratch); i++)
+		scan_tile(f, i, token, tokens, part, scratch);
+	free(scratch);
+}
+
+static void turn_finish(const void *context, uint32_t turn)
+{
+	const struct forward *f = context;
+	const uint32_t begin = turn * BLOCK, end = smaller(f->head->rows, (uint64_t)begin + BLOCK);
+	f->level->tile_finish(f->head, f->part + begin, f->stripes, f->head->rows, begin, end);
+}
+
+int pf_cpu_linear_logprob(const struct pf_cpu_level *level, struct pf_cpu_pool *pool, const struct pf_cpu_linear *h)
+{
+	atomic_int failed = 0;
+	struct forward f = { level, h, NULL, smaller(tiles(h), STRIPES), tiles(h), (h->rows + BLOCK - 1) / BLOCK,
+	                     &failed };
+	f.part = aligned((size_t)f.stripes * h->rows * sizeof *f.part);
+	if (!f.part)
+		return -ENOMEM;
+	run(pool, f.stripes * f.blocks, turn_forward, &f);
+	pf_cpu_pool_run(pool, f.blocks, turn_finish, &f);
+	free(f.part);
+	return atomic_load(&failed) ? -ENOMEM : 0;
+}
+
+/* ---- backward ---- */
+
+/* The panel at work: dz[tokens, ld] */
+struct panel {
+	const struct pf_cpu_level  *level;
+	const struct pf_cpu_linear *head;
+	float                      *dz;
+	const float                *hidden;    /* of the panel's tokens, rows that do not count without NaN */
+	size_t                      ld;
+	uint32_t                    token, tokens, port, first, words;
+	atomic_int                 *failed;
+};
+
+static uint32_t pieces(uint32_t length, uint32_t each)
+{
+	return (length + each - 1) / each;
+}
+
+/* dz of one tile; raw logits are read, or formed where dz will lie */
+static void turn_dz(const void *context, uint32_t turn)
+{
+	const struct panel *p = context;
+	const struct pf_cpu_linear *h = p->head;
+	const uint32_t across = pieces(p->words, WORDS), t = turn / across * BLOCK, w = turn % across * WORDS;
+	const struct tile tile = { p->port, p->first + w, smaller(WORDS, p->words - w) };
+	float *dz = p->dz + t * p->ld + w;
+	struct pf_cpu_tile job = { h, dz, p->ld, p->token + t, smaller(BLOCK, p->tokens - t),
+	                           word_of(h, p->port, tile.first), tile.words, NULL };
+	if (h->raw) {
+		job.raw = raw_at(h, job.token, p->port, tile.first);
+		job.ld = h->raw_ld;
+	} else {
+		product(h, job.token, job.tokens, &tile, dz, p->ld);
+	}
+	p->level->tile_dz(&job, dz, p->ld);
+}
+
+static void add_hidden(const struct panel *p, uint32_t t)
+{
+	const struct pf_cpu_linear *h = p->head;
+	const int fresh = p->port == 0 && p->first == 0;
+	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)smaller(BLOCK, p->tokens - t), (int)h->depth,
+	            (int)p->words, 1, p->dz + t * p->ld, (int)p->ld, h->weight[p->port] + (size_t)p->first * h->depth,
+	            (int)h->depth, fresh ? 0 : 1, h->dhidden + (size_t)(p->token + t) * h->depth, (int)h->depth);
+}
+
+static void add_weight(const struct panel *p, uint32_t w)
+{
+	const struct pf_cpu_linear *h = p->head;
+	const uint32_t words = smaller(WORDS, p->words - w);
+	const float beta = p->token == 0 && !h->add ? 0 : 1;
+	float *to = h->dweight[p->port] + (size_t)(p->first + w) * h->depth;
+	cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)words, (int)h->depth, (int)p->tokens, 1, p->dz + w,
+	            (int)p->ld, p->hidden, (int)h->depth, beta, to, (int)h->depth);
+}
+
+static void add_bias(const struct panel *p, uint32_t w)
+{
+	const struct pf_cpu_linear *h = p->head;
+	float *to = h->dbias + word_of(h, p->port, p->first + w);
+	for (uint32_t v = 0; v < smaller(WORDS, p->words - w); v++) {
+		double sum = p->token == 0 && !h->add ? 0 : (double)to[v];
+		for (uint32_t t = 0; t < p->tokens; t++)
+			sum += (double)p->dz[t * p->ld + w + v];
+		to[v] = (float)sum;
+	}
+}
+
+/* Tokens' turns first, then words' */
+static void turn_products(const void *context, uint32_t turn)
+{
+	const struct panel *p = context;
+	const uint32_t down = pieces(p->tokens, BLOCK);
+	if (turn < down) {
+		add_hidden(p, turn * BLOCK);
+		return;
+	}
+	if (p->head->dweight[0])
+		add_weight(p, (turn - down) * WORDS);
+	if (p->head->dbias)
+		add_bias(p, (turn - down) * WORDS);
+}
+
+static void run_panel(struct pf_cpu_pool *pool, const struct panel *p)
+{
+	const uint32_t down = pieces(p->tokens, BLOCK), across = pieces(p->words, WORDS);
+	const int outer = p->head->dweight[0] || p->head->dbias;
+	run(pool, down * across, turn_dz, p);
+	run(pool, down + (outer ? across : 0), turn_products, p);
+}
+
+static int counts(const struct pf_cpu_linear *h, uint32_t t)
+{
+	return h->target[t] >= 0 && h->row[t].status == 0;
+}
+
+/* The tokens' hidden states; a copy, if a row that does not count holds what is not finite: 0 times that is NaN */
+static int panel_hidden(struct panel *p, float **copy)
+{
+	const struct pf_cpu_linear *h = p->head;
+	const size_t depth = h->depth;
+	int clean = 1;
+	p->hidden = h->hidden + p->token * depth;
+	*copy = NULL;
+	for (uint32_t t = 0; h->dweight[0] && t < p->tokens; t++)
+		for (size_t d = 0; d < depth && !counts(h, p->token + t); d++)
+			clean &= isfinite(p->hidden[t * depth + d]) != 0;
+	if (clean)
+		return 0;
+	*copy = aligned(p->tokens * depth * sizeof **copy);
+	if (!*copy)
+		return -ENOMEM;
+	for (uint32_t t = 0; t < p->tokens; t++)
+		if (counts(h, p->token + t))
+			memcpy(*copy + t * depth, p->hidden + t * depth, depth * sizeof **copy);
+		else
+			memset(*copy + t * depth, 0, depth * sizeof **copy);
+	p->hidden = *copy;
+	return 0;
+}
+
+static int run_tokens(struct pf_cpu_pool *pool, struct panel *p, uint32_t words)
+{
+	const struct pf_cpu_linear *h = p->head;
+	float *copy;
+	int status = panel_hidden(p, &copy);
+	for (p->port = 0; status == 0 && p->port < PF_WEIGHT_PORTS; p->port++)
+		for (p->first = 0; p->first < PF_PORT_ROWS(h->vocab, p->port); p->first += words) {
+			p->words = smaller(words, PF_PORT_ROWS(h->vocab, p->port) - p->first);
+			run_panel(pool, p);
+		}
+	for (uint32_t t = p->token; status == 0 && t < p->token + p->tokens; t++)
+		if (!counts(h, t))
+			memset(h->dhidden + (size_t)t * h->depth, 0, h->depth * sizeof *h->dhidden);
+	free(copy);
+	return status;
+}
+
+int pf_cpu_linear_grad(const struct pf_cpu_level *level, struct pf_cpu_pool *pool, const struct pf_cpu_linear *h)
+{
+	const uint32_t tokens = smaller(h->rows, PANEL_TOKENS);
+	const uint32_t share = (PF_PORT_SHARE(h->vocab) + 15) / 16 * 16;
+	const uint32_t room = tokens ? PANEL / pieces(tokens, 16) / 16 / WORDS * WORDS : 0;
+	const uint32_t words = smaller(share, room);
+	struct panel p = { .level = level, .head = h, .ld = words };
+	int status = 0;
+	if (h->rows == 0)
+		return 0;
+	p.dz = aligned((size_t)tokens * words * sizeof *p.dz);
+	if (!p.dz)
+		return -ENOMEM;
+	for (p.token = 0; status == 0 && p.token < h->rows; p.token += tokens) {
+		p.tokens = smaller(tokens, h->rows - p.token);
+		status = run_tokens(pool, &p, words);
+	}
+	free(p.dz);
+	return status;
+}

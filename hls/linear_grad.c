@@ -1,0 +1,298 @@
+/* linear_grad: the way back of linear_logprob: dhidden[T, D], dW[V, D] and dbias[V] from a coefficient a token.
+ *
+ * Per block of 64 tokens and tile of 64 words: raw logits are read (PF_LINEAR_RAW) or formed again, in the same bits;
+ * dz follows from them and the row's record; then, piece by piece along D, dz W is added to the block's dhidden, which
+ * lies on chip, and dz^T h to the tile's rows of dW in memory. Coefficients are in dz, before the sum over tokens:
+ * after it they could not be applied. kernels.def states the order of every sum and the terms of dz.
+ *
+ * Rows that do not count (ignored, without a valid log-probability) enter neither product: their dz and their copy of
+ * h are 0. Values of dz below 2^-126 are 0. A coefficient that is not finite, or 2^126 and more, makes its row NaN,
+ * and dW with it: the host does not send such. */
+#include "linear_tile.h"
+PF_KERNELS(PF_PROTOTYPE)
+
+/* What a token's record and coefficient say: dz = p (c + extra + entropy z), at the target -c rest + p (extra +
+ * entropy z) */
+struct pf_token { float inv, c, extra, at_target; int32_t exp2; uint32_t live, target; };
+
+static inline struct pf_token pf_token_of(float c, const struct pf_row *row, int32_t target, float zloss, float entropy)
+{
+	struct pf_token k = { 0 };
+	if (target < 0 || row->status != 0)
+		return k;
+	const float lse = row->max + row->log_sum;
+	k.live = 1;
+	k.target = (uint32_t)target;
+	k.inv = row->inv;
+	k.exp2 = (int32_t)(0u - (uint32_t)row->exp2 - PF_BIAS);
+	k.c = (pf_bits(c) & PF_F32_ABS) < 0x7e800000u ? pf_same(c) : pf_float(PF_F32_NAN);
+	k.extra = 2.0f * zloss * lse + entropy * (row->entropy - lse);
+	k.at_target = pf_same(-(k.c * row->rest));
+	return k;
+}
+
+static inline float pf_token_dz(const struct pf_token *k, float raw, const struct pf_form *form, float entropy,
+                                uint32_t v)
+{
+	float slope, left;
+	const float z = pf_form_logit(raw, form, &slope);
+	const uint32_t at = pf_exp_at(z, &left);
+	const float p = pf_scaled_power(left, at, k->inv, k->exp2);
+	const float more = k->extra + entropy * (p > 0.0f ? z : 0.0f);
+	const float dz = v == k->target ? k->at_target + p * more : p * (k->c + more);
+	return k->live && (pf_bits(raw) & PF_F32_ABS) < PF_F32_INF ? pf_same(dz * slope) : 0.0f;
+}
+
+static void pf_tokens_read(const int32_t *target, const float *coef, const struct pf_row *row, uint32_t n, float zloss,
+                           float entropy, struct pf_token token[PF_TOKENS])
+{
+tokens:
+	for (uint32_t t = 0; t < PF_TOKENS; t++) {
+#pragma HLS PIPELINE II=4
+		const struct pf_row none = { .status = PF_ROW_IGNORED };
+		const struct pf_row record = t < n ? row[t] : none;
+		token[t] = pf_token_of(t < n ? coef[t] : 0.0f, &record, t < n ? target[t] : PF_IGNORE, zloss, entropy);
+	}
+}
+
+/* dz[t][v] and its transpose from raw[v][t] */
+static void pf_tile_dz(const float raw[PF_TOKENS][PF_TOKENS], const struct pf_token token[PF_TOKENS],
+                       const struct pf_form *form, float entropy, uint32_t vocab, uint32_t tile,
+                       float dz[PF_TOKENS][PF_TOKENS], float dzt[PF_TOKENS][PF_TOKENS])
+{
+rows:
+	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+#pragma HLS PIPELINE II=4
+		const uint32_t v = pf_tile_index(vocab, tile, r);
+tokens:
+		for (uint32_t t = 0; t < PF_TOKENS; t++) {
+			const float d = pf_token_dz(&token[t], raw[r][t], form, entropy, v);
+			dz[t][r] = d;
+			dzt[r][t] = d;
+		}
+	}
+}
+
+static void pf_raw_read(const struct PF_BEAT *from, float raw[PF_TOKENS][PF_TOKENS])
+{
+	pf_piece_read(from, PF_TILE_ROWS, PF_PIECE_BEATS, PF_PIECE_BEATS, 0, raw);
+	pf_piece_read(from + PF_TOKENS, PF_TILE_ROWS, PF_PIECE_BEATS, PF_PIECE_BEATS, PF_TILE_ROWS, raw);
+	pf_piece_read(from + 2 * PF_TOKENS, PF_TILE_ROWS, PF_PIECE_BEATS, PF_PIECE_BEATS, 2 * PF_TILE_ROWS, raw);
+	pf_piece_read(from + 3 * PF_TOKENS, PF_TILE_ROWS, PF_PIECE_BEATS, PF_PIECE_BEATS, 3 * PF_TILE_ROWS, raw);
+}
+
+/* The piece of hidden at beat k, rows that do not count 0 */
+static void pf_live_read(const struct PF_BEAT *hidden, const struct pf_token token[PF_TOKENS], uint32_t depth,
+                         uint32_t k, float piece[PF_TOKENS][PF_TOKENS])
+{
+tokens:
+	for (uint32_t t = 0; t < PF_TOKENS; t++) {
+#pragma HLS LOOP_TRIPCOUNT min=64 max=64
+beats:
+		for (uint32_t b = 0; b < PF_PIECE_BEATS; b++) {
+#pragma HLS PIPELINE II=1
+			struct PF_BEAT w = { { 0 } };
+			if (token[t].live && k + b < depth)
+				w = hidden[(uint64_t)t * depth + k + b];
+lanes:
+			for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
+				piece[t][b * PF_BEAT_LANES + l] = pf_lane_load(w.lane[l]);
+		}
+	}
+}
+
+/* Rows [first, first + PF_TILE_ROWS) of a piece into memory, added to what is there if `add` */
+static void pf_piece_write(const float piece[PF_TOKENS][PF_TOKENS], uint32_t first, uint64_t rows, uint32_t depth,
+                           uint32_t beats, uint32_t add, struct PF_BEAT *to)
+{
+rows:
+	for (uint32_t r = 0; r < PF_TILE_ROWS; r++) {
+#pragma HLS LOOP_TRIPCOUNT min=16 max=16
+		const float *row = piece[first + r];
+beats:
+		for (uint32_t b = 0; b < PF_PIECE_BEATS; b++) {
+#pragma HLS PIPELINE II=1
+			if (r < rows && b < beats) {
+				const uint64_t at = (uint64_t)r * depth + b;
+				struct PF_BEAT w = { { 0 } };
+				if (add)
+					w = to[at];
+lanes:
+				for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
+					w.lane[l] = pf_lane_store(pf_lane_load(w.lane[l]) + row[b * PF_BEAT_LANES + l]);
+				to[at] = w;
+			}
+		}
+	}
+}
+
+static void pf_weight_add(const float piece[PF_TOKENS][PF_TOKENS], uint32_t vocab, uint32_t tile, uint32_t depth,
+                          uint32_t k, uint32_t add, struct PF_BEAT *d0, struct PF_BEAT *d1, struct PF_BEAT *d2,
+                          struct PF_BEAT *d3)
+{
+	const uint64_t at = (uint64_t)tile * PF_TILE_ROWS * depth + k;
+	const uint32_t beats = depth - k;
+	pf_piece_write(piece, 0, pf_tile_rows(vocab, 0, tile), depth, beats, add, d0 + at);
+	pf_piece_write(piece, PF_TILE_ROWS, pf_tile_rows(vocab, 1, tile), depth, beats, add, d1 + at);
+	pf_piece_write(piece, 2 * PF_TILE_ROWS, pf_tile_rows(vocab, 2, tile), depth, beats, add, d2 + at);
+	pf_piece_write(piece, 3 * PF_TILE_ROWS, pf_tile_rows(vocab, 3, tile), depth, beats, add, d3 + at);
+}
+
+/* dh[piece][t][d] of the block; a piece at a time is added to */
+static void pf_block_zero(uint32_t depth, float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS])
+{
+pieces:
+	for (uint32_t k = 0; k < depth; k += PF_PIECE_BEATS) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=128
+tokens:
+		for (uint32_t t = 0; t < PF_TOKENS; t++) {
+#pragma HLS PIPELINE II=1
+lanes:
+			for (uint32_t l = 0; l < PF_TOKENS; l++)
+				dh[k / PF_PIECE_BEATS][t][l] = 0.0f;
+		}
+	}
+}
+
+static void pf_block_write(const float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS],
+                           const struct pf_token token[PF_TOKENS], uint32_t n, uint32_t depth, struct PF_BEAT *to)
+{
+tokens:
+	for (uint32_t t = 0; t < n; t++) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=64
+beats:
+		for (uint32_t b = 0; b < depth; b++) {
+#pragma HLS PIPELINE II=1
+#pragma HLS LOOP_TRIPCOUNT min=1 max=512
+			struct PF_BEAT w;
+lanes:
+			for (uint32_t l = 0; l < PF_BEAT_LANES; l++) {
+				const float d = dh[b / PF_PIECE_BEATS][t][b % PF_PIECE_BEATS * PF_BEAT_LANES + l];
+				w.lane[l] = pf_lane_store(token[t].live ? d : 0.0f);
+			}
+			to[(uint64_t)t * depth + b] = w;
+		}
+	}
+}
+
+static void pf_bias_add(const float dzt[PF_TOKENS][PF_TOKENS], uint32_t vocab, uint32_t tile, uint32_t add,
+                        float *dbias)
+{
+rows:
+	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+#pragma HLS LOOP_TRIPCOUNT min=64 max=64
+		const uint32_t v = pf_tile_index(vocab, tile, r);
+		float sum = 0.0f;
+tokens:
+		for (uint32_t t = 0; t < PF_TOKENS; t++) {
+#pragma HLS PIPELINE II=8
+			sum += dzt[r][t];
+		}
+		if (pf_tile_has(vocab, tile, r))
+			dbias[v] = (add ? dbias[v] : 0.0f) + sum;
+	}
+}
+
+void PF_KERNEL_NAME(linear_grad)(const struct PF_BEAT *hidden, const struct PF_BEAT *weight0,
+                                 const struct PF_BEAT *weight1, const struct PF_BEAT *weight2,
+                                 const struct PF_BEAT *weight3, const float *bias, const int32_t *target,
+                                 const float *coef, const struct pf_row *row, const struct PF_BEAT *raw,
+                                 struct PF_BEAT *dhidden, struct PF_BEAT *dweight0, struct PF_BEAT *dweight1,
+                                 struct PF_BEAT *dweight2, struct PF_BEAT *dweight3, float *dbias, uint32_t rows,
+                                 uint32_t depth, uint32_t vocab, uint32_t mode, float scale, float softcap,
+                                 float temperature, float zloss, float entropy)
+{
+#pragma HLS INTERFACE mode=m_axi port=hidden bundle=gmem0 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight0 bundle=gmem1 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight1 bundle=gmem2 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight2 bundle=gmem3 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight3 bundle=gmem4 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=bias bundle=gmem5 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=target bundle=gmem6 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=coef bundle=gmem6 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=row bundle=gmem7 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=raw bundle=gmem8 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dhidden bundle=gmem9 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dweight0 bundle=gmem10 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dweight1 bundle=gmem11 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dweight2 bundle=gmem12 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dweight3 bundle=gmem13 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dbias bundle=gmem14 offset=slave
+#pragma HLS INTERFACE mode=s_axilite port=hidden bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight0 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight1 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight2 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight3 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=bias bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=target bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=coef bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=row bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=raw bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=dhidden bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=dweight0 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=dweight1 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=dweight2 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=dweight3 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=dbias bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=rows bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=depth bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=vocab bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=mode bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=scale bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=softcap bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=temperature bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=zloss bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=entropy bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=return bundle=control
+	const struct pf_form form = pf_form_of(scale, softcap, temperature);
+	const uint32_t tiles = PF_TILES(vocab);
+	float ht[PF_DEPTH_LANES][PF_TOKENS];
+	float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS];
+	struct pf_token token[PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=ht complete dim=2
+#pragma HLS ARRAY_PARTITION variable=dh complete dim=3
+blocks:
+	for (uint32_t first = 0; first < rows; first += PF_TOKENS) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=16384
+		const uint32_t n = rows - first < PF_TOKENS ? rows - first : PF_TOKENS;
+		const uint32_t add = first > 0 || mode & PF_LINEAR_ADD;
+		const struct PF_BEAT *h = hidden + (uint64_t)first * depth;
+		if (!(mode & PF_LINEAR_RAW))
+			pf_hidden_read(h, n, depth, ht);
+		pf_tokens_read(target + first, coef + first, row + first, n, zloss, entropy, token);
+		pf_block_zero(depth, dh);
+tiles:
+		for (uint32_t tile = 0; tile < tiles; tile++) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=4096
+			float z[PF_TOKENS][PF_TOKENS], dz[PF_TOKENS][PF_TOKENS], dzt[PF_TOKENS][PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=z complete dim=2
+#pragma HLS ARRAY_PARTITION variable=dz complete dim=1
+#pragma HLS ARRAY_PARTITION variable=dzt complete dim=2
+			if (mode & PF_LINEAR_RAW)
+				pf_raw_read(raw + pf_raw_at(first / PF_TOKENS, vocab, tile), z);
+			else
+				pf_tile_raw(weight0, weight1, weight2, weight3, bias, vocab, tile, depth,
+				            mode & PF_LINEAR_BIAS, ht, z);
+			pf_tile_dz(z, token, &form, entropy, vocab, tile, dz, dzt);
+			if (mode & PF_LINEAR_BIAS)
+				pf_bias_add(dzt, vocab, tile, add, dbias);
+pieces:
+			for (uint32_t k = 0; k < depth; k += PF_PIECE_BEATS) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=128
+				float piece[PF_TOKENS][PF_TOKENS], product[PF_TOKENS][PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=piece complete dim=2
+#pragma HLS ARRAY_PARTITION variable=product complete dim=2
+				pf_weight_read(weight0, weight1, weight2, weight3, vocab, tile, depth, k, piece);
+				pf_piece_multiply(dz, piece, product);
+				pf_piece_add(product, 0, dh[k / PF_PIECE_BEATS]);
+				if (mode & PF_LINEAR_DWEIGHT) {
+					pf_live_read(h, token, depth, k, piece);
+					pf_piece_multiply(dzt, piece, product);
+					pf_weight_add(product, vocab, tile, depth, k, add, dweight0, dweight1,
+					              dweight2, dweight3);
+				}
+			}
+		}
+		pf_block_write(dh, token, n, depth, dhidden + (uint64_t)first * depth);
+	}
+}

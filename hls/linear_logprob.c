@@ -1,0 +1,186 @@
+/* linear_logprob: log-probability of one target per row of hidden[T, D] W[V, D]^T, in one pass over W per 64 tokens.
+ *
+ * Logits live for one tile: formed (linear_tile.h), bent (scale, softcap, temperature), and scanned token by token
+ * into the integers of row_scan.h, so that the order of tiles is no part of the result. A block's states are finished
+ * together, as in logprob. With PF_LINEAR_RAW the raw logits are also written, for linear_grad to read instead of
+ * forming them.
+ *
+ * Errors: those of logprob at the logits that fp32 products give; kernels.def states the order of the sums and
+ * tests/kernels_linear.c the bound. */
+#include "linear_tile.h"
+#include "row_finish.h"
+PF_KERNELS(PF_PROTOTYPE)
+
+/* What the scan of a block carries from tile to tile */
+struct pf_block {
+	struct pf_scan scan[PF_TOKENS];
+	int64_t        sum[PF_TOKENS][PF_BINS], moment[PF_TOKENS][PF_BINS], square[PF_TOKENS][PF_BINS];
+	int32_t        target[PF_TOKENS];
+};
+
+static void pf_block_begin(struct pf_block *block, const int32_t *target, uint32_t n)
+{
+begin:
+	for (uint32_t t = 0; t < PF_TOKENS; t++) {
+#pragma HLS PIPELINE II=1
+		const struct pf_scan scan = { .top = PF_TOP_NONE, .top_p2 = PF_TOP_NONE };
+		block->scan[t] = scan;
+		block->target[t] = t < n ? target[t] : PF_IGNORE;
+bins:
+		for (uint32_t j = 0; j < PF_BINS; j++)
+			block->sum[t][j] = block->moment[t][j] = block->square[t][j] = 0;
+	}
+}
+
+/* x[t][v] of raw[v][t] */
+static void pf_tile_logits(const float raw[PF_TOKENS][PF_TOKENS], const struct pf_form *form,
+                           float x[PF_TOKENS][PF_TOKENS])
+{
+rows:
+	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+#pragma HLS PIPELINE II=1
+tokens:
+		for (uint32_t t = 0; t < PF_TOKENS; t++) {
+			float unused;
+			x[t][r] = pf_form_logit(raw[r][t], form, &unused);
+		}
+	}
+}
+
+/* A step of one token: logits of rows [first, first + PF_LANES) of the tile */
+static inline void pf_tile_scan(const float *x, uint32_t beats, uint32_t vocab, uint32_t tile, uint32_t first,
+                                uint32_t flags, struct pf_block *block, uint32_t t)
+{
+	struct pf_scan s = block->scan[t];
+	const uint32_t best = pf_step_best(x, beats);
+	if (best >= s.best) {
+		const uint32_t at = pf_tile_index(vocab, tile, first + pf_step_find(x, beats, best));
+		s.argmax = best > s.best || at < s.argmax ? at : s.argmax;
+		s.best = best;
+	}
+	if (best < pf_key(PF_LOGIT_LIMIT))
+		pf_scan_terms(x, beats, best, flags, &s, block->sum[t], block->moment[t], block->square[t]);
+	block->scan[t] = s;
+}
+
+/* The row of the tile that is token y, or PF_TOKENS */
+static inline uint32_t pf_tile_find(uint32_t vocab, uint32_t tile, uint32_t y)
+{
+	const uint32_t share = PF_PORT_SHARE(vocab), port = y / share, row = y - port * share;
+	return y < vocab && row / PF_TILE_ROWS == tile ? port * PF_TILE_ROWS + row % PF_TILE_ROWS : PF_TOKENS;
+}
+
+static void pf_block_scan(const float x[PF_TOKENS][PF_TOKENS], uint32_t n, uint32_t vocab, uint32_t tile,
+                          uint32_t flags, struct pf_block *block)
+{
+tokens:
+	for (uint32_t t = 0; t < n; t++) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=64
+		if (block->target[t] < 0)
+			continue;
+		const uint32_t y = pf_tile_find(vocab, tile, (uint32_t)block->target[t]);
+		if (y < PF_TOKENS)
+			block->scan[t].target = x[t][y];
+steps:
+		for (uint32_t b = 0; b < PF_PIECE_BEATS; b += PF_STEP) {
+#pragma HLS PIPELINE II=1
+			pf_tile_scan(&x[t][b * PF_BEAT_LANES], pf_step_beats(PF_PIECE_BEATS - b), vocab, tile,
+			             b * PF_BEAT_LANES, flags, block, t);
+		}
+	}
+}
+
+static void pf_block_finish(const struct pf_block *block, uint32_t n, uint32_t vocab, uint32_t flags,
+                            struct pf_row *out)
+{
+finish:
+	for (uint32_t t = 0; t < n; t++) {
+#pragma HLS PIPELINE II=16
+#pragma HLS LOOP_TRIPCOUNT min=1 max=64
+		struct pf_shard s = { .status = PF_ROW_IGNORED };
+		struct pf_row row;
+		if (block->target[t] >= 0) {
+			pf_scan_state(&block->scan[t], block->sum[t], block->moment[t], block->square[t], vocab, &s);
+			s.status = pf_scan_status(&s, block->target[t], vocab);
+		}
+		pf_row_finish(&s, vocab, flags, &row);
+		out[t] = row;
+	}
+}
+
+static void pf_raw_write(const float raw[PF_TOKENS][PF_TOKENS], struct PF_BEAT *to)
+{
+rows:
+	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+#pragma HLS LOOP_TRIPCOUNT min=64 max=64
+beats:
+		for (uint32_t b = 0; b < PF_PIECE_BEATS; b++) {
+#pragma HLS PIPELINE II=1
+			struct PF_BEAT w;
+lanes:
+			for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
+				w.lane[l] = pf_lane_store(raw[r][b * PF_BEAT_LANES + l]);
+			to[r * PF_PIECE_BEATS + b] = w;
+		}
+	}
+}
+
+void PF_KERNEL_NAME(linear_logprob)(const struct PF_BEAT *hidden, const struct PF_BEAT *weight0,
+                                    const struct PF_BEAT *weight1, const struct PF_BEAT *weight2,
+                                    const struct PF_BEAT *weight3, const float *bias, const int32_t *target,
+                                    struct pf_row *out, struct PF_BEAT *raw, uint32_t rows, uint32_t depth,
+                                    uint32_t vocab, uint32_t mode, float scale, float softcap, float temperature)
+{
+#pragma HLS INTERFACE mode=m_axi port=hidden bundle=gmem0 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight0 bundle=gmem1 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight1 bundle=gmem2 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight2 bundle=gmem3 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight3 bundle=gmem4 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=bias bundle=gmem5 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=target bundle=gmem6 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=out bundle=gmem7 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=raw bundle=gmem8 offset=slave
+#pragma HLS INTERFACE mode=s_axilite port=hidden bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight0 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight1 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight2 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight3 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=bias bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=target bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=out bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=raw bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=rows bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=depth bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=vocab bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=mode bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=scale bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=softcap bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=temperature bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=return bundle=control
+	const struct pf_form form = pf_form_of(scale, softcap, temperature);
+	const uint32_t tiles = PF_TILES(vocab), flags = mode & PF_LINEAR_STATS ? PF_WANT_STATS : 0;
+	float ht[PF_DEPTH_LANES][PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=ht complete dim=2
+	struct pf_block block;
+blocks:
+	for (uint32_t first = 0; first < rows; first += PF_TOKENS) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=16384
+		const uint32_t n = rows - first < PF_TOKENS ? rows - first : PF_TOKENS;
+		pf_hidden_read(hidden + (uint64_t)first * depth, n, depth, ht);
+		pf_block_begin(&block, target + first, n);
+tiles:
+		for (uint32_t tile = 0; tile < tiles; tile++) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=4096
+			float z[PF_TOKENS][PF_TOKENS], x[PF_TOKENS][PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=z complete dim=2
+#pragma HLS ARRAY_PARTITION variable=x complete dim=0
+			pf_tile_raw(weight0, weight1, weight2, weight3, bias, vocab, tile, depth, mode & PF_LINEAR_BIAS,
+			            ht, z);
+			if (mode & PF_LINEAR_RAW)
+				pf_raw_write(z, raw + pf_raw_at(first / PF_TOKENS, vocab, tile));
+			pf_tile_logits(z, &form, x);
+			pf_block_scan(x, n, vocab, tile, flags, &block);
+		}
+		pf_block_finish(&block, n, vocab, flags, out + first);
+	}
+}
