@@ -70,23 +70,67 @@ members:
 	}
 }
 
-/* Runs checked code; the result is stack[0] */
+/* Index that a lane holds; PF_ITEMS_MAX if it is none */
+static inline uint32_t pf_index(double x, uint32_t items)
+{
+	return x >= 0.0 && x < (double)items ? (uint32_t)x : PF_ITEMS_MAX;
+}
+
+/* The b-operations; the result lies in slot `to` */
+static void pf_run_batch(uint32_t op, const struct pf_table *t, uint32_t to, double stack[PF_STACK_MAX][PF_ITEMS_MAX],
+                         double operand[PF_ITEMS_MAX])
+{
+	const int indexed = op == PF_OP_BPUT || op == PF_OP_BGET;
+operands:
+	for (uint32_t i = 0; i < t->items; i++) {
+#pragma HLS PIPELINE II=1
+#pragma HLS LOOP_TRIPCOUNT min=1 max=8192
+		operand[i] = stack[to][i];
+		stack[to][i] = 0.0;
+	}
+	const double sum = op == PF_OP_BSUM ? pf_group_sum(operand, 0, t->items) : 0.0;
+items:
+	for (uint32_t i = 0; i < t->items; i++) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=8192
+		const uint32_t index = indexed ? pf_index(stack[to + 1][i], t->items) : i;
+		if (op == PF_OP_BPUT && index < PF_ITEMS_MAX)
+			stack[to][index] = operand[i];
+		else if (op == PF_OP_BGET && index < PF_ITEMS_MAX)
+			stack[to][i] = operand[index];
+		else if (op == PF_OP_BRANK)
+			stack[to][i] = pf_group_rank(operand, i, 0, t->items);
+		else if (op == PF_OP_BSUM)
+			stack[to][i] = sum;
+	}
+}
+
+/* Runs checked code; the result is stack[0]. A loop goes back to its body's first word */
 static void pf_run_code(const struct pf_program *p, uint32_t component, uint32_t start, const struct pf_table *t,
                         double stack[PF_STACK_MAX][PF_ITEMS_MAX], double reg[PF_REGISTERS][PF_ITEMS_MAX],
                         double operand[PF_ITEMS_MAX])
 {
-	uint32_t depth = 0;
+	uint32_t depth = 0, at = start, body = start, turns = 0;
 words:
-	for (uint32_t i = start; i < p->words; i++) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=1024
-		const uint32_t word = p->word[i], op = word & 255u;
+	for (uint32_t step = 0; step < PF_PROG_MAX * PF_ITEMS_MAX; step++) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=8388608
+		const uint32_t word = p->word[at], op = word & 255u;
 		const struct pf_op_shape shape = pf_op_shapes[op];
+		at++;
 		if (op == PF_OP_END)
 			break;
-		if (pf_is_group_op(op))
+		if (op == PF_OP_LOOP) {
+			body = at;
+			turns = t->largest;
+		} else if (op == PF_OP_NEXT) {
+			turns--;
+			at = turns > 0 ? body : at;
+		} else if (pf_is_group_op(op)) {
 			pf_run_groups(op, t, depth - shape.takes, stack, operand);
-		else
+		} else if (pf_is_batch_op(op)) {
+			pf_run_batch(op, t, depth - shape.takes, stack, operand);
+		} else {
 			pf_run_lanes(word, pf_scalar(p, component, op, word >> 8), t, depth, stack, reg);
+		}
 		depth = depth - shape.takes + shape.leaves;
 	}
 }

@@ -1,4 +1,5 @@
-/* pref_group.h: the reductions of PF_OPS over one group, the items [begin, end) of a vector; begin < end.
+/* pref_group.h: the reductions of PF_OPS over one group, the items [begin, end) of a vector; begin < end. Over all
+ * items they serve the b-operations.
  *
  * They add in the order of the items: that order is part of the numerics. The loop-carried double addition takes eight
  * cycles, hence II = 8; groups are small and partial sums would only change the order. NaN in gives NaN. */
@@ -85,6 +86,8 @@ others:
 	}
 	return nan ? pf_float64(PF_F64_NAN) : (double)rank;
 }
+
+static inline int pf_is_batch_op(uint32_t op) { return op >= PF_OP_BSUM && op <= PF_OP_BGET; }
 
 static inline int pf_is_group_op(uint32_t op)
 {

@@ -351,20 +351,59 @@ static void program_groups(struct program *p, unsigned component)
 	p->word[0] = component + 1;
 }
 
-static uint32_t random_operand(uint32_t op)
+/* Sums and ranks over all items, and a loop that adds up what position k of each group holds times k */
+static void program_batch(struct program *p, unsigned component)
 {
-	return op == PF_OP_CONST ? below(PF_CONSTS) : op == PF_OP_IS ? 1 + below(7) : below(8);
+	static const uint32_t value[] = { PF_OP_SCORE, PF_OP_BRANK, PF_OP_SCORE, PF_OP_SCORE, PF_OP_BRANK, PF_OP_BPUT,
+	                                  PF_OP_SWAP, PF_OP_BGET, PF_OP_ADV, PF_OP_BSUM, PF_OP_ADD };
+	uint32_t *head = &p->word[PF_PROG_COMPONENT + 4 * component];
+	head[0] = p->words;
+	emit_all(p, value, sizeof value / sizeof *value);
+	head[1] = p->words;
+	for (uint32_t reg = 0; reg < 2; reg++) {
+		emit(p, PF_OP_SCALAR, 7);
+		emit(p, PF_OP_STORE, reg);
+	}
+	emit(p, PF_OP_LOOP, 0);
+	emit(p, PF_OP_LOAD, 0);
+	emit(p, PF_OP_SCORE, 0);
+	emit(p, PF_OP_GRANK, 0);
+	emit(p, PF_OP_LOAD, 1);
+	emit(p, PF_OP_EQ, 0);
+	emit(p, PF_OP_WEIGHT, 0);
+	emit(p, PF_OP_MUL, 0);
+	emit(p, PF_OP_GSUM, 0);
+	emit(p, PF_OP_LOAD, 1);
+	emit(p, PF_OP_MUL, 0);
+	emit(p, PF_OP_ADD, 0);
+	emit(p, PF_OP_STORE, 0);
+	emit(p, PF_OP_LOAD, 1);
+	emit(p, PF_OP_SCALAR, 6);
+	emit(p, PF_OP_ADD, 0);
+	emit(p, PF_OP_STORE, 1);
+	emit(p, PF_OP_NEXT, 0);
+	emit(p, PF_OP_LOAD, 0);
+	emit(p, PF_OP_END, 0);
+	head[2] = 1;
+	p->word[0] = component + 1;
+}
+
+static uint32_t random_operand(uint32_t op, int immediate)
+{
+	if (!immediate)
+		return 0;
+	return op == PF_OP_CONST ? below(PF_CONSTS) : op == PF_OP_IS ? below(7) : below(8);
 }
 
 /* Any operations whose stack fits, at the end folded to one slot; registers are stored before they are loaded */
 static void random_code(struct program *p, unsigned length)
 {
-	static const struct { int takes, leaves; } shape[] = {
-#define SHAPE(symbol, mnemonic, takes, leaves, imm, text) { takes, leaves },
+	static const struct { int takes, leaves, immediate; } shape[] = {
+#define SHAPE(symbol, mnemonic, takes, leaves, imm, text) { takes, leaves, imm },
 		PF_OPS(SHAPE)
 #undef SHAPE
 	};
-	int depth = 0;
+	int depth = 0, loop = -1;      /* loop: the stack's depth at an open one */
 	for (uint32_t i = 0; i < PF_REGISTERS; i++) {
 		emit(p, PF_OP_SCORE, 0);
 		emit(p, PF_OP_STORE, i);
@@ -372,12 +411,18 @@ static void random_code(struct program *p, unsigned length)
 	while (length > 0) {
 		uint32_t op = 1 + below(PF_OP_COUNT - 1);
 		int after = depth - shape[op].takes + shape[op].leaves;
-		if (depth < shape[op].takes || after > (int)PF_STACK_MAX)
+		if (depth < shape[op].takes || after > (int)PF_STACK_MAX || (op == PF_OP_LOOP && loop >= 0) ||
+		    (op == PF_OP_NEXT && loop != depth))
 			continue;
-		emit(p, op, random_operand(op));
+		emit(p, op, random_operand(op, shape[op].immediate));
+		loop = op == PF_OP_LOOP ? depth : op == PF_OP_NEXT ? -1 : loop;
 		depth = after;
 		length--;
 	}
+	for (; loop >= 0 && depth != loop; depth += depth < loop ? 1 : -1)
+		emit(p, depth < loop ? PF_OP_U : PF_OP_DROP, 0);
+	if (loop >= 0)
+		emit(p, PF_OP_NEXT, 0);
 	for (; depth == 0 || depth > 1; depth += depth ? -1 : 1)
 		emit(p, depth ? PF_OP_ADD : PF_OP_U, 0);
 	emit(p, PF_OP_END, 0);
@@ -443,6 +488,12 @@ static void pref_cases(void)
 		struct program dpo = { .words = PF_PROG_CODE }, both = { .words = PF_PROG_CODE };
 		program_dpo(&dpo, 0);
 		add_pref("dpo", &dpo, counts[i], 2);
+		struct program all = { .words = PF_PROG_CODE };
+		program_batch(&all, 0);
+		struct conf_case *coupled = add_pref("over all items", &all, counts[i], 7);
+		double *par = (double *)(void *)coupled->input[PF_ARG_pref_par];
+		par[6] = 1;
+		par[7] = 0;
 		program_dpo(&both, 0);
 		program_groups(&both, 1);
 		struct conf_case *c = add_pref("two components", &both, counts[i], counts[i] > 600 ? 100 : 9);

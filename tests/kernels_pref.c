@@ -98,7 +98,11 @@ static void push_operands(struct launch *l, uint32_t op)
 {
 	static const uint32_t fields[3] = { PF_OP_SCORE, PF_OP_MARGIN, PF_OP_ADV };
 	for (int i = 0; i < shapes[op].takes; i++)
-		word(l, op == PF_OP_EXP || op == PF_OP_SIGMOID || op == PF_OP_SOFTPLUS || op == PF_OP_GLSE ? PF_OP_ADV : fields[i], 0);
+		if (i == 1 && op >= PF_OP_BPUT)
+			word(l, PF_OP_N, 0);                   /* an index, sometimes beyond the items */
+		else
+			word(l, op == PF_OP_EXP || op == PF_OP_SIGMOID || op == PF_OP_SOFTPLUS || op == PF_OP_GLSE ? PF_OP_ADV
+			                                                                                    : fields[i], 0);
 	if (op == PF_OP_LOG || op == PF_OP_LOG1P)
 		word(l, PF_OP_ABS, 0);
 	if (op == PF_OP_LOG1MEXP) {
@@ -164,7 +168,7 @@ static void every_operation(void **state)
 {
 	uint64_t seed = 1;
 	(void)state;
-	for (uint32_t op = PF_OP_END + 1; op < PF_OP_COUNT; op++)
+	for (uint32_t op = PF_OP_END + 1; op < PF_OP_LOOP; op++)
 		for (uint32_t operand = 0; operand < operands_of(op); operand++)
 			for (uint32_t largest = 1; largest < 40; largest = largest * 3 + 1) {
 				struct launch l;
@@ -175,7 +179,8 @@ static void every_operation(void **state)
 				push_operation(&l, op, operand);
 				begin(&l, 0, 1);
 				push_operation(&l, op, operand);
-				compare_launch(&l, shapes[op].name, op >= PF_OP_GSUM ? 60 * largest_size(&l) * BOUND : 0);
+				const double summed = op == PF_OP_BSUM ? 30 * 60 : op >= PF_OP_GSUM ? 60 : 0;
+				compare_launch(&l, shapes[op].name, summed * largest_size(&l) * BOUND);
 				launch_free(&l);
 			}
 }
@@ -217,7 +222,8 @@ static void operations_at_the_ends(void **state)
 static const uint32_t exact_ops[] = {
 	PF_OP_CONST, PF_OP_PAR, PF_OP_SCALAR, PF_OP_L, PF_OP_U, PF_OP_N, PF_OP_SIGN, PF_OP_IS, PF_OP_SCORE, PF_OP_DUP,
 	PF_OP_DROP, PF_OP_SWAP, PF_OP_OVER, PF_OP_STORE, PF_OP_LOAD, PF_OP_ADD, PF_OP_SUB, PF_OP_MIN, PF_OP_MAX, PF_OP_LT,
-	PF_OP_LE, PF_OP_EQ, PF_OP_SELECT, PF_OP_NEG, PF_OP_ABS, PF_OP_GSUM, PF_OP_GMAX, PF_OP_GRANK, PF_OP_GCOUNT,
+	PF_OP_LE, PF_OP_EQ, PF_OP_SELECT, PF_OP_NEG, PF_OP_ABS, PF_OP_GSUM, PF_OP_GMAX, PF_OP_GRANK, PF_OP_GCOUNT, PF_OP_BSUM,
+	PF_OP_BRANK, PF_OP_BPUT, PF_OP_BGET,
 };
 
 static void random_program(struct launch *l, uint64_t *state)
@@ -351,6 +357,46 @@ static void invalid_groups(void **state)
 	launch_free(&l);
 }
 
+/* Sum over the positions of a group: k times what stands at rank k */
+static void loops(void **state)
+{
+	uint64_t seed = 25;
+	(void)state;
+	for (uint32_t largest = 1; largest < 90; largest = largest * 3 + 1) {
+		struct launch l;
+		launch_make(&l, 9, largest, &seed);
+		l.par[PF_PAR_CONST + 1] = 1;
+		for (uint32_t which = 0; which < 2; which++) {
+			begin(&l, 0, which);
+			word(&l, PF_OP_CONST, 0);
+			word(&l, PF_OP_STORE, 0);
+			word(&l, PF_OP_CONST, 0);
+			word(&l, PF_OP_LOOP, 0);
+			word(&l, PF_OP_SCORE, 0);
+			word(&l, PF_OP_GRANK, 0);
+			word(&l, PF_OP_LOAD, 0);
+			word(&l, PF_OP_EQ, 0);
+			word(&l, PF_OP_LOAD, 0);
+			word(&l, PF_OP_MUL, 0);
+			word(&l, PF_OP_ADD, 0);
+			word(&l, PF_OP_LOAD, 0);
+			word(&l, PF_OP_CONST, 1);
+			word(&l, PF_OP_ADD, 0);
+			word(&l, PF_OP_STORE, 0);
+			word(&l, PF_OP_NEXT, 0);
+			word(&l, PF_OP_END, 0);
+		}
+		compare_launch(&l, "loop", 0);
+		for (uint32_t g = 0; g < l.groups; g++) {        /* the ranks of a group, in some order */
+			double sum = 0, n = l.group[g + 1] - l.group[g];
+			for (uint32_t i = l.group[g]; i < l.group[g + 1]; i++)
+				sum += l.out[i].loss;
+			assert_true(sum == n * (n - 1) / 2);
+		}
+		launch_free(&l);
+	}
+}
+
 static void largest_launch(void **state)
 {
 	uint64_t seed = 11;
@@ -413,6 +459,12 @@ static void malformed_programs(void **state)
 		{ "operand where none is", { PF_WORD(PF_OP_L, 1), PF_WORD(PF_OP_END, 0) }, 2 },
 		{ "operand of end", { PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_END, 1) }, 2 },
 		{ "overflow", { PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, 0 }, 10 },
+		{ "loop without end", { PF_OP_L, PF_OP_LOOP, 0 }, 3 },
+		{ "end of no loop", { PF_OP_L, PF_OP_NEXT, 0 }, 3 },
+		{ "loop in a loop", { PF_OP_L, PF_OP_LOOP, PF_OP_LOOP, PF_OP_NEXT, PF_OP_NEXT, 0 }, 6 },
+		{ "loop that grows", { PF_OP_LOOP, PF_OP_L, PF_OP_NEXT, 0 }, 4 },
+		{ "loop that shrinks", { PF_OP_L, PF_OP_L, PF_OP_LOOP, PF_OP_ADD, PF_OP_NEXT, 0 }, 6 },
+		{ "register of a later turn", { PF_OP_L, PF_OP_LOOP, PF_OP_LOAD, PF_OP_STORE, PF_OP_NEXT, 0 }, 6 },
 		{ "overflow by over", { PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_OVER }, 9 },
 	};
 	uint64_t seed = 15;
@@ -520,7 +572,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_operation), cmocka_unit_test(operations_at_the_ends),
 		cmocka_unit_test(random_exact_programs), cmocka_unit_test(components_are_weighted),
-		cmocka_unit_test(losses_per_group), cmocka_unit_test(invalid_groups), cmocka_unit_test(largest_launch), cmocka_unit_test(no_items),
+		cmocka_unit_test(losses_per_group), cmocka_unit_test(invalid_groups), cmocka_unit_test(loops),
+		cmocka_unit_test(largest_launch), cmocka_unit_test(no_items),
 		cmocka_unit_test(malformed_programs), cmocka_unit_test(malformed_headers),
 		cmocka_unit_test(too_few_or_many_words), cmocka_unit_test(malformed_groups), cmocka_unit_test(too_many_items),
 	};

@@ -16,6 +16,7 @@ static const struct shape shapes[PF_OP_COUNT] = {
 struct machine {
 	const struct pf_cpu_pref *job;
 	unsigned component;
+	uint32_t largest;                                      /* items of the largest group: turns of a loop */
 	double  *slot[PF_STACK_MAX], *reg[PF_REGISTERS], *spare, *memory;
 };
 
@@ -35,13 +36,17 @@ static uint32_t operand_limit(uint32_t op)
 
 static int check_code(const struct pf_cpu_pref *job, uint32_t at)
 {
-	uint32_t depth = 0, stored = 0;
+	uint32_t depth = 0, stored = 0, looped = 0, loop_depth = 0;
 	for (; at >= PF_PROG_CODE && at < job->words; at++) {
 		uint32_t op = job->prog[at] & 255, operand = job->prog[at] >> 8;
 		if (op >= PF_OP_COUNT || operand >= operand_limit(op))
 			return 0;
 		if (op == PF_OP_END)
-			return depth == 1;
+			return depth == 1 && !looped;
+		if (op == PF_OP_LOOP ? looped : op == PF_OP_NEXT && (!looped || depth != loop_depth))
+			return 0;
+		looped = op == PF_OP_LOOP || (looped && op != PF_OP_NEXT);
+		loop_depth = op == PF_OP_LOOP ? depth : loop_depth;
 		if (depth < shapes[op].takes || depth - shapes[op].takes + shapes[op].leaves > PF_STACK_MAX)
 			return 0;
 		if (op == PF_OP_LOAD && !(stored >> operand & 1))
@@ -202,6 +207,31 @@ static void reduce(struct machine *m, uint32_t op, double *a)
 	memcpy(a, m->spare, job->items * sizeof *a);
 }
 
+/* ---- over all items ---- */
+static double *indexed(const struct machine *m, double *a, double index)
+{
+	return index >= 0 && index < m->job->items ? a + (uint32_t)index : NULL;
+}
+
+static void batch(struct machine *m, uint32_t op, uint32_t base)
+{
+	double *a = m->slot[base], *index = m->slot[base + (op == PF_OP_BPUT || op == PF_OP_BGET)], *found;
+	const uint32_t n = m->job->items;
+	const double sum = op == PF_OP_BSUM ? group_sum(a, n) : 0;
+	if (op == PF_OP_BRANK)
+		group_rank(a, n, m->spare);
+	else
+		for (uint32_t i = 0; i < n; i++)
+			m->spare[i] = sum;
+	for (uint32_t i = 0; i < n && op == PF_OP_BPUT; i++)
+		if ((found = indexed(m, m->spare, index[i])))
+			*found = a[i];
+	for (uint32_t i = 0; i < n && op == PF_OP_BGET; i++)
+		if ((found = indexed(m, a, index[i])))
+			m->spare[i] = *found;
+	memcpy(a, m->spare, n * sizeof *a);
+}
+
 /* ---- one word; base: the deepest slot that it takes or leaves ---- */
 static void copy_lanes(const struct machine *m, double *to, const double *from)
 {
@@ -238,6 +268,7 @@ static void lanes(struct machine *m, uint32_t op, uint32_t operand, uint32_t bas
 /* Runs the program at word `at`; its result is slot 0 */
 static double *run(struct machine *m, uint32_t at)
 {
+	uint32_t body = at, turns = 0;
 	for (uint32_t depth = 0;; at++) {
 		uint32_t op = m->job->prog[at] & 255, operand = m->job->prog[at] >> 8;
 		if (op == PF_OP_END)
@@ -245,8 +276,15 @@ static double *run(struct machine *m, uint32_t at)
 		uint32_t base = depth - shapes[op].takes;
 		if (op >= PF_OP_DUP && op <= PF_OP_LOAD)
 			move(m, op, operand, base);
-		else if (op >= PF_OP_GSUM)
+		else if (op >= PF_OP_GSUM && op <= PF_OP_GCOUNT)
 			reduce(m, op, m->slot[base]);
+		else if (op >= PF_OP_BSUM && op <= PF_OP_BGET)
+			batch(m, op, base);
+		else if (op == PF_OP_LOOP) {
+			body = at;
+			turns = m->largest;
+		} else if (op == PF_OP_NEXT)
+			at = --turns ? body : at;
 		else
 			lanes(m, op, operand, base);
 		depth = base + shapes[op].leaves;
@@ -259,6 +297,10 @@ static int machine_init(struct machine *m, const struct pf_cpu_pref *job)
 	const size_t lanes_each = job->items ? job->items : 1;
 	memset(m, 0, sizeof *m);
 	m->job = job;
+	m->largest = 1;
+	for (uint32_t g = 0; g < job->groups; g++)
+		if (job->group[g + 1] - job->group[g] > m->largest)
+			m->largest = job->group[g + 1] - job->group[g];
 	m->memory = calloc(lanes_each * (PF_STACK_MAX + PF_REGISTERS + 1), sizeof *m->memory);
 	if (!m->memory)
 		return -ENOMEM;

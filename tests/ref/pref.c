@@ -186,6 +186,33 @@ static void reduce_all(struct machine *m, uint32_t op, uint32_t base)
 	free(result);
 }
 
+/* Over all items; index, where there is one, lies above the operand */
+static void over_all(struct machine *m, uint32_t op, uint32_t base)
+{
+	long double *a = m->stack[base], *index = m->stack[base + 1], *result = lanes(m->items);
+	for (uint32_t i = 0; i < m->items; i++) {
+		const int there = op >= PF_OP_BPUT && index[i] >= 0 && index[i] < m->items;
+		if (op == PF_OP_BSUM)
+			result[i] = group_sum(a, m->items);
+		else if (op == PF_OP_BRANK)
+			result[i] = group_rank(a, m->items, i);
+		else if (op == PF_OP_BPUT && there)
+			result[(uint32_t)index[i]] = a[i];
+		else if (op == PF_OP_BGET && there)
+			result[i] = a[(uint32_t)index[i]];
+	}
+	memcpy(a, result, m->items * sizeof *result);
+	free(result);
+}
+
+static uint32_t largest_group(const uint32_t *group, uint32_t groups)
+{
+	uint32_t largest = 1;
+	for (uint32_t g = 0; g < groups; g++)
+		largest = group[g + 1] - group[g] > largest ? group[g + 1] - group[g] : largest;
+	return largest;
+}
+
 static void lane_by_lane(struct machine *m, uint32_t op, uint32_t operand, uint32_t base, int takes)
 {
 	for (uint32_t i = 0; i < m->items; i++) {
@@ -214,6 +241,8 @@ static void step(struct machine *m, uint32_t op, uint32_t operand)
 	must(m->depth <= PF_STACK_MAX);
 	if (op >= PF_OP_DUP && op <= PF_OP_LOAD)
 		move(m, op, operand, base);
+	else if (op >= PF_OP_BSUM)
+		over_all(m, op, base);
 	else if (op >= PF_OP_GSUM)
 		reduce_all(m, op, base);
 	else
@@ -227,8 +256,15 @@ void ref_pref_run(const double *par, const uint32_t *prog, uint32_t start, unsig
 	struct machine m = { .par = par, .component = component, .item = item, .items = items,
 	                     .group = group, .groups = groups };
 	machine_init(&m);
-	for (uint32_t at = start; (prog[at] & 255) != PF_OP_END; at++)
-		step(&m, prog[at] & 255, prog[at] >> 8);
+	for (uint32_t at = start, body = start, turns = 0; (prog[at] & 255) != PF_OP_END; at++)
+		if ((prog[at] & 255) == PF_OP_LOOP) {
+			body = at;
+			turns = largest_group(group, groups);
+		} else if ((prog[at] & 255) == PF_OP_NEXT) {
+			must(turns > 0);
+			at = --turns ? body : at;
+		} else
+			step(&m, prog[at] & 255, prog[at] >> 8);
 	must(m.depth == 1);
 	memcpy(result, m.stack[0], items * sizeof *result);
 	machine_fini(&m);

@@ -9,7 +9,7 @@
 #define PF_INTERNAL_ABI_H
 #include <stdint.h>
 
-#define PF_NUMERICS 1u                 /* version of the numerics: same version, same bits, on every card */
+#define PF_NUMERICS 2u                 /* version of the numerics: same version, same bits, on every card */
 
 /* ---- beats: 512 bits of a port ---- */
 #define PF_BEAT_BYTES 64u
@@ -143,7 +143,9 @@ enum pf_item_status {
 /* ---- programs: what a loss is (docs: losses.def) ----
  * A program is a sequence of 32-bit words, opcode in the low 8 bits, operand above. It runs on a stack whose slots
  * are vectors over the items of the launch (doubles, one lane per item): an ordinary operation works lane by lane, a
- * g-operation reduces over the lane's group and hands every member the result. It ends with one slot on the stack.
+ * g-operation reduces over the lane's group and hands every member the result, a b-operation looks at all items of the
+ * launch. What lies between loop and next runs once for every position of the launch's largest group (at least once),
+ * leaves the stack as deep as it was, and holds no further loop. It ends with one slot on the stack.
  *   O(symbol, mnemonic, operands taken, results left, takes an immediate, what it leaves) */
 #define PF_OPS(O) \
 	O(END,      "end",      0, 0, 0, "ends the program") \
@@ -192,7 +194,13 @@ enum pf_item_status {
 	O(GLSE,     "glse",     1, 1, 0, "log sum exp over the group") \
 	O(GVAR,     "gvar",     1, 1, 0, "unbiased variance of the group; 0 for one item") \
 	O(GRANK,    "grank",    1, 1, 0, "rank in the group, 0 = largest; ties by index") \
-	O(GCOUNT,   "gcount",   0, 1, 0, "items of the group")
+	O(GCOUNT,   "gcount",   0, 1, 0, "items of the group") \
+	O(BSUM,     "bsum",     1, 1, 0, "sum over all items") \
+	O(BRANK,    "brank",    1, 1, 0, "rank among all items, 0 = largest; ties by index") \
+	O(BPUT,     "bput",     2, 1, 0, "a i -> a at item floor(i), the last of several; 0 where none is") \
+	O(BGET,     "bget",     2, 1, 0, "a i -> a of item floor(i); 0 if there is none") \
+	O(LOOP,     "loop",     0, 0, 0, "begins a loop over the positions of the largest group") \
+	O(NEXT,     "next",     0, 0, 0, "ends it")
 enum pf_op {
 #define PF_OP_ENUM(symbol, mnemonic, takes, leaves, imm, text) PF_OP_##symbol,
 	PF_OPS(PF_OP_ENUM)
