@@ -117,7 +117,7 @@ static void run_on(struct problem *p, const char *const *specs, unsigned devices
 		if (pf_device_open(specs[i], NULL, &device[i], &error))
 			fail_msg("%s", error.text);
 	const struct pf_head_options options = { device, devices, V, D, memory_bytes, 2, 0 };
-	const struct pf_head_input input = { p->hidden, p->weight, p->target, p->span, T, B, 0 };
+	const struct pf_head_input input = { p->hidden, p->weight, p->target, p->span, T, B, 0, 1 };
 	if (pf_head_open(&options, &head, &error) || pf_head_forward(head, &input, p->sum, p->row, &error))
 		fail_msg("%s", error.text);
 	for (size_t i = 0; i < V * D; i++)

@@ -163,10 +163,18 @@ static void mistakes_name_the_remedy(void **state)
 	refuses("{\"lw\":0,\"ll\":0,\"rw\":0,\"rl\":0,\"delta\":1e39}",
 	        "outside the range of single precision");
 	start("pl_dpo");
-	char list[1024] = "{\"l\":[0";
-	for (int i = 0; i < 99; i++)
-		strcat(list, ",0");
-	refuses(strcat(list, "],\"r\":0}"), "a list of 100 is too long: this loss takes at most ");
+	static char list[1 << 15] = "{\"l\":[0";
+	size_t used = strlen(list);
+	for (int i = 0; i < 8192; i++, used += 2)
+		strcpy(list + used, ",0");
+	refuses(strcat(list, "],\"r\":0}"), "a list of 8193 is too long: a group has at most 8192");
+	start("grpo");
+	refuses("{\"l\":[-1],\"old\":[-1],\"A\":1,\"beta\":0.1}", "key \"ref\" is missing: with these parameters");
+	refuses("{\"l\":[-1],\"A\":1}", "key \"old\" is missing");
+	start("ld_dpo");
+	refuses("{\"tw\":[-1],\"rw\":[-1,-2],\"tl\":[-1],\"rl\":[-1]}", "\"tw\" and \"rw\" must be lists of one log-prob");
+	refuses("{\"tw\":-1,\"rw\":-1,\"tl\":-1,\"rl\":-1}", "\"tw\" and \"rw\" must be lists");
+	refuses("{\"tw\":[true],\"rw\":[-1],\"tl\":[-1],\"rl\":[-1]}", "\"tw\" must be a finite number");
 }
 
 static void equal_cases_share_launches(void **state)

@@ -250,14 +250,22 @@ static void ratios_stay_in_range(void **state)
 
 static void long_lists_are_refused(void **state)
 {
-	struct pf_loss_item items[64];
-	const uint32_t groups[] = { 0, 64 };
+	static struct pf_loss_item items[8193];
+	const uint32_t groups[] = { 0, 8193 };
+	uint32_t pairs[8193 / 2 + 1];
 
 	(void)state;
-	for (int i = 0; i < 64; i++)
-		items[i] = item(PF_KIND_CHOSEN, -i, -3, 4);
-	refuses("pl_dpo", (struct pf_loss_batch) { .divisor = 1 }, items, 64, groups, 1, PF_E_RANGE,
-	        "a group of 64 items is too large: loss pl_dpo takes at most ");
+	for (int i = 0; i < 8193; i++)
+		items[i] = item(i % 2 ? PF_KIND_REJECTED : PF_KIND_CHOSEN, -i, -3, 4);
+	for (uint32_t g = 0; g <= 8192 / 2; g++)
+		pairs[g] = 2 * g;
+	refuses("pl_dpo", (struct pf_loss_batch) { .divisor = 1 }, items, 8193, groups, 1, PF_E_RANGE,
+	        "group 0: 8193 items are too many; a group has at most 8192");
+	items[8192].kind = PF_KIND_CHOSEN;
+	refuses("aot", (struct pf_loss_batch) { .divisor = 1 }, items, 1, groups, 1, PF_E_SHAPE, "groups run from");
+	items[3].n = 0;
+	refuses("aot", (struct pf_loss_batch) { .divisor = 2 }, items, 4, pairs, 2, PF_E_NOT_FINITE,
+	        "item 3 has no log-prob, and loss aot looks at all items of a step");
 }
 
 /* Every backend call of an evaluation fails once: an error with text, nothing kept, nothing hanging

@@ -56,7 +56,7 @@ static uint32_t members(enum pf_loss_form form)
 {
 	static const uint32_t counts[] = {
 		[PF_FORM_TOKENS] = 1, [PF_FORM_PAIR] = 2,    [PF_FORM_BINARY] = 1,
-		[PF_FORM_TRIPLE] = 3, [PF_FORM_LIST] = LIST,
+		[PF_FORM_TRIPLE] = 3, [PF_FORM_LIST] = LIST, [PF_FORM_ROLLOUT] = LIST,
 	};
 	return counts[form];
 }
@@ -81,7 +81,21 @@ static struct pf_item draw_item(uint32_t kind)
 		.score = (float)draw(0, 1),
 		.margin = (float)draw(0, 2),
 		.weight = (float)draw(0.3, 1.5),
+		.advantage = (float)draw(-1.5, 1.5),
+		.old = q32(reference + draw(-0.8, 0.8)),
 	};
+}
+
+/* A token: within a nat of where it was sampled, so that ratios meet their limits on both sides */
+static struct pf_item draw_token(void)
+{
+	struct pf_item item = draw_item(PF_ITEM_CHOSEN);
+
+	item.n = 1;
+	item.old = q32(-draw(0.1, 4));
+	item.policy = item.old + q32(draw(-0.7, 0.7));
+	item.reference = item.old + q32(draw(-0.5, 0.5));
+	return item;
 }
 
 static void draw_step(struct step *s, const struct pf_loss_row *row, uint32_t size)
@@ -99,10 +113,12 @@ static void draw_step(struct step *s, const struct pf_loss_row *row, uint32_t si
 	for (uint32_t g = 0; g < GROUPS; g++) {
 		s->group[g] = s->items;
 		for (uint32_t i = 0; i < size; i++)
-			s->item[s->items++] = draw_item(member_kind(row->form, i));
+			s->item[s->items++] = row->per_token ? draw_token() : draw_item(member_kind(row->form, i));
+		for (uint32_t i = s->group[g]; i < s->items && row->per_token; i++)
+			s->item[i].advantage = s->item[s->group[g]].advantage;
 	}
 	s->group[GROUPS] = s->items;
-	if (pf_program_build(&s->program, &s->loss, size, &error))
+	if (pf_program_build(&s->program, &s->loss, &error))
 		fail_msg("%s", error.text);
 	pf_program_par(&s->program, &s->loss, &s->batch, s->par);
 }
@@ -179,6 +195,17 @@ static int check_item(struct step *s, uint32_t i, long double grad, const char *
 	return 0;
 }
 
+/* Losses with a factor that counts as a constant: their gradients are held by tests/vectors alone */
+static int is_detached(const struct pf_loss_row *row)
+{
+	static const char *const names[] = { "kto_pair", "cispo", "vespo", "nash_md", "dft" };
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (strcmp(names[i], row->name) == 0)
+			return 1;
+	return 0;
+}
+
 /* At random points; few of them may lie at a kink */
 static void check_loss(const struct pf_loss_row *row)
 {
@@ -205,7 +232,8 @@ static void gradients_are_derivatives(void **state)
 	(void)state;
 	seed = seed_of(20240613);
 	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++)
-		check_loss(row);
+		if (!is_detached(row))
+			check_loss(row);
 }
 
 static void group_losses_stand_on_every_member(void **state)
@@ -251,12 +279,11 @@ static void pairs_ignore_an_extra_member(void **state)
 	}
 }
 
-/* Groups of different sizes share one program whose loops are as long as the largest group */
+/* Groups of different sizes share a launch, whose loops are as long as the largest of them */
 static void loops_stop_at_the_end_of_a_list(void **state)
 {
 	const struct pf_loss_row *row;
-	struct pf_error error;
-	struct step s, longer;
+	struct step s;
 
 	(void)state;
 	seed = seed_of(13);
@@ -264,18 +291,17 @@ static void loops_stop_at_the_end_of_a_list(void **state)
 		long double want[2][ITEMS_MOST], got[ITEMS_MOST];
 		if (row->form != PF_FORM_LIST)
 			continue;
-		draw_step(&s, row, 3);
-		longer = s;
-		assert_int_equal(pf_program_build(&longer.program, &longer.loss, LIST + 2, &error),
-		                 0);
-		for (unsigned which = 0; which < 2; which++) {
+		draw_step(&s, row, 2);
+		for (unsigned which = 0; which < 2; which++)
 			run(&s, which, want[which]);
-			run(&longer, which, got);
-			for (uint32_t i = 0; i < s.items; i++)
-				if (!(fabsl(got[i] - want[which][i]) <=
-				      1e-15L * (1 + fabsl(want[which][i]))))
-					fail_msg("loss %s depends on the length of other lists",
-					         row->name);
+		for (uint32_t i = 0; i < 4; i++)         /* a third group of six instead of two */
+			s.item[s.items++] = draw_item(PF_ITEM_CHOSEN);
+		s.group[GROUPS] = s.items;
+		for (unsigned which = 0; which < 2; which++) {
+			run(&s, which, got);
+			for (uint32_t i = 0; i < s.group[2]; i++)
+				if (!(fabsl(got[i] - want[which][i]) <= 1e-15L * (1 + fabsl(want[which][i]))))
+					fail_msg("loss %s depends on the length of other lists", row->name);
 		}
 	}
 }

@@ -44,7 +44,7 @@ static void check_grad(const struct pf_cases *cases, size_t i, unsigned key, con
 		check(pf_cases_grad(cases, i, key, 0), want, cond, loss, i, name);
 		return;
 	}
-	assert_int_equal(json_array_size(want), pf_cases_length(cases, i));
+	assert_int_equal(json_array_size(want), pf_cases_length(cases, i, key));
 	for (uint32_t at = 0; at < json_array_size(want); at++)
 		check(pf_cases_grad(cases, i, key, at), json_array_get(want, at),
 		      json_array_get(cond, at), loss, i, name);
@@ -125,6 +125,15 @@ static void on_sim(void **state)
 	check_backend("sim");
 }
 
+/* A backend from the command line */
+static const char *further;
+
+static void on_further(void **state)
+{
+	(void)state;
+	check_backend(further);
+}
+
 static void every_loss_has_vectors(void **state)
 {
 	const struct pf_loss_row *row;
@@ -168,8 +177,13 @@ static int unload(void **state)
 	return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 1) {
+		const struct CMUnitTest alone[] = { cmocka_unit_test(on_further) };
+		further = argv[1];
+		return cmocka_run_group_tests(alone, load, unload);
+	}
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_loss_has_vectors),
 		cmocka_unit_test(the_rule_notices_mistakes),

@@ -13,12 +13,13 @@
 #include "tests/scratch.h"
 #include "host/model/random.h"
 #include "host/train/run.h"
+#include "host/train/step_work.h"
 
 enum { STEPS = 8, BATCH = 4, KILLED = 9 /* exit code */ };
 
 static const struct pf_tokenizer *tokenizer;
 static struct pf_device *device;
-static char data_path[512];
+static char data_path[512], rollouts_path[512];
 
 /* ---- a small world ---- */
 
@@ -34,12 +35,31 @@ static void write_data(void)
 	strcpy(data_path, scratch_text("pairs.jsonl", text));
 }
 
+/* Prompts with completions of rewards 1 and 0, and what a model that knows nothing gives their tokens */
+static void write_rollouts(void)
+{
+	static char text[1 << 16];
+	size_t n = 0;
+	for (int i = 0; i < 12; i++) {
+		n += (size_t)snprintf(text + n, sizeof text - n, "{\"prompt\": \"p%d\", \"completions\": [\" yes\", \" nope\", \" yes\"], "
+		                      "\"rewards\": [1, 0, 1], \"old_logps\": [", i);
+		for (int k = 0; k < 3; k++) {
+			for (int t = 0; t < (k == 1 ? 6 : 5); t++)
+				n += (size_t)snprintf(text + n, sizeof text - n, "%s%g", t ? ", " : k ? ", [" : "[", -5.4 - 0.1 * ((i + t) % 5));
+			n += (size_t)snprintf(text + n, sizeof text - n, "]");
+		}
+		n += (size_t)snprintf(text + n, sizeof text - n, "]}\n");
+	}
+	strcpy(rollouts_path, scratch_text("rollouts.jsonl", text));
+}
+
 static int open_world(void **state)
 {
 	struct pf_error error;
 	(void)state;
 	scratch_open("trainer");
 	write_data();
+	write_rollouts();
 	if (pf_tokenizer_open("bytes", &tokenizer, &error) || pf_device_open("sim", NULL, &device, &error))
 		fail_msg("%s", error.text);
 	return 0;
@@ -96,7 +116,8 @@ static void on_note(void *context, const char *text)
 static enum pf_record_form wanted(const struct pf_loss *loss)
 {
 	const enum pf_loss_form form = pf_loss_form(loss);
-	return form == PF_FORM_TOKENS ? PF_RECORD_SFT : form == PF_FORM_BINARY ? PF_RECORD_BINARY : PF_RECORD_PAIRS;
+	return form == PF_FORM_TOKENS ? PF_RECORD_SFT : form == PF_FORM_BINARY ? PF_RECORD_BINARY :
+	       form == PF_FORM_ROLLOUT ? PF_RECORD_GROUPS : PF_RECORD_PAIRS;
 }
 
 static void open_training(struct world *w, const char *loss, const char *out)
@@ -106,7 +127,8 @@ static void open_training(struct world *w, const char *loss, const char *out)
 	if (pf_loss_parse(loss, &w->loss, &error))
 		fail_msg("%s", error.text);
 	const struct pf_corpus_options options = { .want = wanted(&w->loss), .cut = { .max_length = 64 } };
-	if (pf_corpus_open(data_path, tokenizer, &options, &w->corpus, &error))
+	const char *path = options.want == PF_RECORD_GROUPS ? rollouts_path : data_path;
+	if (pf_corpus_open(path, tokenizer, &options, &w->corpus, &error))
 		fail_msg("%s", error.text);
 	w->model = make_model();
 	w->reference = pf_model_copy(w->model);
@@ -177,7 +199,8 @@ static void every_loss_learns(void **state)
 {
 	static const char *const losses[] = { "sigmoid", "cdpo", "robust", "ipo", "ipo_sum", "hinge", "slic_hf", "kto",
 		"gpo_logistic", "gpo_hinge", "gpo_squared", "gpo_exponential", "gpo_truncated_squared", "gpo_savage",
-		"discopop", "sft", "simpo", "orpo", "bco", "sigmoid+sft:weight=0.5" };
+		"discopop", "sft", "simpo", "orpo", "bco", "sigmoid+sft:weight=0.5", "aot", "aot_unpaired", "disco_aql",
+		"ld_dpo", "wpo:beta=0.1", "kto_pair", "tpo" };
 	(void)state;
 	for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
 		struct pf_training_result result;
@@ -198,12 +221,93 @@ static void every_loss_learns(void **state)
 	}
 }
 
+/* Rewarded completions gain on the others, on policy and against given log-probs */
+static void rollouts_learn(void **state)
+{
+	static const char *const losses[] = { "grpo:beta=0.04", "dapo", "bnpo", "dr_grpo:max_completion_length=8", "gspo", "luspo",
+		"cispo", "sapo", "vespo", "gmpo", "ppo", "reinforce", "rloo", "a2po:beta2=0.1" };
+	(void)state;
+	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {
+		struct pf_training_result result;
+		struct pf_loss liked;
+		struct pf_error error;
+		struct pf_tally t[2];
+		struct world w;
+		open_training(&w, losses[k], NULL);
+		struct pf_run judge = w.t.run;
+		const struct pf_corpus_options best = { .want = PF_RECORD_SFT, .cut = { .max_length = 64 } };
+		struct pf_held held = { NULL, PF_SPLIT_TRAIN };
+		if (pf_loss_parse("sft", &liked, &error) || pf_corpus_open(rollouts_path, tokenizer, &best, &held.corpus, &error))
+			fail_msg("%s", error.text);
+		judge.loss = &liked;
+		assert_int_equal(pf_evaluate(&judge, w.model, &held, NULL, NULL, &t[0], &error), 0);
+		train_well(&w, &result);
+		assert_int_equal(pf_evaluate(&judge, w.model, &held, NULL, NULL, &t[1], &error), 0);
+		if (!(t[1].loss < t[0].loss))
+			fail_msg("%s: the rewarded completions' loss went from %g to %g", losses[k], t[0].loss, t[1].loss);
+		pf_corpus_close(held.corpus);
+		close_training(&w);
+	}
+}
+
+/* Rewards to advantages: (R - mean) / (unbiased deviation + 1e-4) of 1, 0, 1, and the other choices */
+static void advantages_are_as_said(void **state)
+{
+	static const struct { enum pf_advantages kind; double liked, other; } want[] = {
+		{ PF_ADVANTAGES_NONE, 1.0 / 3, -2.0 / 3 }, { PF_ADVANTAGES_OTHERS, 0.5, -1 },
+		{ PF_ADVANTAGES_GROUP, 1.0 / 3 / (0.57735026918962576 + 1e-4), -2.0 / 3 / (0.57735026918962576 + 1e-4) },
+	};
+	struct pf_running r;
+	struct pf_sampler sampler;
+	struct pf_step facts;
+	struct pf_error error;
+	struct world w;
+	(void)state;
+	for (size_t k = 0; k < sizeof want / sizeof *want; k++) {
+		struct pf_work work;
+		open_training(&w, "reinforce", NULL);
+		w.t.run.advantages = want[k].kind;
+		assert_int_equal(pf_running_open(&r, &w.t.run, w.model, 1, &error), 0);
+		assert_int_equal(pf_running_sampler(&r, w.corpus, PF_SPLIT_TRAIN, 1, 1, 1, &sampler, &error), 0);
+		assert_int_equal(pf_sampler_step(&sampler, 0, &r.pack, &facts, &error), 0);
+		assert_int_equal(pf_work_open(&work, &r.objective, &r.pack, &error), 0);
+		r.pack.member[3].advantage = 7;
+		pf_work_advantages(&work, &r.objective, &r.pack, facts.groups);
+		for (size_t q = 0; q < 6; q++)
+			assert_true(fabs((double)work.advantage[q] - (q == 3 ? 7 : q % 3 == 1 ? want[k].other : want[k].liked)) < 1e-6);
+		pf_work_close(&work);
+		pf_running_close(&r);
+		close_training(&w);
+	}
+}
+
+/* A loss without a reference never runs one: poisoned weights would show */
+static void free_losses_touch_no_reference(void **state)
+{
+	static const char *const losses[] = { "simpo", "orpo", "cpo", "reference_free", "tpo", "sft", "dft", "grpo", "reinforce" };
+	(void)state;
+	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {
+		struct pf_training_result result;
+		struct world w;
+		open_training(&w, losses[k], NULL);
+		w.t.steps = 2;
+		for (uint64_t i = 0; i < w.reference->layout.size; i++)
+			w.reference->param[i] = NAN;
+		train_well(&w, &result);
+		assert_true(isfinite(w.last_loss) && isnan(result.step0_check));
+		w.t.run.reference = NULL;
+		train_well(&w, &result);
+		close_training(&w);
+	}
+}
+
 /* ---- accumulation ---- */
 
 /* The gradient of a step does not depend on how it is cut: first update equal up to fp32 rounding of the products */
 static void accumulation_is_one_large_batch(void **state)
 {
-	static const char *const losses[] = { "sigmoid", "kto", "sft" };
+	static const char *const losses[] = { "sigmoid", "kto", "sft", "aot", "aot_unpaired", "disco_dbaql", "disco_aql",
+		"disco_aqfl", "kto_pair", "ld_dpo", "wpo", "dft", "grpo", "dapo", "gspo", "vespo" };
 	(void)state;
 	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {
 		struct pf_training_result result;
@@ -388,7 +492,10 @@ static double loss_at(struct world *w, struct pf_running *r, const struct pf_ste
  * (KTO's own z0 is a constant for the gradient, so differences see another function: hence its sister with z0 = 0) */
 static void gradient_is_the_slope(void **state)
 {
-	static const char *const losses[] = { "sigmoid:beta=0.5", "ipo", "apo_zero_unpaired", "discopop:beta=0.5", "orpo" };
+	static const char *const losses[] = { "sigmoid:beta=0.5", "ipo", "apo_zero_unpaired", "discopop:beta=0.5", "orpo",
+		"aot:beta=0.5", "aot_unpaired:beta=0.5", "disco_dbaql:beta=0.5", "disco_aql:beta=0.5", "ld_dpo:beta=0.5",
+		"ld_dpo:beta=0.5,ld_reference=0", "grpo:beta=0.1", "dapo", "gspo:epsilon=0.5,epsilon_high=2", "sapo", "gmpo", "rloo:epsilon_high=9",
+		"a2po:beta2=0.5" };
 	(void)state;
 	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {
 		struct pf_running r;
@@ -492,7 +599,8 @@ int main(int argc, char **argv)
 	if (argc == 3)
 		return be_killed(argv[1], argv[2]);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(policy_is_reference_before_the_first_step), cmocka_unit_test(every_loss_learns),
+		cmocka_unit_test(policy_is_reference_before_the_first_step), cmocka_unit_test(every_loss_learns), cmocka_unit_test(rollouts_learn),
+		cmocka_unit_test(advantages_are_as_said), cmocka_unit_test(free_losses_touch_no_reference),
 		cmocka_unit_test(accumulation_is_one_large_batch), cmocka_unit_test(stopped_and_resumed_is_uninterrupted),
 		cmocka_unit_test(killed_and_resumed_is_uninterrupted), cmocka_unit_test(other_circumstances_are_reported),
 		cmocka_unit_test(folders_and_references_are_guarded),

@@ -198,6 +198,10 @@ static void take_part(struct state *s, size_t i, const struct pf_trl_row *row, c
 	struct pf_trl_loss *l = &s->loss;
 	const int likelihood = row->action == PF_TRL_LOSSES && strcmp(s->options->verb, "sft") == 0;
 
+	if (likelihood && strcmp(value, "dft") == 0) {
+		take(s, i, PF_OPTION_sft_loss, value);
+		return;
+	}
 	if (likelihood && !pf_trl_allows("nll|chunked_nll", value) && !pf_loss_find(value) && !strchr(value, ',')) {
 		wrong(s, i, "loss_type: %.60s is not supported; sft is plain likelihood", value);
 		return;

@@ -18,10 +18,16 @@ static json_t *json_limit(double value)
 	return isfinite(value) ? json_real(value) : json_null();
 }
 
+/* A name in test vectors that differs from the parameter's own */
+static const char *vectors_name(const struct pf_loss_param *param)
+{
+	return *param->oracle && strcmp(param->oracle, "!") != 0 ? param->oracle : NULL;
+}
+
 static json_t *json_param(const struct pf_loss_param *param)
 {
-	return json_pack("{ss, ss, sf, so, so, sb, sb, ss}", "name", param->name, "oracle",
-	                 *param->oracle ? param->oracle : param->name, "default", param->value,
+	return json_pack("{ss, ss, so, so, so, sb, sb, ss}", "name", param->name, "oracle",
+	                 vectors_name(param) ? vectors_name(param) : param->name, "default", json_limit(param->value),
 	                 "low", json_limit(param->low), "high", json_limit(param->high), "low_open",
 	                 param->low_open, "high_open", param->high_open, "text", param->text);
 }
@@ -36,6 +42,23 @@ static json_t *json_words(const char *words)
 	return list;
 }
 
+/* What of a loss is per what */
+static const char *level_name(const struct pf_loss_row *row)
+{
+	static const char *const names[2][2] = { { "group", "item" }, { "sequence", "token" } };
+
+	return names[row->per_token][row->per_item];
+}
+
+static const char *computed_by(const struct pf_loss_row *row)
+{
+	if (row->reference == PF_LOSS_REF_TAIL)
+		return "kernel pref; sums with ld_alpha by the host, their gradient by kernel coef";
+	if (row->reference == PF_LOSS_REF_OWN)
+		return "kernel pref; weights by the host from kernel seq_sum";
+	return row->form == PF_FORM_ROLLOUT ? "kernel pref; advantages by the host" : "kernel pref";
+}
+
 static json_t *json_loss(const struct pf_loss_row *row)
 {
 	json_t *params = json_array();
@@ -45,8 +68,8 @@ static json_t *json_loss(const struct pf_loss_row *row)
 	return json_pack("{ss, so, ss, ss, ss, sb, ss, ss, so, ss, ss}", "name", row->name,
 	                 "aliases", json_words(row->aliases), "title", row->title, "source",
 	                 row->source, "form", pf_loss_form_name(row->form), "reference",
-	                 row->needs_reference, "per", row->per_item ? "item" : "group",
-	                 "computed_by", "kernel pref", "parameters", params, "value", row->value,
+	                 row->reference != PF_LOSS_FREE, "per", level_name(row),
+	                 "computed_by", computed_by(row), "parameters", params, "value", row->value,
 	                 "gradient", row->grad);
 }
 
@@ -67,14 +90,19 @@ static void print_param(const struct pf_loss_param *param)
 {
 	printf("    %s = %g in %c%g, %g%c: %s%s%s%s\n", param->name, param->value,
 	       param->low_open ? '(' : '[', param->low, param->high, param->high_open ? ')' : ']',
-	       param->text, *param->oracle ? " (in test vectors: " : "", param->oracle,
-	       *param->oracle ? ")" : "");
+	       param->text, vectors_name(param) ? " (in test vectors: " : "",
+	       vectors_name(param) ? vectors_name(param) : "", vectors_name(param) ? ")" : "");
 }
 
 static void print_row(const struct pf_loss_row *row)
 {
-	printf("%-22s %-7s %-10s kernel pref, per %s\n", row->name, pf_loss_form_name(row->form),
-	       row->needs_reference ? "reference" : "-", row->per_item ? "item" : "group");
+	static const char *const wants[] = {
+		[PF_LOSS_FREE] = "-", [PF_LOSS_REF] = "reference", [PF_LOSS_REF_BETA] = "(reference)",
+		[PF_LOSS_REF_OWN] = "reference", [PF_LOSS_REF_TAIL] = "reference",
+	};
+
+	printf("%-22s %-7s %-11s %s, per %s\n", row->name, pf_loss_form_name(row->form), wants[row->reference],
+	       computed_by(row), level_name(row));
 	printf("    %s. %s\n    also: %s\n", row->title, row->source, row->aliases);
 	for (unsigned i = 0; i < row->params; i++)
 		print_param(&row->param[i]);
@@ -86,7 +114,7 @@ int pf_verb_losses(const struct pf_options *options)
 
 	if (strcmp(options->format, "json") == 0)
 		return print_json();
-	printf("%-22s %-7s %-10s %s\n", "NAME", "DATA", "NEEDS", "COMPUTED BY");
+	printf("%-22s %-7s %-11s %s\n", "NAME", "DATA", "NEEDS", "COMPUTED BY");
 	for (unsigned i = 0; (row = pf_loss_row(i)) != NULL; i++)
 		print_row(row);
 	printf("Use: --loss NAME[:key=value,...]; mixtures: NAME[:weight=0.8,...]+NAME...\n");

@@ -5,14 +5,15 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "prefpga/internal/abi.h"
 #include "loss_keys.h"
+#include "loss_tail.h"
 #include "loss_value.h"
 
 int pf_cases_init(struct pf_cases *cases, const struct pf_loss *loss, struct pf_error *error)
 {
 	memset(cases, 0, sizeof *cases);
 	cases->loss = *loss;
-	cases->group_max = pf_loss_group_max(loss);
 	return pf_case_keys(cases, error);
 }
 
@@ -42,9 +43,13 @@ static uint32_t group_members(enum pf_loss_form form)
 	return form == PF_FORM_PAIR ? 2 : form == PF_FORM_TRIPLE ? 3 : 1;
 }
 
-uint32_t pf_cases_length(const struct pf_cases *cases, size_t i)
+uint32_t pf_cases_length(const struct pf_cases *cases, size_t i, unsigned key)
 {
-	return cases->list[i].items / group_members(pf_loss_form(&cases->loss));
+	const struct pf_case *c = &cases->list[i];
+
+	if (c->tail.n[0])
+		return c->tail.n[cases->key[key].member == PF_KIND_REJECTED];
+	return c->items / group_members(pf_loss_form(&cases->loss));
 }
 
 static int grow(void **memory, size_t *room, size_t wanted, size_t size)
@@ -234,10 +239,29 @@ static int read_setting(const struct pf_cases *cases, json_t *object,
 	return 0;
 }
 
+/* Elements of a list, tokens of a sequence: one loss for all */
+static int is_one_group(const struct pf_loss *loss)
+{
+	return pf_loss_form(loss) == PF_FORM_LIST || pf_loss_form(loss) == PF_FORM_ROLLOUT;
+}
+
+/* Parameters of a case can make a loss look at a reference that it had no use for before */
+static int check_reference(const struct pf_cases *cases, const struct pf_loss *loss, const json_t *object,
+                           struct pf_error *error)
+{
+	if (!pf_loss_needs_reference(loss))
+		return 0;
+	for (unsigned i = 0; i < cases->keys; i++)
+		if (cases->key[i].field == PF_CASE_REFERENCE && !json_object_get(object, cases->key[i].name))
+			return pf_fail(error, PF_E_DATA, "key \"%s\" is missing: with these parameters the loss looks at it",
+			               cases->key[i].name);
+	return 0;
+}
+
 static void set_divisors(const struct pf_cases *cases, const struct pf_loss_item *item,
                          uint32_t items, uint32_t length, struct pf_loss_batch *batch)
 {
-	batch->divisor = pf_loss_form(&cases->loss) == PF_FORM_LIST ? 1 : length;
+	batch->divisor = is_one_group(&cases->loss) ? 1 : length;
 	for (uint32_t i = 0; i < items; i++)
 		batch->tokens += item[i].kind == PF_KIND_CHOSEN ? item[i].n : 0;
 }
@@ -245,13 +269,10 @@ static void set_divisors(const struct pf_cases *cases, const struct pf_loss_item
 static int add_groups(struct pf_cases *cases, struct pf_case *c, uint32_t length,
                       struct pf_error *error)
 {
-	int one_list = pf_loss_form(&cases->loss) == PF_FORM_LIST;
-
-	c->groups = one_list ? 1 : length;
-	if (c->items / c->groups > cases->group_max)
-		return pf_fail(error, PF_E_RANGE,
-		               "a list of %u is too long: this loss takes at most %u", c->items,
-		               cases->group_max);
+	c->groups = is_one_group(&cases->loss) ? 1 : length;
+	if (c->items / c->groups > PF_ITEMS_MAX)
+		return pf_fail(error, PF_E_RANGE, "a list of %u is too long: a group has at most %u", c->items,
+		               PF_ITEMS_MAX);
 	for (uint32_t g = 0; g < c->groups; g++)
 		cases->group[cases->groups + g] = c->items / c->groups;
 	return 0;
@@ -261,8 +282,10 @@ static int add_object(struct pf_cases *cases, json_t *object, size_t line, struc
 {
 	struct pf_case c = { .line = line, .item = cases->items, .group = cases->groups };
 	uint32_t length = 1;
-	int status = measure(cases, object, &c, &length, error);
+	int status = pf_loss_tail(&cases->loss) ? pf_case_tail_sums(&cases->loss, object, &c.tail, error) : 0;
 
+	if (!status)
+		status = measure(cases, object, &c, &length, error);
 	c.setting.loss = cases->loss;
 	c.items = length * group_members(pf_loss_form(&cases->loss));
 	if (!status)
@@ -271,6 +294,8 @@ static int add_object(struct pf_cases *cases, json_t *object, size_t line, struc
 		status = read_items(cases, object, cases->item + c.item, c.items, error);
 	if (!status)
 		status = read_setting(cases, object, &c.setting, error);
+	if (!status)
+		status = check_reference(cases, &c.setting.loss, object, error);
 	if (!status)
 		status = add_groups(cases, &c, length, error);
 	if (status)

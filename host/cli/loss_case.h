@@ -14,8 +14,8 @@
 enum { PF_CASE_KEYS = 24, PF_CASE_KEY_BYTES = 32 };
 
 enum pf_case_field {
-	PF_CASE_POLICY, PF_CASE_REFERENCE, PF_CASE_N, PF_CASE_SCORE, PF_CASE_MARGIN,
-	PF_CASE_WEIGHT, PF_CASE_LABEL, PF_CASE_Z0, PF_CASE_DELTA,
+	PF_CASE_POLICY, PF_CASE_REFERENCE, PF_CASE_OLD, PF_CASE_N, PF_CASE_SCORE, PF_CASE_MARGIN,
+	PF_CASE_WEIGHT, PF_CASE_ADVANTAGE, PF_CASE_LABEL, PF_CASE_Z0, PF_CASE_DELTA,
 	PF_CASE_FIELDS
 };
 /* One key of a case: what it means, for which member of a group (PF_KIND_..., 0: every item) */
@@ -28,19 +28,22 @@ struct pf_case_key {
 /* What must be equal for two cases to share a launch: parameters, weights, scalars */
 struct pf_case_setting { struct pf_loss loss; struct pf_loss_batch batch; };
 
+/* LD-DPO: tokens of both sides; the gradient by those from `shared` on is `weight` times the side's */
+struct pf_case_tail { uint32_t n[2], shared; double weight; };
+
 struct pf_case {
 	struct pf_case_setting setting;
 	size_t   line;                 /* where it came from, for messages */
 	size_t   item, group;          /* first of each in struct pf_cases */
 	uint32_t items, groups;
 	uint32_t lists;                /* bit i: key i was a list */
+	struct pf_case_tail tail;      /* n[0] = 0: none */
 };
 
 struct pf_cases {
 	struct pf_loss         loss;   /* what cases start from */
 	struct pf_case_key     key[PF_CASE_KEYS];
 	unsigned               keys;
-	uint32_t               group_max;
 	struct pf_case        *list;
 	struct pf_loss_item   *item;
 	struct pf_loss_result *result; /* [items], after pf_cases_evaluate */
@@ -63,7 +66,7 @@ int pf_cases_loss(const struct pf_cases *cases, size_t i, double *loss, struct p
 /* Gradient by key number `key` (a policy key), element `at` of the batch */
 double pf_cases_grad(const struct pf_cases *cases, size_t i, unsigned key, uint32_t at);
 /* Elements that a key of case i has in a batch */
-uint32_t pf_cases_length(const struct pf_cases *cases, size_t i);
+uint32_t pf_cases_length(const struct pf_cases *cases, size_t i, unsigned key);
 /* {"loss":..,"grad":{..}} and a newline */
 int pf_cases_print(const struct pf_cases *cases, size_t i, FILE *out, struct pf_error *error);
 #endif

@@ -79,11 +79,12 @@ static int run_bucket(struct bucket *b, struct pf_cases *cases, size_t first, si
 static int run_all(struct bucket *b, struct pf_cases *cases, struct pf_device *device,
                    struct pf_error *error)
 {
+	const int alone = pf_loss_coupled(&cases->loss);       /* a case is a step then */
 	int status = 0;
 
 	for (size_t first = 0, last; first < cases->count && !status; first = last) {
 		last = first + 1;
-		while (last < cases->count &&
+		while (last < cases->count && !alone &&
 		       !compare_settings(&b->order[first]->setting, &b->order[last]->setting))
 			last++;
 		status = run_bucket(b, cases, first, last, device, error);
@@ -130,17 +131,18 @@ int pf_cases_loss(const struct pf_cases *cases, size_t i, double *loss, struct p
 double pf_cases_grad(const struct pf_cases *cases, size_t i, unsigned key, uint32_t at)
 {
 	const struct pf_case *c = &cases->list[i];
-	uint32_t each = c->items / pf_cases_length(cases, i);
 	int kind = cases->key[key].member;
 	uint32_t offset = kind == PF_KIND_REJECTED ? 1 : kind == PF_KIND_EXTRA ? 2 : 0;
 
-	return cases->result[c->item + (size_t)at * each + offset].grad;
+	if (c->tail.n[0])
+		return cases->result[c->item + offset].grad * (at < c->tail.shared ? 1 : c->tail.weight);
+	return cases->result[c->item + (size_t)at * (c->items / pf_cases_length(cases, i, key)) + offset].grad;
 }
 
 static void print_grad(const struct pf_cases *cases, size_t i, unsigned key, FILE *out)
 {
-	int list = cases->list[i].lists != 0;
-	uint32_t length = pf_cases_length(cases, i);
+	int list = cases->list[i].lists != 0 || cases->list[i].tail.n[0] != 0;
+	uint32_t length = pf_cases_length(cases, i, key);
 
 	fprintf(out, "\"%s\":%s", cases->key[key].name, list ? "[" : "");
 	for (uint32_t at = 0; at < length; at++)

@@ -9,10 +9,12 @@
 static const struct { const char *name; uint32_t op; } fields[PF_CASE_FIELDS] = {
 	[PF_CASE_POLICY] = { "policy", PF_OP_L },
 	[PF_CASE_REFERENCE] = { "reference", PF_OP_R },
+	[PF_CASE_OLD] = { "old", PF_OP_OLD },
 	[PF_CASE_N] = { "n", PF_OP_N },
 	[PF_CASE_SCORE] = { "score", PF_OP_SCORE },
 	[PF_CASE_MARGIN] = { "margin", PF_OP_MARGIN },
 	[PF_CASE_WEIGHT] = { "weight", PF_OP_WEIGHT },
+	[PF_CASE_ADVANTAGE] = { "advantage", PF_OP_ADV },
 	[PF_CASE_LABEL] = { "label", PF_OP_IS },
 	[PF_CASE_Z0] = { "z0", PF_OP_SCALAR },
 	[PF_CASE_DELTA] = { "delta", PF_OP_SCALAR },
@@ -30,10 +32,11 @@ static const char *const form_keys[] = {
 	[PF_FORM_TRIPLE] = PAIR_KEYS,
 	[PF_FORM_BINARY] = "l:policy r:reference y:label n:n",
 	[PF_FORM_LIST] = "l:policy r:reference psi:score n:n",
+	[PF_FORM_ROLLOUT] = "l:policy old:old ref:reference A:advantage",
 };
-/* Keys that test vectors carry for losses outside the table */
-static const char other_keys[] =
-	"old ref A lo hi dual wmax w temp phi beta2 target P lr pd v vold ret tw tl";
+#define TAIL_KEYS "tw:policy/chosen tl:policy/rejected rw:reference/chosen rl:reference/rejected"
+/* Keys that test vectors carry although losses work them out themselves: detached weights */
+static const char other_keys[] = "w lr pd tw tl";
 
 static int find_field(const char *name, enum pf_case_field *field)
 {
@@ -113,8 +116,9 @@ static void mark_required(struct pf_cases *cases, const struct pf_program *progr
 		uint32_t op = fields[key->field].op;
 		key->required = key->field == PF_CASE_POLICY || key->field == PF_CASE_LABEL ||
 		                (key->field == PF_CASE_REFERENCE && reference) ||
-		                (key->field == PF_CASE_N && program->operations >> op & 1) ||
-		                (key->field == PF_CASE_SCORE && program->operations >> op & 1) ||
+		                ((key->field == PF_CASE_N || key->field == PF_CASE_SCORE ||
+		                  key->field == PF_CASE_OLD || key->field == PF_CASE_ADVANTAGE) &&
+		                 program->operations >> op & 1) ||
 		                (key->field == PF_CASE_Z0 && program->scalars >> PF_PAR_Z0 & 1) ||
 		                (key->field == PF_CASE_DELTA &&
 		                 program->scalars >> PF_PAR_DELTA & 1);
@@ -124,14 +128,15 @@ static void mark_required(struct pf_cases *cases, const struct pf_program *progr
 int pf_case_keys(struct pf_cases *cases, struct pf_error *error)
 {
 	struct pf_program program;
-	int status = pf_program_build(&program, &cases->loss, 1, error);
+	int status = pf_program_build(&program, &cases->loss, error);
 	unsigned own;
 
 	for (unsigned i = 0; i < cases->loss.components && !status; i++)
 		status = add_keys(cases, cases->loss.component[i].row->inputs, error);
 	own = cases->keys;
 	if (!status)
-		status = add_keys(cases, form_keys[pf_loss_form(&cases->loss)], error);
+		status = add_keys(cases, pf_loss_tail(&cases->loss) ? TAIL_KEYS : form_keys[pf_loss_form(&cases->loss)],
+		                  error);
 	if (status)
 		return status;
 	form_first(cases, own);
@@ -153,6 +158,8 @@ static int has_word(const char *words, const char *word)
 
 int pf_case_param_is(const struct pf_loss_param *param, const char *name)
 {
+	if (strcmp(param->oracle, "!") == 0)
+		return 0;
 	return strcmp(param->name, name) == 0 ||
 	       (*param->oracle && strcmp(param->oracle, name) == 0);
 }

@@ -94,9 +94,11 @@ int pf_case_field_read(const json_t *value, const struct pf_case_key *key,
 	switch (key->field) {
 	case PF_CASE_POLICY:    return read_nats(&number, key->name, &item->policy, error);
 	case PF_CASE_REFERENCE: return read_nats(&number, key->name, &item->reference, error);
+	case PF_CASE_OLD:       return read_nats(&number, key->name, &item->old, error);
 	case PF_CASE_N:         return read_count(&number, key->name, &item->n, error);
 	case PF_CASE_SCORE:     return read_single(&number, key->name, &item->score, error);
 	case PF_CASE_MARGIN:    return read_single(&number, key->name, &item->margin, error);
+	case PF_CASE_ADVANTAGE: return read_single(&number, key->name, &item->advantage, error);
 	default:                return read_single(&number, key->name, &item->weight, error);
 	}
 }

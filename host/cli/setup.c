@@ -118,7 +118,7 @@ enum { SHOWN_MIB = 32 };               /* smaller files are read before a bar ca
 static enum pf_record_form wanted_form(const struct pf_loss *loss)
 {
 	static const enum pf_record_form wanted[] = { [PF_FORM_TOKENS] = PF_RECORD_SFT, [PF_FORM_PAIR] = PF_RECORD_PAIRS,
-		[PF_FORM_BINARY] = PF_RECORD_BINARY, [PF_FORM_TRIPLE] = PF_RECORD_PAIRS, [PF_FORM_LIST] = PF_RECORD_AUTO };
+		[PF_FORM_BINARY] = PF_RECORD_BINARY, [PF_FORM_TRIPLE] = PF_RECORD_PAIRS, [PF_FORM_LIST] = PF_RECORD_AUTO, [PF_FORM_ROLLOUT] = PF_RECORD_GROUPS };
 	return wanted[pf_loss_form(loss)];
 }
 
@@ -156,7 +156,8 @@ static int open_corpus(const struct pf_setup *s, const struct pf_options *o, con
 	if (code)
 		return code;
 	const enum pf_record_form found = pf_corpus_form(*corpus);
-	if (options.want == PF_RECORD_AUTO && found != PF_RECORD_PAIRS && found != PF_RECORD_RANKINGS)
+	if (options.want == PF_RECORD_AUTO && found != PF_RECORD_PAIRS && found != PF_RECORD_RANKINGS &&
+	    found != PF_RECORD_GROUPS)
 		return pf_fail(error, PF_E_DATA, "%s: %s records; loss %s needs rankings or pairs", paths,
 		               pf_record_form_name(found), s->loss.component[0].row->name);
 	pf_corpus_describe(*corpus, text, sizeof text);
@@ -190,11 +191,22 @@ int pf_setup_data(struct pf_setup *s, const struct pf_options *o, struct pf_erro
 	return 0;
 }
 
+static enum pf_advantages find_advantages(const char *name)
+{
+	static const char *const names[] = { [PF_ADVANTAGES_GROUP] = "group", [PF_ADVANTAGES_BATCH] = "batch",
+		[PF_ADVANTAGES_NONE] = "none", [PF_ADVANTAGES_OTHERS] = "leave_one_out" };
+	for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
+		if (strcmp(names[i], name) == 0)
+			return (enum pf_advantages)i;
+	return PF_ADVANTAGES_GROUP;
+}
+
 struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)
 {
 	return (struct pf_run){ .device = s->device, .devices = s->devices, .memory_bytes = o->card_memory,
 		.max_length = s->max_length, .batch = (uint32_t)o->batch, .accumulate = (uint32_t)o->accumulate,
-		.threads = (unsigned)o->threads, .loss = &s->loss, .reference = s->reference, .uniform = s->uniform, .cache = o->cache,
+		.threads = (unsigned)o->threads, .loss = &s->loss, .advantages = find_advantages(o->advantages),
+		.reference = s->reference, .uniform = s->uniform, .cache = o->cache,
 		.stop = pf_setup_stop() };
 }
 

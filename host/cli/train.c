@@ -51,7 +51,7 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 	add_fact(f, "seed", 1, "%lld", (long long)o->seed);
 	add_fact(f, "batch", 1, "%lld", (long long)o->batch);
 	add_fact(f, "accumulate", 1, "%lld", (long long)o->accumulate);
-	add_fact(f, "loss", 0, "%s", strcmp(o->verb, "sft") == 0 ? "sft" : o->loss);
+	add_fact(f, "loss", 0, "%s", strcmp(o->verb, "sft") == 0 ? o->sft_loss : o->loss);
 	add_fact(f, "steps", 0, "%llu", (unsigned long long)steps);
 	add_fact(f, "learning rate", 0, "%.17g %s, warm-up %lld, %.17g", o->lr, o->schedule, (long long)o->warmup_steps,
 	         o->warmup_ratio);
@@ -175,7 +175,7 @@ static int count_steps(const struct pf_setup *s, const struct pf_options *o, uin
 static int open_all(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
 	const int sft = strcmp(o->verb, "sft") == 0;
-	int code = pf_loss_parse(sft ? "sft" : o->loss, &s->loss, error);
+	int code = pf_loss_parse(sft ? o->sft_loss : o->loss, &s->loss, error);
 	if (!code)
 		code = pf_setup_devices(s, o, error);
 	if (!code)

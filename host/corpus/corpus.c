@@ -60,7 +60,7 @@ unsigned pf_sample_ranges(const struct pf_record *record, enum pf_record_form wa
 	unsigned best = pf_record_best(record);
 
 	range[0] = (struct range){ 0, record->completions };
-	if (want == PF_RECORD_AUTO || want == record->form)
+	if (want == PF_RECORD_AUTO || want == record->form || want == PF_RECORD_GROUPS)
 		return 1;
 	if (want == PF_RECORD_SFT) {
 		range[0] = (struct range){ best, best + 1 };

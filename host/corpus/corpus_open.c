@@ -12,7 +12,8 @@
 static int can_serve(enum pf_record_form form, enum pf_record_form want)
 {
 	return want == PF_RECORD_AUTO || want == form || want == PF_RECORD_SFT ||
-	       (want == PF_RECORD_BINARY && form == PF_RECORD_PAIRS);
+	       (want == PF_RECORD_BINARY && form == PF_RECORD_PAIRS) ||
+	       (want == PF_RECORD_GROUPS && form == PF_RECORD_RANKINGS);
 }
 
 /* ---- splits ---- */
@@ -85,6 +86,8 @@ static int scan_sample(struct pf_corpus *corpus, const struct pf_record *record,
 
 	pf_pack_clear(&corpus->pack);
 	status = pf_pack_record(&corpus->pack, corpus->tokenizer, record, range.from, range.to, corpus->options.cut, 0);
+	if (status == PF_E_SHAPE)
+		return pf_fail(error, PF_E_DATA, "old_logps must have one number for each token of the completion, its end included");
 	if (status)
 		return pf_fail(error, status, "a record of more memory than there is");
 	if (is_lost(&corpus->pack)) {

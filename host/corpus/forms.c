@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const form_names[] = { "auto", "pairs", "binary", "sft", "rankings" };
+static const char *const form_names[] = { "auto", "pairs", "binary", "sft", "rankings", "groups" };
 
 const char *pf_record_form_name(enum pf_record_form form)
 {
@@ -282,13 +282,13 @@ static int read_scores(const struct reading *reading, struct pf_record *record)
 	return 0;
 }
 
-static int read_ranking(const struct reading *reading, struct pf_record *record)
+static int read_completions(const struct reading *reading, size_t least, struct pf_record *record)
 {
 	json_t *list = member(reading, "completions");
 	size_t count = json_array_size(list);
 
-	if (!json_is_array(list) || count < 2 || count > PF_COMPLETIONS_MAX)
-		return fail_field(reading, "field \"%s\" must be a list of 2 to 64 strings", "completions");
+	if (!json_is_array(list) || count < least || count > PF_COMPLETIONS_MAX)
+		return fail_field(reading, "field \"%s\" must be a list of %zu to 64 strings", "completions", least);
 	record->completions = (unsigned)count;
 	for (unsigned i = 0; i < count; i++) {
 		if (take_text(reading, json_array_get(list, i), "completions", &record->completion[i]))
@@ -296,8 +296,63 @@ static int read_ranking(const struct reading *reading, struct pf_record *record)
 		if (!record->completion[i].length)
 			return fail_empty(reading, "completions");
 	}
-	if (read_text(reading, "prompt", &record->prompt) || read_scores(reading, record))
+	return read_text(reading, "prompt", &record->prompt);
+}
+
+static int read_ranking(const struct reading *reading, struct pf_record *record)
+{
+	if (read_completions(reading, 2, record) || read_scores(reading, record))
 		return PF_E_DATA;
+	return read_weight(reading, &record->weight);
+}
+
+/* A list of one number for each completion, which may be missing */
+static int read_numbers(const struct reading *reading, const char *name, unsigned count, float *number)
+{
+	json_t *list = member(reading, name);
+
+	if (!list)
+		return 0;
+	if (!json_is_array(list) || json_array_size(list) != count)
+		return fail_field(reading, "field \"%s\" must be a list of numbers as long as completions", name);
+	for (unsigned i = 0; i < count; i++)
+		if (take_number(reading, json_array_get(list, i), name, &number[i]))
+			return PF_E_DATA;
+	return 0;
+}
+
+static int read_old(const struct reading *reading, struct pf_record *record)
+{
+	json_t *list = member(reading, "old_logps");
+	float number;
+
+	if (list && (!json_is_array(list) || json_array_size(list) != record->completions))
+		return fail_field(reading, "field \"%s\" must be a list as long as completions", "old_logps");
+	for (unsigned i = 0; list && i < record->completions; i++) {
+		json_t *tokens = json_array_get(list, i);
+
+		if (!json_is_array(tokens))
+			return fail_field(reading, "field \"%s\" must hold a list of log-probs for each completion", "old_logps");
+		for (size_t t = 0; t < json_array_size(tokens); t++)
+			if (take_number(reading, json_array_get(tokens, t), "old_logps", &number))
+				return PF_E_DATA;
+			else if (!(number <= 0 && number > -1e6f))
+				return fail_field(reading, "field \"%s\" holds %g, which is no log-prob", "old_logps", (double)number);
+		record->old[i] = tokens;
+	}
+	return 0;
+}
+
+static int read_group(const struct reading *reading, struct pf_record *record)
+{
+	for (unsigned i = 0; i < PF_COMPLETIONS_MAX; i++)
+		record->advantage[i] = NAN;
+	if (read_completions(reading, 1, record) ||
+	    read_numbers(reading, "rewards", record->completions, record->score) ||
+	    read_numbers(reading, "advantages", record->completions, record->advantage) || read_old(reading, record))
+		return PF_E_DATA;
+	if (!has(reading, "rewards") && !has(reading, "advantages"))
+		return fail_field(reading, "field \"%s\" is missing, and so are advantages", "rewards");
 	return read_weight(reading, &record->weight);
 }
 
@@ -306,7 +361,7 @@ static int read_ranking(const struct reading *reading, struct pf_record *record)
 static int find_form(const struct reading *reading, enum pf_record_form *form)
 {
 	if (has(reading, "completions"))
-		*form = PF_RECORD_RANKINGS;
+		*form = has(reading, "rewards") || has(reading, "advantages") ? PF_RECORD_GROUPS : PF_RECORD_RANKINGS;
 	else if (has(reading, "chosen") || has(reading, "rejected"))
 		*form = PF_RECORD_PAIRS;
 	else if (has(reading, "completion") && has(reading, "label"))
@@ -331,6 +386,8 @@ static int read_form(const struct reading *reading, const char *marker, struct p
 		return read_sft(reading, record);
 	case PF_RECORD_RANKINGS:
 		return read_ranking(reading, record);
+	case PF_RECORD_GROUPS:
+		return read_group(reading, record);
 	default:
 		return read_single(reading, record);
 	}
@@ -386,8 +443,20 @@ unsigned pf_record_best(const struct pf_record *record)
 {
 	unsigned best = 0;
 
-	for (unsigned i = 1; i < record->completions && record->form == PF_RECORD_RANKINGS; i++)
+	const int ranked = record->form == PF_RECORD_RANKINGS || record->form == PF_RECORD_GROUPS;
+
+	for (unsigned i = 1; i < record->completions && ranked; i++)
 		if (record->score[i] > record->score[best])
 			best = i;
 	return best;
+}
+
+size_t pf_record_old_count(const struct pf_record *record, unsigned i)
+{
+	return json_array_size(record->old[i]);
+}
+
+double pf_record_old(const struct pf_record *record, unsigned i, size_t t)
+{
+	return json_number_value(json_array_get(record->old[i], t));
 }

@@ -5,6 +5,8 @@
  *	binary    prompt, completion, label (true: desirable) [weight]
  *	sft       prompt, completion [weight]; or text alone
  *	rankings  prompt, completions (best first) [scores: higher is better, in any order; ties allowed]
+ *	groups    prompt, completions, rewards or advantages (a number each) [old_logps: for each a list with the log-prob of
+ *	          every token of the completion, its end included, under the policy that sampled it; weight]
  *
  * Further fields are ignored. Thread-safe. */
 #ifndef PF_CORPUS_FORMS_H
@@ -13,7 +15,8 @@
 #include "prefpga/error.h"
 #include "text.h"
 
-enum pf_record_form { PF_RECORD_AUTO, PF_RECORD_PAIRS, PF_RECORD_BINARY, PF_RECORD_SFT, PF_RECORD_RANKINGS };
+enum pf_record_form { PF_RECORD_AUTO, PF_RECORD_PAIRS, PF_RECORD_BINARY, PF_RECORD_SFT, PF_RECORD_RANKINGS,
+	PF_RECORD_GROUPS };
 
 /* Why a record is no use. F(name, always dropped, text of the count). Those not always dropped are errors unless the
  * user wants bad rows dropped */
@@ -41,7 +44,10 @@ struct pf_record {                               /* texts point into `json` */
 	struct pf_text prompt;
 	unsigned       completions;                     /* pairs: chosen, rejected; rankings: as in the file; else 1 */
 	struct pf_text completion[PF_COMPLETIONS_MAX];
-	float          score[PF_COMPLETIONS_MAX];       /* rankings without scores: count, count - 1, ..., 1; else 0 */
+	float          score[PF_COMPLETIONS_MAX];       /* rankings without scores: count, count - 1, ..., 1; groups: rewards;
+	                                                 * else 0 */
+	float          advantage[PF_COMPLETIONS_MAX];   /* groups, NaN: none given */
+	const void    *old[PF_COMPLETIONS_MAX];         /* groups: the JSON list of old_logps, or NULL */
 	float          margin, weight;                  /* 0 and 1 when the fields are missing */
 	int            desirable;                       /* binary: the label; otherwise 1 */
 	void          *json;                            /* owns the texts */
@@ -54,6 +60,10 @@ int  pf_record_read(const char *text, size_t length, enum pf_record_form form, c
 void pf_record_free(struct pf_record *record);
 /* The completion with the highest score, the first of equals; 0 for pairs and singles */
 unsigned pf_record_best(const struct pf_record *record);
+
+/* Log-probs that completion i of groups came with: how many, and that of token t */
+size_t pf_record_old_count(const struct pf_record *record, unsigned i);
+double pf_record_old(const struct pf_record *record, unsigned i, size_t t);
 
 /* Bytes of the prompt in two conversations: up to and with the last role marker that lies wholly within their common
  * beginning; 0 if there is none */

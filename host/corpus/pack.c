@@ -1,5 +1,6 @@
 #include "pack.h"
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "prefpga/internal/abi.h"
@@ -13,6 +14,7 @@ void pf_pack_free(struct pf_pack *pack)
 	free(pack->scored);
 	free(pack->member);
 	free(pack->groups);
+	free(pack->old);
 	memset(pack, 0, sizeof *pack);
 }
 
@@ -187,15 +189,40 @@ static uint32_t kind_of(const struct pf_record *record, unsigned i)
 	return chosen ? PF_ITEM_CHOSEN : PF_ITEM_REJECTED;
 }
 
+/* Log-probs of a completion's tokens beside the last sequence. What was cut off lies behind them, or before */
+static int append_old(struct pf_pack *pack, const struct pf_record *record, unsigned i, struct pf_cut cut)
+{
+	const size_t q = pack->sequences - 1, count = pf_record_old_count(record, i), scored = pack->scored[q];
+	struct pf_member *member = &pack->member[q];
+	const size_t lost = member->truncated + (member->prompt == 0);
+	const int from_behind = cut.mode == PF_KEEP_END || !member->truncated;
+	const size_t skip = count > scored && from_behind ? count - scored : 0;
+
+	if (count < scored || count - scored > lost || (skip && cut.max_completion))
+		return PF_E_SHAPE;
+	if (pack->old_room < pack->ids.count) {
+		if (resize(&pack->old, pack->ids.count * 2, sizeof *pack->old))
+			return -ENOMEM;
+		pack->old_room = pack->ids.count * 2;
+	}
+	for (size_t t = 0; t < scored; t++)
+		pack->old[pack->first[q] + t] = (int64_t)llrint(ldexp(pf_record_old(record, i, skip + t), 32));
+	member->sampled = 1;
+	return 0;
+}
+
 int pf_pack_record(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, const struct pf_record *record,
                    unsigned from, unsigned to, struct pf_cut cut, uint64_t sample)
 {
 	for (unsigned i = from; i < to; i++) {
 		struct pf_member member = { .sample = sample, .member = i - from, .kind = kind_of(record, i),
 		                            .score = record->score[i], .margin = record->margin,
-		                            .weight = record->weight };
+		                            .weight = record->weight,
+		                            .advantage = record->form == PF_RECORD_GROUPS ? record->advantage[i] : NAN };
 		int status = pf_pack_sequence(pack, tokenizer, record->prompt, record->completion[i], cut, &member);
 
+		if (!status && pf_record_old_count(record, i))
+			status = append_old(pack, record, i, cut);
 		if (status)
 			return status;
 	}

@@ -22,7 +22,9 @@ struct pf_member {
 	uint32_t mismatched;           /* 1: prompt of this sample with another one's completion, for KTO's z0 only */
 	uint32_t truncated;            /* tokens cut off */
 	uint32_t prompt;               /* tokens of bos and prompt that are left */
+	uint32_t sampled;              /* 1: pack->old holds log-probs of the policy that sampled it */
 	float    score, margin, weight;
+	float    advantage;            /* NaN: none given */
 };
 
 struct pf_pack {
@@ -31,8 +33,10 @@ struct pf_pack {
 	uint32_t        *first;        /* [sequences] index into ids of the first scored place */
 	uint32_t        *scored;       /* [sequences] n: number of scored places */
 	struct pf_member *member;      /* [sequences] */
+	int64_t         *old;          /* [N] Q31.32 log-probs of the ids at scored places under the policy that sampled
+	                                * them; NULL before the first sequence that has them */
 	uint32_t        *groups;       /* [group_count + 1] first sequence of each group */
-	size_t           sequences, group_count, room, group_room;
+	size_t           sequences, group_count, room, group_room, old_room;
 };
 
 /* Zero-initialise a pack; free it once. pf_pack_clear empties it and keeps the memory */
@@ -50,7 +54,7 @@ int pf_pack_sequence(struct pf_pack *pack, const struct pf_tokenizer *tokenizer,
                      struct pf_text completion, struct pf_cut cut, const struct pf_member *member);
 /* Closes the open group, which may not be empty */
 int pf_pack_group(struct pf_pack *pack);
-/* Appends completions [from, to) of a record as one group */
+/* Appends completions [from, to) of a record as one group. PF_E_SHAPE: old_logps has another number of tokens */
 int pf_pack_record(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, const struct pf_record *record,
                    unsigned from, unsigned to, struct pf_cut cut, uint64_t sample);
 /* Scored places of sequences [from, to) */

@@ -395,7 +395,7 @@ static int ask_gradient(struct pf_head *h, uint32_t b, const double *grad, struc
 	if (code)
 		return code;
 	const struct pf_arg coef[] = { { .buf = s->item }, { .buf = s->span }, { .buf = s->coef },
-		{ .val.u32 = rows }, { .val.u32 = seqs }, { .val.f32 = 1.0f } };
+		{ .val.u32 = rows }, { .val.u32 = seqs }, { .val.f32 = h->input.tail } };
 	const struct pf_arg dz[] = { { .buf = s->z }, { .buf = s->target }, { .buf = s->coef }, { .buf = s->row },
 		{ .buf = s->z }, { .val.u32 = rows }, { .val.u32 = h->vocab }, { .val.u32 = h->stride } };
 	code = pf_run(s->device, PF_KERNEL_coef, coef, 6, again ? &s->run[0] : &s->item_in, &s->run[1]);

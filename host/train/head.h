@@ -23,6 +23,7 @@ struct pf_head_input {
 	const struct pf_span *span;    /* [B] tokens of each sequence, ascending, covering [0, T) without gaps */
 	uint32_t              tokens, seqs;
 	uint32_t              flags;   /* PF_WANT_STATS: entropy, mean logit, log sum p^2 in the sums */
+	float                 tail;    /* gradient of tokens from a span's split on, as a multiple of the span's (LD-DPO) */
 };
 
 struct pf_head_options {

@@ -17,15 +17,16 @@ enum ends { CLOSED = 0, LOW_OPEN = 1, HIGH_OPEN = 2, OPEN = 3 };
 	static const struct pf_loss_param params_##name[] = { PF_PARAMS_##name(PARAM){ 0 } };
 PF_LOSSES(PARAMS)
 
-enum { PF_WANTS_FREE = 0, PF_WANTS_REF = 1, PF_SCOPE_GROUP = 0, PF_SCOPE_ITEM = 1 };
+enum { PF_SCOPE_GROUP = 0, PF_SCOPE_ITEM = 1, PF_SCOPE_SEQUENCE = 2, PF_SCOPE_TOKEN = 3 };
 #define ROW(name, aliases, title, source, form, wants, scope, inputs, value, grad) \
 	{ #name, \
 	  aliases, \
 	  title, \
 	  source, \
 	  PF_FORM_##form, \
-	  PF_WANTS_##wants, \
-	  PF_SCOPE_##scope, \
+	  PF_LOSS_##wants, \
+	  PF_SCOPE_##scope & 1, \
+	  PF_SCOPE_##scope >> 1, \
 	  inputs, \
 	  sizeof params_##name / sizeof *params_##name - 1, \
 	  params_##name, \
@@ -101,7 +102,7 @@ const char *pf_loss_form_name(enum pf_loss_form form)
 {
 	static const char *const names[] = {
 		[PF_FORM_TOKENS] = "tokens", [PF_FORM_PAIR] = "pair", [PF_FORM_BINARY] = "binary",
-		[PF_FORM_TRIPLE] = "triple", [PF_FORM_LIST] = "list",
+		[PF_FORM_TRIPLE] = "triple", [PF_FORM_LIST] = "list",     [PF_FORM_ROLLOUT] = "rollout",
 	};
 	return names[form];
 }
@@ -190,10 +191,55 @@ int pf_loss_per_item(const struct pf_loss *loss)
 	return 1;
 }
 
+int pf_loss_per_token(const struct pf_loss *loss)
+{
+	for (unsigned i = 0; i < loss->components; i++)
+		if (loss->component[i].row->per_token)
+			return 1;
+	return 0;
+}
+
+int pf_loss_param(const struct pf_loss *loss, const char *name, double *value)
+{
+	for (unsigned c = 0; c < loss->components; c++)
+		for (unsigned i = 0; i < loss->component[c].row->params; i++)
+			if (strcmp(loss->component[c].row->param[i].name, name) == 0) {
+				*value = loss->component[c].param[i];
+				return 1;
+			}
+	return 0;
+}
+
+static int component_needs_reference(const struct pf_loss_component *c)
+{
+	const struct pf_loss one = { 1, { *c } };
+	double beta;
+
+	if (c->row->reference == PF_LOSS_REF_BETA)
+		return pf_loss_param(&one, "beta", &beta) && beta > 0;
+	return c->row->reference != PF_LOSS_FREE;
+}
+
 int pf_loss_needs_reference(const struct pf_loss *loss)
 {
 	for (unsigned i = 0; i < loss->components; i++)
-		if (loss->component[i].row->needs_reference)
+		if (component_needs_reference(&loss->component[i]))
+			return 1;
+	return 0;
+}
+
+int pf_loss_own_weights(const struct pf_loss *loss)
+{
+	for (unsigned i = 0; i < loss->components; i++)
+		if (loss->component[i].row->reference == PF_LOSS_REF_OWN)
+			return 1;
+	return 0;
+}
+
+int pf_loss_tail(const struct pf_loss *loss)
+{
+	for (unsigned i = 0; i < loss->components; i++)
+		if (loss->component[i].row->reference == PF_LOSS_REF_TAIL)
 			return 1;
 	return 0;
 }
@@ -287,6 +333,17 @@ static int check_mixture(const struct pf_loss *loss, struct pf_error *error)
 	const struct pf_loss_component *c = &loss->component[loss->components];
 	enum pf_loss_form form = pf_loss_form(loss), wide;
 
+	/* Plain likelihood counts tokens and sequences alike; the sums of LD-DPO are nobody else's */
+	for (unsigned i = 0; i < loss->components; i++) {
+		const struct pf_loss_row *other = loss->component[i].row;
+		const int plain = (c->row->form == PF_FORM_TOKENS && !c->row->per_token) ||
+		                  (other->form == PF_FORM_TOKENS && !other->per_token);
+		const int tails = (c->row->reference == PF_LOSS_REF_TAIL) +
+		                  (other->reference == PF_LOSS_REF_TAIL);
+		if ((c->row->per_token != other->per_token && !plain) || tails == 1)
+			return pf_fail(error, PF_E_ARGUMENT, "loss %s cannot be mixed with %s: they "
+			               "sum log-probs differently", c->row->name, other->name);
+	}
 	if (!wider_form(form, c->row->form, &wide))
 		return pf_fail(
 			error, PF_E_ARGUMENT,

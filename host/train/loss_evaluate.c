@@ -60,7 +60,7 @@ struct members { int chosen, rejected, extra; };
 static const struct members form_members[] = {
 	[PF_FORM_TOKENS] = { -1, -1, -1 }, [PF_FORM_PAIR] = { 1, 1, -1 },
 	[PF_FORM_TRIPLE] = { 1, 1, 1 },    [PF_FORM_BINARY] = { -1, -1, 0 },
-	[PF_FORM_LIST] = { -1, -1, -1 },
+	[PF_FORM_LIST] = { -1, -1, -1 },   [PF_FORM_ROLLOUT] = { -1, 0, 0 },
 };
 
 static int fits(int wanted, int found)
@@ -93,13 +93,11 @@ static int check_members(enum pf_loss_form form, const struct pf_loss_item *item
 }
 
 static int check_groups(const struct pf_loss *loss, const struct pf_loss_item *items, size_t count,
-                        const uint32_t *groups, size_t group_count, uint32_t *largest,
-                        struct pf_error *error)
+                        const uint32_t *groups, size_t group_count, struct pf_error *error)
 {
 	enum pf_loss_form form = pf_loss_form(loss);
 	int status = 0;
 
-	*largest = 1;
 	if (groups[0] != 0 || groups[group_count] != count)
 		return pf_fail(error, PF_E_SHAPE,
 		               "groups run from %u to %u instead of from 0 to %zu", groups[0],
@@ -109,10 +107,27 @@ static int check_groups(const struct pf_loss *loss, const struct pf_loss_item *i
 			return pf_fail(error, PF_E_SHAPE, "group %zu is empty or runs backwards",
 			               g);
 		uint32_t n = groups[g + 1] - groups[g];
-		*largest = n > *largest ? n : *largest;
+		if (n > PF_ITEMS_MAX)
+			return pf_fail(error, PF_E_RANGE, "group %zu: %u items are too many; a group has "
+			               "at most %u", g, n, PF_ITEMS_MAX);
 		status = check_members(form, items + groups[g], n, g, error);
 	}
 	return status;
+}
+
+/* Items of a coupled loss share a launch, and one without numbers would spoil all */
+static int check_coupled(const struct pf_loss *loss, const struct pf_loss_item *items, size_t count,
+                         struct pf_error *error)
+{
+	if (count > PF_ITEMS_MAX)
+		return pf_fail(error, PF_E_RANGE, "loss %s looks at a whole step, which may have %u "
+		               "sequences, not %zu; use a smaller --batch or --accumulate",
+		               loss->component[0].row->name, PF_ITEMS_MAX, count);
+	for (size_t i = 0; i < count; i++)
+		if (items[i].status & PF_ROW_BAD || items[i].n == 0)
+			return pf_fail(error, PF_E_NOT_FINITE, "item %zu has no log-prob, and loss %s "
+			               "looks at all items of a step", i, loss->component[0].row->name);
+	return 0;
 }
 
 /* ---- one launch ---- */
@@ -139,6 +154,7 @@ static int pack_item(const struct pf_loss_item *from, struct pf_item *to, size_t
 		               ldexp((double)from->reference, -32));
 	to->policy = from->policy;
 	to->reference = from->reference;
+	to->old = from->old;
 	return 0;
 }
 
@@ -284,14 +300,15 @@ int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss,
 	struct pf_program program;
 	struct session session = { .device = device, .program = &program };
 	struct pf_loss_batch scalars = *batch;
-	uint32_t largest;
 	int status = 0;
 
 	if (group_count > 0)
-		status = check_groups(loss, items, count, groups, group_count, &largest, error);
+		status = check_groups(loss, items, count, groups, group_count, error);
 	if (status || group_count == 0)
 		return status;
-	status = pf_program_build(&program, loss, largest, error);
+	status = pf_program_build(&program, loss, error);
+	if (!status && pf_program_coupled(&program))
+		status = check_coupled(loss, items, count, error);
 	allow_no_tokens(&scalars, items, count);
 	if (!status)
 		status = check_batch(&program, &scalars, error);

@@ -15,6 +15,7 @@ static const struct operation operations[PF_OP_COUNT] = {
 #undef PF_OPERATION
 };
 _Static_assert(PF_OP_COUNT <= 64, "pf_program.operations");
+_Static_assert(PF_OP_BGET == PF_OP_BSUM + 3, "pf_program_coupled");
 _Static_assert((int)PF_LOSS_PARAMS == (int)PF_PARAMS, "loss.h");
 _Static_assert((int)PF_LOSS_COMPONENTS == (int)PF_COMPONENTS, "loss.h");
 _Static_assert((int)PF_KIND_CHOSEN == PF_ITEM_CHOSEN && (int)PF_KIND_REJECTED == PF_ITEM_REJECTED &&
@@ -42,9 +43,7 @@ struct assembler {
 	unsigned                  depth;
 	char                      registers[PF_REGISTERS][WORD_BYTES];
 	unsigned                  register_count;
-	uint32_t                  positions;
-	const char               *loop;                /* body of the open loop, or NULL */
-	uint32_t                  loop_turn, loop_start;
+	int                       loop;                /* 1: a loop is open */
 	unsigned                  loop_depth;
 	struct pf_error          *error;
 };
@@ -85,8 +84,7 @@ static int emit(struct assembler *a, uint32_t op, uint32_t operand)
 	if (a->depth > PF_STACK_MAX)
 		return FAIL(a, PF_E_FORMAT, "more than %u values on the stack", PF_STACK_MAX);
 	if (p->words >= PF_PROG_MAX)
-		return FAIL(a, PF_E_RANGE, "more than %u words%s", PF_PROG_MAX,
-		            a->loop ? ": the group is too large for a loop over its items" : "");
+		return FAIL(a, PF_E_RANGE, "more than %u words", PF_PROG_MAX);
 	p->word[p->words++] = PF_WORD(op, operand);
 	p->operations |= (uint64_t)1 << op;
 	return 0;
@@ -111,7 +109,7 @@ static int emit_constant(struct assembler *a, double value)
 
 static int find_operation(const char *word)
 {
-	for (int op = PF_OP_END + 1; op < PF_OP_COUNT; op++)
+	for (int op = PF_OP_END + 1; op < PF_OP_LOOP; op++)
 		if (!operations[op].immediate && strcmp(operations[op].mnemonic, word) == 0)
 			return op;
 	return -1;
@@ -145,7 +143,7 @@ static int unknown(struct assembler *a)
 {
 	const char *nearest = NULL;
 
-	for (int op = PF_OP_END + 1; op < PF_OP_COUNT; op++)
+	for (int op = PF_OP_END + 1; op < PF_OP_LOOP; op++)
 		if (!operations[op].immediate)
 			pf_name_nearest(a->word, operations[op].mnemonic, &nearest);
 	for (unsigned i = 0; i < a->row->params; i++)
@@ -236,11 +234,9 @@ static int loop_open(struct assembler *a)
 {
 	if (a->loop)
 		return FAIL(a, PF_E_FORMAT, "loops do not nest");
-	a->loop = a->at;
-	a->loop_turn = 0;
+	a->loop = 1;
 	a->loop_depth = a->depth;
-	a->loop_start = a->program->words;
-	return 0;
+	return emit(a, PF_OP_LOOP, 0);
 }
 
 static int loop_close(struct assembler *a)
@@ -251,13 +247,8 @@ static int loop_close(struct assembler *a)
 		return FAIL(a, PF_E_FORMAT,
 		            "the loop leaves the stack with %u values instead of %u", a->depth,
 		            a->loop_depth);
-	if (a->loop_turn == 0)
-		a->program->looped += a->program->words - a->loop_start;
-	if (++a->loop_turn < a->positions)
-		a->at = a->loop;
-	else
-		a->loop = NULL;
-	return 0;
+	a->loop = 0;
+	return emit(a, PF_OP_NEXT, 0);
 }
 
 static int named(struct assembler *a)
@@ -310,14 +301,13 @@ static int finish(struct assembler *a, int sum)
 }
 
 int pf_program_assemble(struct pf_program *program, const struct pf_loss_row *row, const char *text,
-                        uint32_t positions, int sum, struct pf_error *error)
+                        int sum, struct pf_error *error)
 {
 	struct assembler a = { .program = program,
 		               .row = row,
 		               .text = text,
 		               .at = text,
 		               .word_at = text,
-		               .positions = positions,
 		               .error = error };
 	int status;
 
@@ -329,8 +319,7 @@ int pf_program_assemble(struct pf_program *program, const struct pf_loss_row *ro
 
 /* ---- a whole launch ---- */
 
-static int build(struct pf_program *p, const struct pf_loss *loss, uint32_t positions,
-                 struct pf_error *error)
+int pf_program_build(struct pf_program *p, const struct pf_loss *loss, struct pf_error *error)
 {
 	int per_item = pf_loss_per_item(loss), status = 0;
 
@@ -342,45 +331,34 @@ static int build(struct pf_program *p, const struct pf_loss *loss, uint32_t posi
 		uint32_t *head = p->word + PF_PROG_COMPONENT + 4 * c;
 		head[0] = p->words;
 		head[2] = (uint32_t)per_item;
-		status = pf_program_assemble(p, row, row->value, positions,
+		status = pf_program_assemble(p, row, row->value,
 		                             row->per_item && !per_item, error);
 		head[1] = p->words;
 		if (!status)
-			status = pf_program_assemble(p, row, row->grad, positions, 0, error);
+			status = pf_program_assemble(p, row, row->grad, 0, error);
 	}
 	return status;
-}
-
-uint32_t pf_loss_group_max(const struct pf_loss *loss)
-{
-	struct pf_program program;
-	uint32_t most;
-
-	if (build(&program, loss, 1, NULL))
-		return 0;
-	if (!program.looped)
-		return PF_ITEMS_MAX;
-	most = (PF_PROG_MAX - program.words) / program.looped + 1;
-	return most < PF_ITEMS_MAX ? most : PF_ITEMS_MAX;
 }
 
 int pf_loss_uses(const struct pf_loss *loss, enum pf_loss_scalar scalar)
 {
 	struct pf_program program;
 
-	return build(&program, loss, 1, NULL) == 0 && program.scalars >> scalar & 1;
+	return pf_program_build(&program, loss, NULL) == 0 && program.scalars >> scalar & 1;
 }
 
-int pf_program_build(struct pf_program *program, const struct pf_loss *loss, uint32_t positions,
-                     struct pf_error *error)
+int pf_program_coupled(const struct pf_program *program)
 {
-	uint32_t most = pf_loss_group_max(loss);
+	const uint64_t all = (uint64_t)15 << PF_OP_BSUM;       /* bsum, brank, bput, bget */
 
-	if (most > 0 && positions > most)
-		return pf_fail(error, PF_E_RANGE,
-		               "a group of %u items is too large: loss %s takes at most %u",
-		               positions, loss->component[0].row->name, most);
-	return build(program, loss, positions, error);
+	return (program->operations & all) != 0;
+}
+
+int pf_loss_coupled(const struct pf_loss *loss)
+{
+	struct pf_program program;
+
+	return pf_program_build(&program, loss, NULL) == 0 && pf_program_coupled(&program);
 }
 
 void pf_program_par(const struct pf_program *program, const struct pf_loss *loss,

@@ -13,20 +13,20 @@
 struct pf_program {
 	uint32_t word[PF_PROG_MAX];
 	uint32_t words;
-	uint32_t looped;               /* words that one position more of the largest group adds */
 	double   constant[PF_CONSTS];
 	uint32_t constants;
 	uint32_t scalars;              /* bit i: batch scalar i is used */
 	uint64_t operations;           /* bit i: operation i is used */
 };
 
-/* Appends the program `text` of loss `row` with loops unrolled `positions` times; `sum` adds up the
- * result over the group. Errors name the row, the column in the text and the word */
+/* Appends the program `text` of loss `row`; `sum` adds up the result over the group. Errors name the
+ * row, the column in the text and the word */
 int pf_program_assemble(struct pf_program *program, const struct pf_loss_row *row, const char *text,
-                        uint32_t positions, int sum, struct pf_error *error);
-/* Header and programs of every component for groups of at most `positions` items */
-int pf_program_build(struct pf_program *program, const struct pf_loss *loss, uint32_t positions,
-                     struct pf_error *error);
+                        int sum, struct pf_error *error);
+/* Header and programs of every component */
+int pf_program_build(struct pf_program *program, const struct pf_loss *loss, struct pf_error *error);
+/* 1: some operation looks at all items of the launch */
+int pf_program_coupled(const struct pf_program *program);
 /* par[PF_PAR_COUNT] beside a built program */
 void pf_program_par(const struct pf_program *program, const struct pf_loss *loss,
                     const struct pf_loss_batch *batch, double *par);

@@ -10,8 +10,14 @@ enum { CHUNK_TOKENS = 8192 };
 static uint32_t group_tokens(const struct pf_run *run)
 {
 	const enum pf_loss_form form = pf_loss_form(run->loss);
-	const uint32_t members = form == PF_FORM_LIST ? PF_COMPLETIONS_MAX : form == PF_FORM_PAIR || form == PF_FORM_TRIPLE ? 2 : 1;
+	const uint32_t members = form == PF_FORM_LIST || form == PF_FORM_ROLLOUT ? PF_COMPLETIONS_MAX : form == PF_FORM_PAIR || form == PF_FORM_TRIPLE ? 2 : 1;
 	return members * run->max_length;
+}
+
+static double tail_weight(const struct pf_loss *loss)
+{
+	double alpha;
+	return pf_loss_tail(loss) && pf_loss_param(loss, "ld_alpha", &alpha) ? alpha : 1.0;
 }
 
 /* Policy and reference take turns in one workspace, so they must be of one shape */
@@ -32,7 +38,8 @@ int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct
 	const uint32_t wanted = run->chunk_tokens ? run->chunk_tokens : CHUNK_TOKENS;
 	const uint32_t least = group_tokens(run);
 	const struct pf_scorer_options options = { run->device, run->devices, run->memory_bytes,
-		wanted > least ? wanted : least, run->max_length, run->threads, backward };
+		wanted > least ? wanted : least, run->max_length, run->threads, backward, pf_loss_per_token(run->loss),
+		pf_loss_tail(run->loss), tail_weight(run->loss) };
 	memset(r, 0, sizeof *r);
 	r->run = run;
 	int code = check_reference(run, model, error);
@@ -44,7 +51,7 @@ int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct
 	code = pf_scorer_open(&model->config, &model->layout, &options, &r->scorer, error);
 	r->objective = (struct pf_objective){ .loss = run->loss, .device = run->device[0], .scorer = r->scorer,
 		.policy = model, .reference = pf_loss_needs_reference(run->loss) ? run->reference : NULL,
-		.limit = { .groups = run->batch, .tokens = wanted }, .training = backward };
+		.limit = { .groups = run->batch, .tokens = wanted }, .training = backward, .advantages = run->advantages };
 	return code;
 }
 
@@ -61,7 +68,7 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
 	struct pf_blas_facts blas;
 	char shape[512];
 	*cache = NULL;
-	if (!m || !r->run->cache || pf_corpus_count(corpus, split) == 0)
+	if (!m || !r->run->cache || pf_corpus_count(corpus, split) == 0 || pf_loss_per_token(r->run->loss))
 		return 0;
 	uint64_t key = pf_hash_bytes(PF_HASH_START, m->param, m->layout.size * sizeof *m->param);
 	key = pf_hash_word(key, (uint64_t)m->config.heads << 32 | m->config.kv_heads);
@@ -70,6 +77,10 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
 	pf_config_describe(&m->config, shape, sizeof shape);
 	key = pf_hash_bytes(key, shape, strlen(shape));
 	key = pf_hash_word(key, pf_corpus_hash(corpus, split));
+	double tails[2] = { tail_weight(r->run->loss), 1.0 };
+	pf_loss_param(r->run->loss, "ld_reference", &tails[1]);
+	if (tails[0] != 1.0 && tails[1] != 0.0)
+		key = pf_hash_bytes(key, tails, sizeof tails[0]);
 	pf_blas_facts(&blas);
 	key = pf_hash_bytes(key, blas.core, strlen(blas.core));
 	for (unsigned i = 0; i < r->run->devices; i++) {
@@ -79,7 +90,8 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
 			key = pf_hash_bytes(pf_hash_bytes(key, f->backend, strlen(f->backend)), f->variant, strlen(f->variant));
 	}
 	const enum pf_record_form form = pf_corpus_form(corpus);
-	const unsigned sides = form == PF_RECORD_PAIRS ? 2 : form == PF_RECORD_RANKINGS ? PF_COMPLETIONS_MAX : 1;
+	const unsigned sides = form == PF_RECORD_PAIRS ? 2
+	                     : form == PF_RECORD_RANKINGS || form == PF_RECORD_GROUPS ? PF_COMPLETIONS_MAX : 1;
 	return pf_reference_open(r->run->cache, key, pf_corpus_count(corpus, split), sides, cache, error);
 }
 

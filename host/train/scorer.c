@@ -11,6 +11,8 @@ struct pf_scorer {
 	struct pf_head *head;
 	const struct pf_layout *layout;
 	uint32_t dim, max_tokens;
+	int per_token, tails;
+	double tail;
 	const struct pf_model *model;  /* of the last forward */
 	float *hidden, *dhidden;       /* [tokens, D] of scored places */
 	float *dbody;                  /* [tokens, D] of all places */
@@ -18,7 +20,7 @@ struct pf_scorer {
 	int32_t *target;               /* [tokens] */
 	struct pf_span *span;
 	uint32_t *offset;
-	uint32_t spans_room, tokens, scored;
+	uint32_t spans_room, spans, tokens, scored;
 	struct pf_scorer_times times;
 };
 
@@ -53,6 +55,9 @@ int pf_scorer_open(const struct pf_model_config *config, const struct pf_layout 
 	s->layout = layout;
 	s->dim = config->dim;
 	s->max_tokens = options->max_tokens;
+	s->per_token = options->per_token;
+	s->tails = options->tails;
+	s->tail = options->tail;
 	int code = open_parts(s, config, layout, options, error);
 	if (code) {
 		pf_scorer_close(s);
@@ -80,7 +85,7 @@ void pf_scorer_close(struct pf_scorer *s)
 
 static int make_room(struct pf_scorer *s, const struct pf_chunk *chunk, struct pf_error *error)
 {
-	const size_t seqs = chunk->sequences;
+	const size_t seqs = chunk->sequences > chunk->scored ? chunk->sequences : (size_t)chunk->scored;
 	if (chunk->tokens > s->max_tokens)
 		return pf_fail(error, PF_E_SHAPE, "a chunk of %u tokens; at most %u were prepared for", chunk->tokens,
 		               s->max_tokens);
@@ -94,11 +99,31 @@ static int make_room(struct pf_scorer *s, const struct pf_chunk *chunk, struct p
 	return s->spans_room ? 0 : pf_fail(error, -ENOMEM, "no memory for %zu sequences", seqs);
 }
 
+/* Scored tokens of sequence q before its tail */
+static uint32_t head_length(const struct pf_scorer *s, const struct pf_pack *pack, const struct pf_chunk *chunk, size_t q)
+{
+	uint32_t shortest = pack->scored[q];
+	for (size_t g = chunk->group; s->tails && g < chunk->group + chunk->groups; g++)
+		if (pack->groups[g] <= q && q < pack->groups[g + 1])
+			for (size_t i = pack->groups[g]; i < pack->groups[g + 1]; i++)
+				shortest = pack->scored[i] < shortest ? pack->scored[i] : shortest;
+	return shortest;
+}
+
+/* One span for the scored places [begin, s->scored) of a sequence, or one for each of them */
+static void add_spans(struct pf_scorer *s, uint32_t begin, uint32_t head)
+{
+	if (!s->per_token)
+		s->span[s->spans++] = (struct pf_span){ begin, s->scored, begin + head, 0 };
+	for (uint32_t t = begin; s->per_token && t < s->scored; t++)
+		s->span[s->spans++] = (struct pf_span){ t, t + 1, t + 1, 0 };
+}
+
 /* Where the chunk's scored places are, in the chunk and one after the other */
 static void find_places(struct pf_scorer *s, const struct pf_pack *pack, const struct pf_chunk *chunk)
 {
 	s->tokens = chunk->tokens;
-	s->scored = 0;
+	s->scored = s->spans = 0;
 	for (size_t i = 0; i < chunk->sequences; i++) {
 		const size_t q = chunk->sequence + i;
 		const uint32_t begin = s->scored;
@@ -107,7 +132,7 @@ static void find_places(struct pf_scorer *s, const struct pf_pack *pack, const s
 			s->target[s->scored] = pack->targets.id[pack->first[q] + t];
 			s->place[s->scored++] = pack->first[q] + t - chunk->token;
 		}
-		s->span[i] = (struct pf_span){ begin, s->scored, s->scored, 0 };
+		add_spans(s, begin, head_length(s, pack, chunk, q));
 	}
 	s->offset[chunk->sequences] = chunk->tokens;
 }
@@ -129,7 +154,7 @@ int pf_scorer_forward(struct pf_scorer *s, const struct pf_model *model, const s
 	pf_rows_gather(pf_decoder_hidden(s->decoder), s->dim, s->place, s->scored, s->hidden);
 	const double middle = pf_seconds();
 	const struct pf_head_input input = { s->hidden, model->param + s->layout->head, s->target, s->span, s->scored,
-	                                     (uint32_t)chunk->sequences, flags };
+	                                     s->spans, flags, (float)s->tail };
 	code = pf_head_forward(s->head, &input, sum, row, error);
 	s->times.body += middle - began;
 	s->times.head += pf_seconds() - middle;

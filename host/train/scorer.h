@@ -21,16 +21,19 @@ struct pf_scorer_options {
 	uint32_t max_length;           /* of a sequence */
 	unsigned threads;              /* 0: all processors */
 	int      backward;             /* 1: pf_scorer_backward will be called */
+	int      per_token;            /* 1: sums and gradients are those of single scored tokens, in order, not of sequences */
+	int      tails;                /* 1: what a sequence has beyond the shortest of its group is its tail, */
+	double   tail;                 /* whose tokens get so much of the sequence's gradient */
 };
 
 int  pf_scorer_open(const struct pf_model_config *config, const struct pf_layout *layout,
                     const struct pf_scorer_options *options, struct pf_scorer **scorer, struct pf_error *error);
 void pf_scorer_close(struct pf_scorer *scorer);                 /* NULL is allowed */
-/* sum[chunk->sequences]; row (may be NULL) [chunk->scored]; flags as in abi.h. The model has the scorer's shape */
+/* sum[chunk->sequences, or chunk->scored if per token]; row (may be NULL) [chunk->scored]; flags as in abi.h. The model has the scorer's shape */
 int pf_scorer_forward(struct pf_scorer *scorer, const struct pf_model *model, const struct pf_pack *pack,
                       const struct pf_chunk *chunk, uint32_t flags, struct pf_seq *sum, struct pf_row *row,
                       struct pf_error *error);
-/* Adds to gradient, the flat array of the layout: grad[chunk->sequences] = dL/d(sum of logp) of the last forward */
+/* Adds to gradient, the flat array of the layout: grad, as long as the sums of the last forward = dL/d(sum of logp) */
 int pf_scorer_backward(struct pf_scorer *scorer, const double *grad, float *gradient, struct pf_error *error);
 struct pf_scorer_times pf_scorer_times(const struct pf_scorer *scorer);        /* NULL: zeros */
 #endif

@@ -2,7 +2,8 @@
  *
  * A step is a pack of groups (pairs, samples, rankings). It is computed chunk by chunk, a chunk being whole groups; the
  * divisors are those of the step, so chunks and accumulation do not change the result. Losses with a scalar over the step
- * (KTO's z0, BCO's running mean) get it from a pass of its own before the first gradient. One thread. */
+ * (KTO's z0, BCO's running mean) get it from a pass of its own before the first gradient, and losses that look at the whole
+ * step are computed when all its sums are there. One thread. */
 #ifndef PF_TRAIN_STEP_H
 #define PF_TRAIN_STEP_H
 #include "../corpus/batch.h"
@@ -12,6 +13,10 @@
 
 /* State of a loss that outlives a step, kept with checkpoints: BCO's running mean of rewards (TRL's RunningMoments) */
 struct pf_loss_state { double mean, count; };
+
+/* What rewards of a prompt's completions become when the data has no advantages: (reward - mean) over the group's deviation
+ * (+ 1e-4), over the step's, over nothing; or the reward minus the mean of the others */
+enum pf_advantages { PF_ADVANTAGES_GROUP, PF_ADVANTAGES_BATCH, PF_ADVANTAGES_NONE, PF_ADVANTAGES_OTHERS };
 
 struct pf_objective {
 	const struct pf_loss    *loss;
@@ -23,6 +28,7 @@ struct pf_objective {
 	struct pf_chunk_limit    limit;
 	struct pf_loss_state     state;
 	int                      training;     /* 1: the loss's state moves */
+	enum pf_advantages       advantages;
 };
 
 /* Sums and counts, so that chunks, steps and runs combine exactly. [0] chosen or desirable, [1] rejected or not */
@@ -34,6 +40,16 @@ struct pf_tally {
 	uint64_t accurate;             /* pairs whose reward is larger on the chosen side; ties are not, nor differences below
 	                                * 1e-6 nat a token, which is what log-probs promise: policy = reference gives 0 */
 	uint64_t likelier;             /* pairs whose mean logp is larger on the chosen side */
+	double   drift[2];             /* sums over sequences of log-ratio a token; these three only with a reference */
+	uint64_t below;                /* chosen sequences less likely than under the reference */
+	double   kl;                   /* sum over sequences of n (e^d - 1 - d), d the mean of log reference - log policy a
+	                                * token: an estimate of the KL divergence that is never negative */
+	double   length, length2;      /* sums over pairs: tokens chosen - rejected, its square, */
+	double   margin2, length_margin;       /* the margin's square, their product */
+	uint64_t longer;               /* pairs whose chosen side is longer */
+	double   sure;                 /* sum over pairs of sigmoid |margin|: how often the rewards say they are right */
+	double   score, score2;        /* rollouts: sums of rewards and their squares */
+	uint64_t scored, groups, flat; /* rollouts: rewards, prompts, prompts whose rewards are all equal */
 	uint64_t tokens, hits;         /* scored; argmax == target */
 	uint64_t computed;             /* tokens through the policy's body, prompts included */
 	double   z0;                   /* KTO's reference point; NaN for other losses */

@@ -24,6 +24,7 @@ struct pf_run {
 	uint32_t batch, accumulate;
 	unsigned threads;              /* 0: all processors */
 	const struct pf_loss  *loss;
+	enum pf_advantages advantages;
 	const struct pf_model *reference;      /* NULL: none; needed if the loss looks at it, unless */
 	int      uniform;              /* 1: every completion is equally likely under the reference (log-ratio = logp) */
 	const char *cache;             /* folder of reference caches; NULL: none kept */

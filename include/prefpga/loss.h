@@ -12,10 +12,20 @@
 extern "C" {
 #endif
 
-enum pf_loss_form { PF_FORM_TOKENS, PF_FORM_PAIR, PF_FORM_BINARY, PF_FORM_TRIPLE, PF_FORM_LIST };
+enum pf_loss_form {
+	PF_FORM_TOKENS, PF_FORM_PAIR, PF_FORM_BINARY, PF_FORM_TRIPLE, PF_FORM_LIST, PF_FORM_ROLLOUT
+};
+/* What a loss wants of a reference policy */
+enum pf_loss_reference {
+	PF_LOSS_FREE,                  /* nothing */
+	PF_LOSS_REF,                   /* its log-probs */
+	PF_LOSS_REF_BETA,              /* them, if parameter beta is above 0 */
+	PF_LOSS_REF_OWN,               /* them, and the policy's own likelihood as the items' weights */
+	PF_LOSS_REF_TAIL,              /* them, summed with smaller weights of long tails (LD-DPO) */
+};
 
 struct pf_loss_param {
-	const char *name, *oracle;     /* TRL's name; test vectors' where it differs, else "" */
+	const char *name, *oracle;     /* TRL's name; test vectors' where it differs, else ""; "!": none */
 	double      value, low, high;  /* default; allowed range, both ends included */
 	int         low_open, high_open;       /* 1: that end itself is excluded */
 	const char *text;
@@ -26,8 +36,9 @@ struct pf_loss_row {
 	const char   *aliases;         /* other names, blank separated: "dpo oracle:dpo_sigmoid" */
 	const char   *title, *source;  /* for people; paper */
 	enum pf_loss_form form;
-	int           needs_reference; /* 1: log-probs of a reference policy are part of the loss */
+	enum pf_loss_reference reference;
 	int           per_item;        /* 1: every item has its own loss; 0: one per group */
+	int           per_token;       /* 1: items are single tokens, groups are sequences */
 	const char   *inputs;          /* key:field[/member] of cases beyond the form's own */
 	unsigned      params;
 	const struct pf_loss_param *param;
@@ -61,21 +72,30 @@ PF_API int pf_loss_set(struct pf_loss *loss, unsigned component, const char *key
 PF_API enum pf_loss_form pf_loss_form(const struct pf_loss *loss);
 /* 1: every item has its own loss; 0: one loss per group */
 PF_API int pf_loss_per_item(const struct pf_loss *loss);
+/* 1: items are single tokens and groups sequences */
+PF_API int pf_loss_per_token(const struct pf_loss *loss);
 /* 1: some component looks at the reference */
 PF_API int pf_loss_needs_reference(const struct pf_loss *loss);
+/* 1: items' weights must be e^(mean over tokens of logp - log sum p^2) of the policy */
+PF_API int pf_loss_own_weights(const struct pf_loss *loss);
+/* 1: sums must be those of LD-DPO, see PF_LOSS_REF_TAIL */
+PF_API int pf_loss_tail(const struct pf_loss *loss);
+/* 1: the loss of a group depends on the others: a step is evaluated in one call, of at most 8192 items */
+PF_API int pf_loss_coupled(const struct pf_loss *loss);
+/* 1 and the value of the first parameter of that name, or 0 */
+PF_API int pf_loss_param(const struct pf_loss *loss, const char *name, double *value);
 /* 1: some component's program reads this scalar of the step */
 enum pf_loss_scalar { PF_LOSS_Z0 = 1, PF_LOSS_DELTA = 2, PF_LOSS_TOKENS = 3 };
 PF_API int pf_loss_uses(const struct pf_loss *loss, enum pf_loss_scalar scalar);
-/* Items that a group can have: loops over the positions of a list are unrolled and must fit kernel
- * pref's program */
-PF_API uint32_t pf_loss_group_max(const struct pf_loss *loss);
 
 /* One scored sequence as the loss sees it. Sums are nats as Q31.32 integers. A pair is one chosen and
  * one rejected item, a triple one item more (extra); binary samples are chosen (desirable) or
- * rejected; likelihood counts chosen items; a ranking's items come best first. weight is 1 unless
+ * rejected; likelihood counts chosen items; a ranking's items come best first; a rollout's items are
+ * the tokens of one sequence, all chosen, with n = 1 and the sequence's advantage. weight is 1 unless
  * the loss says what it means */
 struct pf_loss_item {
 	int64_t  policy, reference;
+	int64_t  old;                  /* under the policy that sampled it: rollouts only */
 	uint32_t n;                    /* scored tokens */
 	int      kind;                 /* PF_KIND_... */
 	float    score, margin, weight, advantage;
@@ -96,7 +116,8 @@ struct pf_loss_result { double loss, grad; uint32_t status, group; };
  * pref of the device. result[i].loss: of the group or item before the division, NaN where status is
  * set; result[i].grad: dL/dlogp, divisor and weights applied, 0 where status is set. Any count:
  * launches are split between groups. Returns 0, or an error that names the item or group: wrong
- * members, a log-ratio outside Q31.32, a group too large, a missing batch scalar */
+ * members, a log-ratio outside Q31.32, a group (or a step of a coupled loss) beyond 8192 items, a
+ * missing batch scalar */
 PF_API int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss,
                             const struct pf_loss_batch *batch, const struct pf_loss_item *items,
                             size_t count, const uint32_t *groups, size_t group_count,

@@ -158,8 +158,8 @@ def smooth(z, e):
     return (1 - e) * sp(-z) + e * sp(z)
 
 
-def discopop(p):
-    z, t = x(p), p.tau
+def discopop(p, tau=None):
+    z, t = x(p), tau or p.tau
     log_weighted = -z - sp(-z / t)                  # log of sigmoid(z / tau) e^-z
     return sig(-z / t) * sp(-z) + clamp_exp(log_weighted)
 
@@ -171,6 +171,20 @@ def exo(p):
 
 def divergence(score):
     return lambda p: sp(-(p.beta * (score(u(p), p) - score(v(p), p))))
+
+
+def exo_authors(p):
+    z = x(p)
+    return sig(z) * -sp(-z) + sig(-z) * (-sp(z) + 10)
+
+
+def rho_own(p):
+    """Margin of mean log-probs, without a reference"""
+    return p.lw / p.nw - p.ll / p.nl
+
+
+def gold(p):
+    return p.alpha * p.lg / p.ng
 
 
 def alphapo_reward(s, p):
@@ -197,6 +211,16 @@ PAIRS = {
     'fdpo_forward_kl': divergence(lambda t, p: -clamp_exp(-t)),
     'fdpo_js': divergence(lambda t, p: -sp(-t)),
     'fdpo_alpha': divergence(lambda t, p: clamp_exp((p.a - 1) * t) / (p.a - 1)),
+    'fdpo_alpha_p': divergence(lambda t, p: -(clamp_exp(-p.alpha_p * t) / p.alpha_p)),
+    'reference_free': lambda p: sp(-(p.beta * (p.lw - p.ll))),
+    'exo_pair_authors': exo_authors,
+    'discopop_card': lambda p: discopop(p, p.beta),
+    'simpo_ratio': lambda p: sp(-(p.beta * (rho_own(p) - p.gamma_beta_ratio))),
+    'cpo_hinge': lambda p: relu(1 - p.beta * (p.lw - p.ll)) + p.alpha * nll(p),
+    'cpo_ipo': lambda p: sq(rho_own(p) - 1 / (2 * p.beta)) + p.alpha * nll(p),
+    'tpo_hinge': lambda p: relu(1 - p.beta * (p.lw - p.ll)) - gold(p),
+    'tpo_ipo': lambda p: sq(rho_own(p) - 1 / (2 * p.beta)) - gold(p),
+    'tpo_l': lambda p: sp(-(p.beta * rho_own(p) - p.gamma)) - gold(p),
     'ipo': lambda p: sq(rho_mean(p) - 1 / (2 * p.beta)),
     'ipo_sum': lambda p: sq(rho(p) - 1 / (2 * p.beta)),
     'hinge': lambda p: relu(1 - x(p)),
@@ -299,8 +323,175 @@ LISTS = {
     'list_pairwise': list_pairwise,
 }
 
-TOKENS = {'sft': lambda p: -mean(p.l)}
-LOSSES = {**PAIRS, **BINARY, **LISTS, **TOKENS}
+TOKENS = {'sft': lambda p: -mean(p.l), 'dft': lambda p: -mean([const(exp(l)) * l for l in p.l])}
+
+
+# ---- losses over a whole step of pairs ----
+def xs(p):
+    return [p.beta * ((a - b) - (c - d)) for a, b, c, d in zip(p.lw, p.rw, p.ll, p.rl)]
+
+
+def by_value(values):
+    return sorted(range(len(values)), key=lambda i: values[i].v)
+
+
+def transport(a, b, p):
+    """k-th smallest against k-th smallest"""
+    return mean([smooth(p.beta * (a[i] - b[j]), p.eps) for i, j in zip(by_value(a), by_value(b))])
+
+
+def aot(p):
+    return transport([a - b for a, b in zip(p.lw, p.ll)], [a - b for a, b in zip(p.rw, p.rl)], p)
+
+
+def aot_unpaired(p):
+    return transport([a - b for a, b in zip(p.lw, p.rw)], [a - b for a, b in zip(p.ll, p.rl)], p)
+
+
+def variance(ys):
+    return total(sq(y - mean(ys)) for y in ys) / (len(ys) - 1)
+
+
+def dbaql(p):
+    c = sig(variance([z / p.tau for z in xs(p)]))
+    return mean([c * sp(-(z / 0.9)) + (1 - c) * clamp_exp(-(0.9 * z)) for z in xs(p)])
+
+
+def blend(w, z):
+    return w * sp(-z) + (1 - w) * relu(1 - z)
+
+
+def aql(p):
+    q = 0.5 + 0.01 * (sig(mean([z / p.tau for z in xs(p)])) - 0.5)
+    return mean([blend(sig(q - z / p.tau), z) for z in xs(p)])
+
+
+def root(a):
+    return a.chain(mp.sqrt(a.v), 1 / (2 * mp.sqrt(a.v))) if a.v > 0 else Num(0)
+
+
+def aqfl(p):
+    ys = [z / p.tau for z in xs(p)]
+    a = 0.95 * root(variance(ys)) * mean([sig(-y) for y in ys]) + 0.05 * sig(mean(ys))
+    return mean([blend(sig(0.1 * (y - a if y.v > a.v else a - y)), z) for y, z in zip(ys, xs(p))])
+
+
+def kto_pair(p):
+    us, vs = [a - b for a, b in zip(p.lw, p.rw)], [a - b for a, b in zip(p.ll, p.rl)]
+    kw, kl = const(relu(mean(us))), const(relu(mean(vs)))
+    return mean([sig(-(p.beta * (a - kl))) + sig(-(p.beta * (kw - b))) for a, b in zip(us, vs)]) / 2
+
+
+STEPS = {'aot': aot, 'aot_unpaired': aot_unpaired, 'disco_dbaql': dbaql, 'disco_aql': aql,
+         'disco_aqfl': aqfl, 'kto_pair': kto_pair}
+
+
+# ---- tokens of a pair ----
+def ld_dpo(p):
+    shared = min(len(p.tw), len(p.tl))
+
+    def summed(tokens, weight):
+        return total(t if i < shared else weight * t for i, t in enumerate(tokens))
+
+    other = p.alpha if p.ld_reference.v else M(1)
+    return sp(-(p.beta * ((summed(p.tw, p.alpha) - summed(p.rw, other)) -
+                          (summed(p.tl, p.alpha) - summed(p.rl, other)))))
+
+
+TAILS = {'ld_dpo': ld_dpo}
+
+
+# ---- tokens of a sampled sequence ----
+def smaller(a, b):
+    a, b = lift(a), lift(b)
+    return a if a.v <= b.v else b
+
+
+def larger(a, b):
+    return -smaller(-lift(a), -lift(b))
+
+
+def held(d):
+    return Num(max(min(d.v, M(20)), M(-20)), d.d if abs(d.v) <= 20 else {})
+
+
+def ratios(p):
+    return [exp(held(a - b)) for a, b in zip(p.l, p.old)]
+
+
+def clipped(w, p, most=None):
+    """On an edge of the clip the ratio itself counts"""
+    limited = smaller(w, most) if most else w
+    return -smaller(limited * p.A, larger(smaller(w, 1 + p.hi), 1 - p.lo) * p.A)
+
+
+def k3(p, i):
+    d = p.ref[i] - p.l[i]
+    return clamp_exp(d) - 1 - d
+
+
+def kl(p, divide):
+    return p.beta * total(k3(p, i) for i in range(len(p.l))) / divide
+
+
+def mean_ratio(p):
+    return exp(held(mean([a - b for a, b in zip(p.l, p.old)])))
+
+
+def dual(w, p):
+    first = smaller(w * p.A, larger(smaller(w, 1 + p.hi), 1 - p.lo) * p.A)
+    return -(larger(first, p.dual * p.A) if p.A.v < 0 else first)
+
+
+def sapo(p):
+    return mean([-(4 / p.temp * sig(p.temp * (w - 1)) * p.A) for w in ratios(p)])
+
+
+def vespo(p):
+    k, lam = (2, 3) if p.A.v >= 0 else (3, 2)
+    h = total(held(a - b) for a, b in zip(p.l, p.old))
+    gate = const(exp(lam + k * h - lam * exp(h))) if p.phi.v == 0 else p.phi
+    return mean([-(gate * p.A * l) for l in p.l])
+
+
+def gmpo(p):
+    ds = [a - b for a, b in zip(p.l, p.old)]
+    cut = [smaller(d, p.hi) if p.A.v > 0 else larger(d, -p.lo) for d in ds]
+    return -(exp(mean(cut)) * p.A)
+
+
+def value_clip(p):
+    near = larger(smaller(p.v, p.vold + p.eps), p.vold - p.eps)
+    return larger(sq(p.v - p.ret), sq(near - p.ret)) / 2
+
+
+def squared_regret(p):
+    return sq(p.beta2 * (total(p.l) - total(p.ref)) - p.target)
+
+
+ROLLOUTS = {
+    'grpo': lambda p: mean([clipped(w, p) for w in ratios(p)]) + kl(p, len(p.l)),
+    'grpo_two_sided': lambda p: mean([clipped(w, p, p.delta) for w in ratios(p)]),
+    'dapo': lambda p: mean([clipped(w, p, p.delta) for w in ratios(p)]),
+    'bnpo': lambda p: mean([clipped(w, p, p.delta) for w in ratios(p)]),
+    'dr_grpo': lambda p: total(clipped(w, p) for w in ratios(p)) / p.max_completion_length,
+    'gspo': lambda p: clipped(mean_ratio(p), p),
+    'luspo': lambda p: clipped(mean_ratio(p), p) * len(p.l),
+    'cispo': lambda p: mean([-(const(larger(smaller(w, p.wmax), p.epsilon_low)) * p.A * l)
+                             for w, l in zip(ratios(p), p.l)]),
+    'sapo': sapo,
+    'vespo': vespo,
+    'gmpo': gmpo,
+    'ppo': lambda p: mean([dual(w, p) for w in ratios(p)]),
+    'value_clip': value_clip,
+    'reinforce': lambda p: -(p.A * total(p.l)),
+    'rloo': lambda p: clipped(exp(held(total(p.l) - total(p.old))), p),
+    'a2po': squared_regret,
+    'nash_md': lambda p: total(const(p.beta * (l - r) - (p.P - 0.5)) * l for l, r in zip(p.l, p.ref)),
+    'gspo:beta=0.125': lambda p: clipped(mean_ratio(p), p) + Num(0.125) * total(
+        k3(p, i) for i in range(len(p.l))) / len(p.l),
+}
+LOSSES = {**PAIRS, **BINARY, **LISTS, **TOKENS, **STEPS, **TAILS, **ROLLOUTS}
 
 
 # ---- cases ----
@@ -355,13 +546,19 @@ PAIR_PARAMS = {
     'sppo_soft': dict(pw=[single(0.83), 1, 0.5], pl=[single(0.22), 0, 0.5]),
     'simpo': dict(gamma=[0.5, 0], eps=[0, 0.1]), 'cpo': dict(eps=[0, 0.1, 0.5], alpha=[1, 0, 0.25]),
     'alphapo': dict(gamma=[0.1, 0.5], alpha=[0.25, -0.1, 0.5, 0, 0.1, -0.25]),
+    'fdpo_alpha_p': dict(alpha_p=[0.5, 1, 0.25, 1e-6]),
+    'simpo_ratio': dict(gamma_beta_ratio=[0.25, 0, 0.5]), 'cpo_hinge': dict(alpha=[1, 0, 0.25]),
+    'cpo_ipo': dict(alpha=[1, 0, 0.25]),
+    'tpo_hinge': dict(alpha=[1, 0.5], lg=[lambda i: draw(20)], ng=[9, 1]),
+    'tpo_ipo': dict(alpha=[1, 0.5], lg=[lambda i: draw(20)], ng=[9, 1]),
+    'tpo_l': dict(alpha=[1, 0.5], lg=[lambda i: draw(20)], ng=[9, 1], gamma=[0.5, 0]),
     'rpo': dict(wsft=[1, 0.005, 0]), 'mpo': dict(wsft=[1, 0.1, 0]),
     'slic_hf': dict(delta=[1, 0, 2.5], lam=[0.1, 0, 1], lref=[lambda i: draw(20)]),
     'tpo': dict(alpha=[1, 0.5], lg=[lambda i: draw(20)], ng=[9, 1]),
     'xpo': dict(alpha=[1e-5, 0.1], lref=[lambda i: draw(20)]),
     'hinge+slic_hf:weight=2': dict(delta=[1, 0, 2.5], lam=[0.1, 0, 1], lref=[lambda i: draw(20)]),
 }
-BETA = {'simpo': 2, 'alphapo': 2.5, 'tpo': 0.01, 'wpo': 0.01, 'sigmoid_norm': 5, 'discopop': 0.05,
+BETA = {'simpo': 2, 'simpo_ratio': 2, 'tpo_hinge': 0.01, 'tpo_ipo': 0.01, 'tpo_l': 0.01, 'discopop_card': 0.05, 'alphapo': 2.5, 'tpo': 0.01, 'wpo': 0.01, 'sigmoid_norm': 5, 'discopop': 0.05,
         'disco_cell': 0.05, 'disco_padll': 0.05, 'disco_pfl': 0.05, 'sppo_soft': 0.001}
 BATCHES = ('sigmoid', 'ipo', 'wpo', 'sigmoid:weight=0.75+bco_pair:weight=0.25+sft:weight=0.5')
 BY_PAIR = ('lw', 'll', 'rw', 'rl', 'nw', 'nl', 'ww', 'wl')
@@ -425,15 +622,75 @@ def token_cases(name):
         yield dict(l=[grid(-R.uniform(0.001, 9), bits) for _ in range(n)])
 
 
+STEP_PARAMS = {'aot': dict(eps=[0, 0.1]), 'aot_unpaired': dict(eps=[0, 0.1]), 'kto_pair': {}}
+
+
+def step_cases(name):
+    for i, n in enumerate([4, 2, 7, 3, 16, 5]):
+        beta, span = [0.1, 0.05, 0.5, 0.1, 0.05, 1][i], [3, 0.5, 20, 60, 4, 0][i]
+        p = dict(lw=[], ll=[], rw=[], rl=[], beta=M(beta))
+        for _ in range(n):
+            rw, rl = grid(-R.uniform(1, 60)), grid(-R.uniform(1, 60))
+            for key, value in (('lw', rw + draw(span)), ('ll', rl + draw(span)), ('rw', rw), ('rl', rl)):
+                p[key].append(value)
+        yield with_params(i, p, STEP_PARAMS.get(name, dict(tau=[0.05, 1, 0.25])))
+
+
+def tail_cases(name):
+    for i, (nw, nl) in enumerate([(2, 3), (5, 1), (4, 4), (1, 9), (1, 1)]):
+        p = {k: [grid(-R.uniform(0.01, 3)) for _ in range(n)]
+             for k, n in (('tw', nw), ('tl', nl), ('rw', nw), ('rl', nl))}
+        p.update(beta=M([0.1, 0.5][i % 2]), alpha=M([0.5, 0.25, 0, 1, 0.375][i]), ld_reference=M(i != 3 and i != 1))
+        yield p
+
+
+CLIP = dict(lo=[0.2, 0.1], hi=[0.28, 0.2])
+ROLLOUT_PARAMS = {
+    'grpo': dict(beta=[0, 0.04, 0.5], **CLIP), 'grpo_two_sided': dict(delta=[4, 1.5], **CLIP),
+    'dapo': dict(delta=[4, 1.5], **CLIP), 'bnpo': dict(delta=[4, 1.5], **CLIP),
+    'dr_grpo': dict(max_completion_length=[16, 256], **CLIP),
+    'gspo': dict(lo=[0.05, 0.2], hi=[0.08, 0.25]), 'luspo': dict(lo=[0.05, 0.2], hi=[0.08, 0.25]),
+    'gspo:beta=0.125': dict(lo=[0.05, 0.2], hi=[0.08, 0.25]),
+    'cispo': dict(wmax=[5, 1.28], epsilon_low=[0, 0.8]), 'sapo': dict(temp=[1, 1.05, 3]),
+    'vespo': dict(phi=[0, 0.75]), 'gmpo': dict(lo=[0.4, 0.25], hi=[0.4, 0.5]),
+    'ppo': dict(dual=[3, 1.25], **CLIP), 'rloo': dict(**CLIP), 'a2po': dict(beta2=[1e-3, 0.5]),
+    'nash_md': dict(beta=[0.1, 0.5], P=[single(0.62), 1, 0]),
+}
+
+
+def rollout_cases(name):
+    if name == 'value_clip':
+        for v, old, ret, eps in ((0.9, 0.5, 0.2, 0.2), (0.3125, 0.5, 0.2, 0.2), (1.4, 0.5, 1.1, 0.2), (-0.5, 0.5, 0.2, 0.5),
+                                 (-0.5, 0.5, 1.1, 0.2), (0.625, 0.5, 0.25, 0.25), (2, 2, 2, 1), (-40, 3, 7, 0.1)):
+            yield dict(v=grid(v), vold=grid(old), ret=single(ret), eps=M(eps))
+        return
+    for i, (n, span) in enumerate([(5, 0.6), (5, 0.6), (1, 1.5), (16, 0.5), (4, 0), (3, 25), (8, 2), (2, 0.25)]):
+        old = [grid(-R.uniform(0.01, 4)) for _ in range(n)]
+        p = dict(l=[a + draw(span) for a in old], old=old, ref=[a + draw(0.5) for a in old],
+                 A=single([1.3, -0.8, 1, -1.5, 0.5, -0.25, -2, 0][i]))
+        if name in ('gmpo', 'rloo', 'reinforce'):
+            del p['ref']
+        if name in ('nash_md', 'reinforce', 'a2po'):
+            del p['old']
+        if name in ('nash_md', 'a2po'):
+            del p['A']
+        if name == 'a2po':
+            p['target'] = single([0.3, -1, 0.5][i % 3])
+        yield with_params(i, p, ROLLOUT_PARAMS.get(name, {}))
+
+
 def cases_of(name):
     if name == 'reward':
         return reward_cases(name)
+    for table, cases in ((STEPS, step_cases), (TAILS, tail_cases), (ROLLOUTS, rollout_cases)):
+        if name in table:
+            return cases(name)
     return (pair_cases if name in PAIRS else binary_cases if name in BINARY else
             list_cases if name in LISTS else token_cases)(name)
 
 
 # ---- evaluation ----
-POLICY = ('lw', 'll', 'lref', 'lg', 'rc', 'rr', 'l')
+POLICY = ('lw', 'll', 'lref', 'lg', 'rc', 'rr', 'l', 'tw', 'tl', 'v')
 COUNTS = ('nw', 'nl', 'ng', 'y')
 
 
@@ -456,7 +713,7 @@ def evaluate(name, case):
             setattr(p, key, vector if isinstance(value, list) else vector[0])
         return LOSSES[name](p), at
 
-    if isinstance(case.get('lw'), list):    # a batch of pairs: the mean; likelihood by tokens
+    if isinstance(case.get('lw'), list) and name not in STEPS:    # a batch of pairs: the mean; likelihood by tokens
         return evaluate_batch(name, case, run)
     loss, count = run(case, 0)
     return [loss.v] + [loss.d.get(i, M(0)) for i in range(count)]
