@@ -48,6 +48,11 @@ static void memory_keeps_to_its_bounds(void **state)
 	assert_int_equal(pf_emu_alloc(memory, 4096, 8192), 0);
 	assert_int_equal(pf_emu_alloc(memory, 8192, 1), PF_E_RANGE);         /* overlaps */
 	assert_int_equal(pf_emu_alloc(memory, bytes - 1, 2), PF_E_RANGE);
+	assert_int_equal(pf_emu_alloc(memory, 16384, 3), 0);
+	uint64_t kept = 0;
+	assert_int_equal(pf_emu_kept(memory, &kept), 2);
+	assert_int_equal(kept, 8192 + 3);
+	pf_emu_free(memory, 16384);
 	assert_non_null(pf_emu_allocated(memory, 4096, 8192));
 	assert_non_null(pf_emu_allocated(memory, 12287, 1));
 	assert_null(pf_emu_allocated(memory, 4095, 2));
@@ -56,6 +61,8 @@ static void memory_keeps_to_its_bounds(void **state)
 	pf_emu_free(memory, 4096);
 	pf_emu_free(memory, 4096);
 	assert_null(pf_emu_allocated(memory, 4096, 1));
+	assert_int_equal(pf_emu_kept(memory, &kept), 0);
+	assert_int_equal(kept, 0);
 	assert_int_equal(pf_emu_alloc(memory, 8192, 1), 0);
 	pf_emu_memory_close(memory);
 }

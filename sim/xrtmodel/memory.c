@@ -102,6 +102,17 @@ void pf_emu_free(struct pf_emu_memory *memory, uint64_t address)
 	pthread_mutex_unlock(&memory->lock);
 }
 
+size_t pf_emu_kept(struct pf_emu_memory *memory, uint64_t *bytes)
+{
+	*bytes = 0;
+	pthread_mutex_lock(&memory->lock);
+	const size_t count = memory->count;
+	for (size_t i = 0; i < count; i++)
+		*bytes += memory->list[i].bytes;
+	pthread_mutex_unlock(&memory->lock);
+	return count;
+}
+
 int pf_emu_file(struct pf_emu_memory *memory, uint64_t address, char *path, size_t size)
 {
 	struct allocation *owner = find(memory, address);

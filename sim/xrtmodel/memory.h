@@ -20,6 +20,8 @@ void pf_emu_memory_close(struct pf_emu_memory *memory);
 int  pf_emu_alloc(struct pf_emu_memory *memory, uint64_t address, uint64_t bytes);
 /* Forgets it and its file. Unknown addresses are ignored, as XRT frees some twice */
 void pf_emu_free(struct pf_emu_memory *memory, uint64_t address);
+/* How many allocations nobody freed, and their bytes in *bytes */
+size_t pf_emu_kept(struct pf_emu_memory *memory, uint64_t *bytes);
 /* Makes the file for the host's copy of the allocation at `address`; its name to path[size].
  * Return 0 or -errno */
 int  pf_emu_file(struct pf_emu_memory *memory, uint64_t address, char *path, size_t size);
