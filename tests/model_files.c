@@ -10,6 +10,7 @@
 #include "cmocka.h"
 #include "host/model/config.h"
 #include "host/model/model.h"
+#include "host/train/checkpoint.h"
 #include "model_families.h"
 #include "scratch.h"
 
@@ -567,6 +568,39 @@ static void test_create_refusals(void **state)
 	pf_model_close(NULL);
 }
 
+static struct pf_error at;
+
+static void refuses(int code, const char *says)
+{
+	if (code >= 0 || !strstr(at.text, says))
+		fail_msg("%d, \"%s\", without \"%s\"", code, at.text, says);
+	at.text[0] = '\0';
+}
+
+/* A FIFO without a writer where a file of ours is read is refused, not waited for; so are folders and devices */
+static void test_what_is_no_file(void **state)
+{
+	struct pf_checkpoint checkpoint = { 0 };
+	struct pf_model_config config;
+	struct pf_model *model;
+	(void)state;
+	scratch_open("no_file");
+	assert_int_equal(mkfifo(scratch_path("config.json"), 0666), 0);
+	refuses(pf_config_read(scratch_path("config.json"), &config, &at), "config.json: not a regular file");
+	refuses(pf_model_load(scratch_path(""), &model, &at), "config.json: not a regular file");
+	refuses(pf_config_read("/dev/zero", &config, &at), "/dev/zero: not a regular file");
+	refuses(pf_config_read(scratch_path(""), &config, &at), "Is a directory");
+	refuses(pf_config_read(scratch_path("none.json"), &config, &at), "a model directory has a config.json");
+	assert_int_equal(mkfifo(scratch_path("trainer_state.json"), 0666), 0);
+	refuses(pf_checkpoint_load(scratch_path(""), NULL, NULL, &checkpoint, 0, NULL, NULL, &at),
+	        "trainer_state.json: not a regular file");
+
+	assert_int_equal(unlink(scratch_path("config.json")), 0);
+	assert_int_equal(pf_config_write(&small, scratch_path("config.json"), &at), 0);
+	assert_int_equal(mkfifo(scratch_path("model.safetensors.index.json"), 0666), 0);
+	refuses(pf_model_load(scratch_path(""), &model, &at), "index.json: not a regular file");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -577,7 +611,7 @@ int main(void)
 		cmocka_unit_test(test_kept),            cmocka_unit_test(test_prefix),
 	
 		cmocka_unit_test(test_config_defaults), cmocka_unit_test(test_config_families), cmocka_unit_test(test_config_mixed), cmocka_unit_test(test_config_refusals),
-		cmocka_unit_test(test_create_refusals),
+		cmocka_unit_test(test_create_refusals), cmocka_unit_test(test_what_is_no_file),
 	};
 	scratch_open("model_files");
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,52 +1,12 @@
 /* Verb generate: completions of prompts. */
-#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include "host/corpus/reader.h"
 #include "host/corpus/unpack.h"
+#include "prompts.h"
 #include "setup.h"
 
 enum { TOGETHER = 64 };                /* sequences continued at once */
-
-/* Prompts and their texts; prompt i is text[begin[i] .. begin[i + 1]) */
-struct prompts { char *text; size_t *begin, count, room, bytes; };
-
-static int add_prompt(struct prompts *p, const char *text, size_t length, struct pf_error *error)
-{
-	if (p->count + 2 > p->room) {
-		size_t room = p->room ? 2 * p->room : 64;
-		size_t *begin = realloc(p->begin, room * sizeof *begin);
-		if (!begin)
-			return pf_fail(error, -ENOMEM, "no memory for prompts");
-		p->begin = begin;
-		p->room = room;
-	}
-	char *grown = realloc(p->text, p->bytes + length + 1);
-	if (!grown)
-		return pf_fail(error, -ENOMEM, "no memory for prompts");
-	p->text = grown;
-	memcpy(p->text + p->bytes, text, length);
-	p->begin[p->count++] = p->bytes;
-	p->begin[p->count] = p->bytes += length;
-	return 0;
-}
-
-static int add_line(struct prompts *p, struct pf_reader *reader, const struct pf_line *line, struct pf_error *error)
-{
-	if (line->length == 0 || line->text[0] != '{')
-		return line->length ? add_prompt(p, line->text, line->length, error) : 0;
-	char where[512];
-	json_error_t fault;
-	json_t *json = json_loadb(line->text, line->length, JSON_ALLOW_NUL, &fault), *prompt = json_object_get(json, "prompt");
-	pf_reader_where(reader, line, where, sizeof where);
-	int code = !json ? pf_fail(error, PF_E_FORMAT, "%s: %s", where, fault.text)
-	           : !json_is_string(prompt)
-	               ? pf_fail(error, PF_E_DATA, "%s: no text in field \"prompt\"", where)
-	               : add_prompt(p, json_string_value(prompt), json_string_length(prompt), error);
-	json_decref(json);
-	return code;
-}
 
 static int is_stopped(void *context, uint64_t done, uint64_t total)
 {
@@ -54,23 +14,13 @@ static int is_stopped(void *context, uint64_t done, uint64_t total)
 	return *pf_setup_stop();
 }
 
-static int read_prompts(const struct pf_options *o, struct prompts *p, struct pf_error *error)
+static int read_prompts(const struct pf_options *o, struct pf_prompts *p, struct pf_error *error)
 {
 	const struct pf_watch watch = { .progress = is_stopped };
-	struct pf_reader *reader;
-	struct pf_line line;
-	int code = 0, more;
+	int code = 0;
 	for (int i = 0; !code && i < o->arguments; i++)
-		code = add_prompt(p, o->argument[i], strlen(o->argument[i]), error);
-	if (code || !o->prompts)
-		return code;
-	code = pf_reader_open(o->prompts, o->cache, &watch, &reader, error);
-	if (code)
-		return code;
-	while (!code && (more = pf_reader_next(reader, &line, error)) != 0)
-		code = more < 0 ? more : add_line(p, reader, &line, error);
-	pf_reader_close(reader);
-	return code;
+		code = pf_prompts_add(p, o->argument[i], strlen(o->argument[i]), error);
+	return code || !o->prompts ? code : pf_prompts_read(p, o->prompts, o->cache, &watch, error);
 }
 
 /* ---- sampling ---- */
@@ -104,7 +54,7 @@ static json_t *text_of(const struct pf_tokenizer *tokenizer, const struct pf_tok
 	return json;
 }
 
-static void print_one(const struct pf_options *o, const struct prompts *p, size_t prompt, size_t sample, json_t *text)
+static void print_one(const struct pf_options *o, const struct pf_prompts *p, size_t prompt, size_t sample, json_t *text)
 {
 	const char *begin = p->text + p->begin[prompt];
 	const size_t length = p->begin[prompt + 1] - p->begin[prompt];
@@ -120,7 +70,7 @@ static void print_one(const struct pf_options *o, const struct prompts *p, size_
 }
 
 /* Sequence number n is sample n % samples of prompt n / samples; each batch has a seed of its own */
-static int run_batch(const struct pf_setup *s, const struct pf_options *o, const struct prompts *p, size_t first,
+static int run_batch(const struct pf_setup *s, const struct pf_options *o, const struct pf_prompts *p, size_t first,
                      size_t count, struct batch *b, struct pf_error *error)
 {
 	const struct pf_sampling sampling = { o->temperature, o->top_p, (uint64_t)o->seed + first, (uint32_t)o->max_new_tokens,
@@ -148,7 +98,7 @@ static int run_batch(const struct pf_setup *s, const struct pf_options *o, const
 	return code;
 }
 
-static int generate(const struct pf_setup *s, const struct pf_options *o, const struct prompts *p, struct pf_error *error)
+static int generate(const struct pf_setup *s, const struct pf_options *o, const struct pf_prompts *p, struct pf_error *error)
 {
 	struct batch b = { .tokenizer = s->tokenizer };
 	const size_t total = p->count * (size_t)o->samples;
@@ -165,7 +115,7 @@ int pf_verb_generate(const struct pf_options *o)
 {
 	struct pf_setup setup = { 0 };
 	struct pf_error error = { 0 };
-	struct prompts prompts = { 0 };
+	struct pf_prompts prompts = { 0 };
 	int code = read_prompts(o, &prompts, &error);
 	if (!code && !prompts.count)
 		return pf_cli_usage(o, "no prompt: give one as argument, or --prompts FILE");
@@ -175,8 +125,7 @@ int pf_verb_generate(const struct pf_options *o)
 		code = pf_setup_model(&setup, o, 0, &error);
 	if (!code)
 		code = generate(&setup, o, &prompts, &error);
-	free(prompts.text);
-	free(prompts.begin);
+	pf_prompts_free(&prompts);
 	pf_setup_close(&setup);
 	return code ? pf_setup_exit(o, &error) : PF_EXIT_OK;
 }

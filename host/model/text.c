@@ -1,8 +1,11 @@
 #include "text.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { BYTES_MOST = 1 << 28, PIECE = 1 << 16 };
 
@@ -25,14 +28,30 @@ static int read_all(FILE *file, const char *path, char **text, struct pf_error *
 	return length > BYTES_MOST ? pf_fail(error, PF_E_RANGE, "%s: more than 256 MiB of text", path) : 0;
 }
 
+static int open_regular(const char *path, FILE **file, struct pf_error *error)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return pf_fail(error, -errno, "%s: %s", path, strerror(errno));
+	int code = fstat(fd, &st) != 0        ? pf_fail(error, -errno, "%s: %s", path, strerror(errno))
+	           : S_ISDIR(st.st_mode)     ? pf_fail(error, -EISDIR, "%s: %s", path, strerror(EISDIR))
+	           : !S_ISREG(st.st_mode)    ? pf_fail(error, PF_E_FORMAT, "%s: not a regular file", path)
+	           : !(*file = fdopen(fd, "rb")) ? pf_fail(error, -ENOMEM, "%s: out of memory", path)
+	                                     : 0;
+	if (code)
+		close(fd);
+	return code;
+}
+
 int pf_text_read(const char *path, char **text, struct pf_error *error)
 {
-	errno = 0;
-	FILE *file = fopen(path, "rb");
+	FILE *file;
 	*text = NULL;
-	if (!file)
-		return pf_fail(error, -errno, "%s: %s", path, strerror(errno));
-	int code = read_all(file, path, text, error);
+	int code = open_regular(path, &file, error);
+	if (code)
+		return code;
+	code = read_all(file, path, text, error);
 	fclose(file);
 	if (code != 0) {
 		free(*text);

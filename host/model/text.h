@@ -3,6 +3,7 @@
 #define PF_MODEL_TEXT_H
 #include "prefpga/error.h"
 
-/* The whole file, ended by a zero; freed with free(), NULL after an error. Files beyond 256 MiB are refused */
+/* The whole file, ended by a zero; freed with free(), NULL after an error. What is not a regular file, such as a FIFO, is
+ * refused, not waited for; so are files beyond 256 MiB */
 int pf_text_read(const char *path, char **text, struct pf_error *error);
 #endif

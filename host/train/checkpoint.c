@@ -2,8 +2,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +10,8 @@
 #include "../model/config.h"
 #include "../model/replace.h"
 #include "../model/safetensors.h"
+#include "../model/text.h"
+#include "trainer_state.h"
 
 enum { PATH_ROOM = 4096 };
 
@@ -112,24 +112,12 @@ static int save_optimizer(const char *folder, const struct pf_adamw *adamw, stru
 	return code;
 }
 
-static json_t *state_json(const struct pf_checkpoint *c)
-{
-	json_t *facts = json_object();
-	for (size_t i = 0; i < c->facts; i++)
-		json_object_set_new(facts, c->fact[i].key, json_string(c->fact[i].value));
-	return json_pack("{s:i, s:I, s:I, s:{s:f, s:f}, s:o}", "version", 1, "step", (json_int_t)c->step,
-	                 "log_position", (json_int_t)c->log_position, "loss_state", "mean", c->loss.mean, "count",
-	                 c->loss.count, "facts", facts);
-}
-
 static int save_state(const char *folder, const struct pf_checkpoint *checkpoint, struct pf_error *error)
 {
 	struct pf_replace *file;
 	char path[PATH_ROOM + 64];
 	snprintf(path, sizeof path, "%s/trainer_state.json", folder);
-	json_t *json = state_json(checkpoint);
-	char *text = json ? json_dumps(json, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
-	json_decref(json);
+	char *text = pf_trainer_state_text(checkpoint);
 	if (!text)
 		return pf_fail(error, -ENOMEM, "no memory for %s", path);
 	int code = pf_replace_open(path, &file, error);
@@ -218,59 +206,17 @@ static int load_optimizer(const char *folder, struct pf_adamw *adamw, struct pf_
 	return code;
 }
 
-struct compare {
-	int exact, refused;
-	void (*note)(void *context, const char *text);
-	void *context;
-	char first[512];               /* the first refused difference */
-};
-
-static void compare_fact(const struct pf_fact *now, const json_t *facts, struct compare *c)
-{
-	const char *saved = json_string_value(json_object_get(facts, now->key));
-	char text[512];
-	if (saved && strcmp(saved, now->value) == 0)
-		return;
-	snprintf(text, sizeof text, "%s: \"%s\" in the checkpoint, \"%s\" now", now->key, saved ? saved : "", now->value);
-	if (c->note)
-		c->note(c->context, text);
-	if ((now->bound || c->exact) && !c->refused++)
-		memcpy(c->first, text, sizeof c->first);
-}
-
-static int read_state(const char *path, const json_t *json, struct pf_checkpoint *c, struct compare *compare,
-                      struct pf_error *error)
-{
-	json_int_t version, step, position;
-	json_t *facts;
-	if (json_unpack((json_t *)json, "{s:I, s:I, s:I, s:{s:F, s:F}, s:o}", "version", &version, "step", &step,
-	                "log_position", &position, "loss_state", "mean", &c->loss.mean, "count", &c->loss.count, "facts",
-	                &facts) != 0 || version != 1 || step < 0 || position < 0 || !json_is_object(facts) ||
-	    !isfinite(c->loss.mean) || !(c->loss.count >= 0.0))
-		return pf_fail(error, PF_E_FORMAT, "%s: not the state of a training run; resume from another checkpoint", path);
-	c->step = (uint64_t)step;
-	c->log_position = position;
-	for (size_t i = 0; i < c->facts; i++)
-		compare_fact(&c->fact[i], facts, compare);
-	if (compare->refused)
-		return pf_fail(error, PF_E_MISMATCH, "%s: %s; %s", path, compare->first, compare->exact
-		               ? "leave out --exact to go on all the same" : "that would be another run: choose another --out");
-	return 0;
-}
-
 int pf_checkpoint_load(const char *path, struct pf_model *model, struct pf_adamw *adamw, struct pf_checkpoint *checkpoint,
                        int exact, void (*note)(void *context, const char *text), void *context, struct pf_error *error)
 {
-	struct compare compare = { .exact = exact, .note = note, .context = context };
+	const struct pf_state_compare compare = { exact, note, context };
 	char name[PATH_ROOM + 64];
-	json_error_t where;
+	char *text;
 	snprintf(name, sizeof name, "%s/trainer_state.json", path);
-	json_t *json = json_load_file(name, 0, &where);
-	if (!json)
-		return pf_fail(error, PF_E_FORMAT, "%s: line %d: %s; resume from another checkpoint", name,
-		               where.line > 0 ? where.line : 0, where.text);
-	int code = read_state(name, json, checkpoint, &compare, error);
-	json_decref(json);
+	int code = pf_text_read(name, &text, error);
+	if (!code)
+		code = pf_trainer_state_parse(text, strlen(text), name, &compare, checkpoint, error);
+	free(text);
 	if (!code)
 		code = load_weights(path, model, error);
 	if (!code)
