@@ -28,29 +28,28 @@ static int read_all(FILE *file, const char *path, char **text, struct pf_error *
 	return length > BYTES_MOST ? pf_fail(error, PF_E_RANGE, "%s: more than 256 MiB of text", path) : 0;
 }
 
-static int open_regular(const char *path, FILE **file, struct pf_error *error)
+static int open_regular(const char *path, int *fd, struct pf_error *error)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
+	*fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (*fd < 0 || fstat(*fd, &st) != 0)
 		return pf_fail(error, -errno, "%s: %s", path, strerror(errno));
-	int code = fstat(fd, &st) != 0        ? pf_fail(error, -errno, "%s: %s", path, strerror(errno))
-	           : S_ISDIR(st.st_mode)     ? pf_fail(error, -EISDIR, "%s: %s", path, strerror(EISDIR))
-	           : !S_ISREG(st.st_mode)    ? pf_fail(error, PF_E_FORMAT, "%s: not a regular file", path)
-	           : !(*file = fdopen(fd, "rb")) ? pf_fail(error, -ENOMEM, "%s: out of memory", path)
-	                                     : 0;
-	if (code)
-		close(fd);
-	return code;
+	if (S_ISREG(st.st_mode))
+		return 0;
+	return pf_fail(error, S_ISDIR(st.st_mode) ? -EISDIR : PF_E_FORMAT, "%s: %s", path,
+	               S_ISDIR(st.st_mode) ? strerror(EISDIR) : "not a regular file");
 }
 
 int pf_text_read(const char *path, char **text, struct pf_error *error)
 {
-	FILE *file;
+	int fd, code = open_regular(path, &fd, error);
+	FILE *file = code ? NULL : fdopen(fd, "rb");
 	*text = NULL;
-	int code = open_regular(path, &file, error);
-	if (code)
-		return code;
+	if (!file) {
+		if (fd >= 0)
+			close(fd);
+		return code ? code : pf_fail(error, -ENOMEM, "%s: out of memory", path);
+	}
 	code = read_all(file, path, text, error);
 	fclose(file);
 	if (code != 0) {

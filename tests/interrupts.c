@@ -1,0 +1,185 @@
+/* Signals to the program at work, as a user sends them. argv[1] is the program. */
+#define _GNU_SOURCE                    /* F_SETPIPE_SZ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "tests/cmocka.h"
+#include "tests/program.h"
+#include "tests/scratch.h"
+
+/* Starts the program; its errors go to the file "errors" */
+static pid_t start(const char *arguments)
+{
+	char command[4096];
+	snprintf(command, sizeof command, "exec %s %s >%s 2>%s", program_path, arguments, scratch_path("results"),
+	         scratch_path("errors"));
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+		_exit(127);
+	}
+	return child;
+}
+
+static int ended(pid_t child)
+{
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void said(const char *text)
+{
+	char errors[4096];
+	FILE *in = fopen(scratch_path("errors"), "rb");
+	assert_non_null(in);
+	errors[fread(errors, 1, sizeof errors - 1, in)] = '\0';
+	fclose(in);
+	if (!strstr(errors, text))
+		fail_msg("\"%s\" is not in \"%s\"", text, errors);
+}
+
+/* Waits until the folder has a file; the program works on */
+static void wait_for_file(pid_t child, const char *folder)
+{
+	const struct timespec pause = { 0, 1000000 };
+	while (scratch_count(folder) < 1) {
+		assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* A gzip file of 64 GB: a small member, many times. Nobody waits for its end */
+static void write_endless(const char *name)
+{
+	static char text[16 << 20];
+	static char member[1 << 16];
+	FILE *in = fopen(scratch_gzip("member.gz", text, sizeof text), "rb");
+	assert_non_null(in);
+	const size_t length = fread(member, 1, sizeof member, in);
+	fclose(in);
+	assert_true(length > 0 && length < sizeof member);
+	FILE *out = fopen(scratch_path(name), "wb");
+	assert_non_null(out);
+	for (int i = 0; i < 4000; i++)
+		assert_int_equal(fwrite(member, 1, length, out), length);
+	assert_int_equal(fclose(out), 0);
+}
+
+static void unpacking_ends(const char *verb, int signal)
+{
+	char arguments[2048];
+	write_endless("endless.jsonl.gz");
+	snprintf(arguments, sizeof arguments, "%s %s --cache %s", verb, scratch_path("endless.jsonl.gz"),
+	         scratch_path("cache"));
+	pid_t child = start(arguments);
+	wait_for_file(child, "cache");
+	assert_int_equal(kill(child, signal), 0);
+	assert_int_equal(ended(child), 130);
+	said("endless.jsonl.gz: interrupted while unpacking; nothing was written");
+	assert_int_equal(scratch_count("cache"), 0);
+	unlink(scratch_path("endless.jsonl.gz"));
+}
+
+static void unpacking_ends_on_sigterm(void **state)
+{
+	char verb[1024];
+	(void)state;
+	scratch_open("interrupts");
+	snprintf(verb, sizeof verb, "sft --out %s --data", scratch_path("out"));
+	unpacking_ends(verb, SIGTERM);
+}
+
+static void unpacking_ends_on_sigint(void **state)
+{
+	(void)state;
+	scratch_open("interrupts");
+	unpacking_ends("generate --model nowhere --prompts", SIGINT);
+}
+
+/* ---- training ---- */
+enum { STEPS = 60 };
+
+static pid_t train(const char *out, const char *log, const char *more)
+{
+	char arguments[3000];
+	snprintf(arguments, sizeof arguments, "sft --data %s --cache %s --out %s --log %s --device cpu --steps %d --batch 2 "
+	         "--holdout 0 --dim 32 --layers 1 --heads 2 --max-length 16 --threads 2 %s", scratch_path("data.jsonl"),
+	         scratch_path("cache"), scratch_path(out), scratch_path(log), STEPS, more);
+	return start(arguments);
+}
+
+static void same_files(const char *a, const char *b)
+{
+	static char first[1 << 20], second[1 << 20];
+	FILE *in[2] = { fopen(scratch_path(a), "rb"), fopen(scratch_path(b), "rb") };
+	assert_true(in[0] && in[1]);
+	const size_t length = fread(first, 1, sizeof first, in[0]);
+	assert_true(length > 1000 && length < sizeof first);
+	assert_int_equal(fread(second, 1, sizeof second, in[1]), length);
+	assert_memory_equal(first, second, length);
+	fclose(in[0]);
+	fclose(in[1]);
+}
+
+/* Trains with a FIFO as the log, which has room for a few lines, so that the run cannot be far ahead of what is read
+ * here; signals it after some lines (0: never). Returns the lines it wrote until it let go, its exit code in *code */
+static int train_watched(const char *more, int after, int signal, int *code)
+{
+	char line[8192];
+	int lines = 0, held = open(scratch_path("log"), O_RDWR);       /* keeps it open until the run has it */
+	assert_true(held >= 0 && fcntl(held, F_SETPIPE_SZ, 4096) >= 0);
+	pid_t child = train("parts", "log", more);
+	FILE *in = fopen(scratch_path("log"), "rb");
+	assert_non_null(in);
+	setvbuf(in, NULL, _IONBF, 0);
+	while (fgets(line, sizeof line, in)) {
+		if (++lines == 1)
+			close(held);
+		if (lines == after)
+			assert_int_equal(kill(child, signal), 0);
+	}
+	fclose(in);
+	*code = ended(child);
+	return lines;
+}
+
+static void an_interrupted_training_goes_on_exactly(void **state)
+{
+	(void)state;
+	scratch_open("interrupts");
+	scratch_text("data.jsonl", "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"c\",\"completion\":\"d\"}\n"
+	             "{\"prompt\":\"ef\",\"completion\":\"ghi\"}\n{\"prompt\":\"j\",\"completion\":\"kl\"}\n");
+	assert_int_equal(ended(train("whole", "whole.jsonl", "")), 0);
+
+	int code;
+	assert_int_equal(mkfifo(scratch_path("log"), 0666), 0);
+	const int lines = train_watched("", 5, SIGINT, &code);
+	assert_int_equal(code, 130);
+	assert_true(lines >= 5 && lines < STEPS);
+	said("--resume");
+	assert_int_equal(train_watched("--resume --exact", 0, 0, &code) + lines, STEPS);
+	assert_int_equal(code, 0);
+	same_files("whole/model.safetensors", "parts/model.safetensors");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		return 2;
+	program_path = argv[1];
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(unpacking_ends_on_sigterm), cmocka_unit_test(unpacking_ends_on_sigint),
+		cmocka_unit_test(an_interrupted_training_goes_on_exactly),
+	};
+	return cmocka_run_group_tests_name("interrupts", tests, NULL, NULL);
+}
