@@ -40,6 +40,8 @@ static json_t *results(const struct pf_setup *s, const struct pf_options *o, con
 	put_mean(json, "mean_token_accuracy", (double)t->hits, t->tokens);
 	put_mean(json, "perplexity", exp(nll), 1);
 	put_mean(json, "kl", t->z0, 1);
+	if (t->origin)
+		json_object_set_new(json, "reference_origin", json_integer((json_int_t)t->origin));
 	json_object_set_new(json, "scored_tokens", json_integer((json_int_t)t->tokens));
 	return json;
 }
@@ -59,16 +61,6 @@ static void print_text(const json_t *json)
 		else
 			printf("%-22s %.6g\n", key, json_number_value(value));
 	}
-}
-
-static void show(void *context, uint64_t done, uint64_t total)
-{
-	struct pf_progress *progress = context;
-	progress->total = total;
-	if (done == total)
-		pf_progress_finish(progress, done, "");
-	else
-		pf_progress_show(progress, done, "");
 }
 
 static int open_all(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
@@ -93,7 +85,7 @@ int pf_verb_eval(const struct pf_options *o)
 	if (!code) {
 		const struct pf_run run = pf_setup_run(&setup, o);
 		pf_progress_start(&progress, stderr, "eval", 0, 0);
-		code = pf_evaluate(&run, setup.model, &setup.held, show, &progress, &tally, &error);
+		code = pf_evaluate(&run, setup.model, &setup.held, pf_progress_part, &progress, &tally, &error);
 	}
 	if (!code) {
 		json_t *json = results(&setup, o, &tally);

@@ -90,3 +90,13 @@ void pf_progress_finish(struct pf_progress *progress, uint64_t done, const char 
 		fputc('\n', progress->out);
 	progress->width = 0;
 }
+
+void pf_progress_part(void *context, uint64_t done, uint64_t total)
+{
+	struct pf_progress *progress = context;
+	progress->total = total;
+	if (done == total)
+		pf_progress_finish(progress, done, "");
+	else
+		pf_progress_show(progress, done, "");
+}

@@ -19,4 +19,6 @@ void pf_progress_start(struct pf_progress *progress, FILE *out, const char *what
 void pf_progress_show(struct pf_progress *progress, uint64_t done, const char *note);
 /* Shows the last state whatever the time, and ends the line. Call before printing anything else */
 void pf_progress_finish(struct pf_progress *progress, uint64_t done, const char *note);
+/* For callers that know the total: shows, and finishes when all is done. context: the progress */
+void pf_progress_part(void *context, uint64_t done, uint64_t total);
 #endif

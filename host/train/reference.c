@@ -20,13 +20,13 @@ struct entry {
 struct pf_reference {
 	int fd;
 	char *path;
-	uint64_t key, records;
+	uint64_t key, records, origin;
 	unsigned sides;
 };
 
 static uint64_t check_word(const struct pf_reference *r, uint64_t place, int64_t sum)
 {
-	return pf_hash_word(pf_hash_word(pf_hash_word(PF_HASH_START, r->key), place), (uint64_t)sum);
+	return pf_hash_word(pf_hash_word(pf_hash_word(PF_HASH_START, r->key ^ r->origin), place), (uint64_t)sum);
 }
 
 static off_t place_offset(uint64_t place)
@@ -39,8 +39,8 @@ static void make_header(const struct pf_reference *r, unsigned char header[sizeo
 	const unsigned long long records = r->records, bytes = records * r->sides * sizeof(struct entry);
 	char text[HEADER_BYTES + 1];
 	int n = snprintf(text, sizeof text, "{\"logp_q32\":{\"dtype\":\"I64\",\"shape\":[%llu,%u,2],"
-	                 "\"data_offsets\":[0,%llu]},\"__metadata__\":{\"writer\":\"prefpga\",\"key\":\"%016llx\"}}",
-	                 records, r->sides, bytes, (unsigned long long)r->key);
+	                 "\"data_offsets\":[0,%llu]},\"__metadata__\":{\"writer\":\"prefpga\",\"key\":\"%016llx\",\"origin\":"
+	                 "\"%016llx\"}}", records, r->sides, bytes, (unsigned long long)r->key, (unsigned long long)r->origin);
 	memset(text + n, ' ', sizeof text - (size_t)n);
 	memset(header, 0, sizeof(uint64_t));
 	header[0] = HEADER_BYTES & 255;
@@ -61,19 +61,37 @@ static int write_at(int fd, const void *from, size_t bytes, off_t at)
 	return n == (ssize_t)bytes ? 0 : n < 0 ? -errno : -ENOSPC;
 }
 
-static int begin_file(struct pf_reference *r, struct pf_error *error)
+static int start_file(struct pf_reference *r, struct pf_error *error)
 {
-	unsigned char want[sizeof(uint64_t) + HEADER_BYTES], have[sizeof want];
-	const off_t size = place_offset(r->records * r->sides);
-	struct stat st;
-	make_header(r, want);
-	if (fstat(r->fd, &st) == 0 && st.st_size == size && read_at(r->fd, have, sizeof have, 0) == 0 &&
-	    memcmp(want, have, sizeof want) == 0)
-		return 0;
-	int code = ftruncate(r->fd, 0) != 0 ? -errno : write_at(r->fd, want, sizeof want, 0);
-	if (!code && ftruncate(r->fd, size) != 0)
+	unsigned char header[sizeof(uint64_t) + HEADER_BYTES];
+	make_header(r, header);
+	int code = ftruncate(r->fd, 0) != 0 ? -errno : write_at(r->fd, header, sizeof header, 0);
+	if (!code && ftruncate(r->fd, place_offset(r->records * r->sides)) != 0)
 		code = -errno;
 	return code ? pf_fail(error, code, "%s: cannot be written: %s", r->path, strerror(-code)) : 0;
+}
+
+/* Whether the file is one of this key, and where its numbers come from */
+static int recognise(struct pf_reference *r)
+{
+	unsigned char want[sizeof(uint64_t) + HEADER_BYTES], have[sizeof want + 1] = { 0 };
+	static const char name[] = "\"origin\":\"";
+	struct stat st;
+	if (fstat(r->fd, &st) != 0 || st.st_size != place_offset(r->records * r->sides) ||
+	    read_at(r->fd, have, sizeof want, 0) != 0)
+		return 0;
+	const char *origin = strstr((const char *)have + sizeof(uint64_t), name);
+	r->origin = origin ? strtoull(origin + sizeof name - 1, NULL, 16) : 0;
+	make_header(r, want);
+	return memcmp(want, have, sizeof want) == 0;
+}
+
+static int begin_file(struct pf_reference *r, struct pf_error *error)
+{
+	if (recognise(r))
+		return 0;
+	r->origin = 0;
+	return start_file(r, error);
 }
 
 static int open_file(struct pf_reference *r, const char *folder, struct pf_error *error)
@@ -124,6 +142,31 @@ void pf_reference_close(struct pf_reference *r)
 	free(r);
 }
 
+int pf_reference_restart(struct pf_reference *r, uint64_t origin, struct pf_error *error)
+{
+	if (flock(r->fd, LOCK_EX) != 0)
+		return pf_fail(error, -errno, "%s: cannot be locked: %s", r->path, strerror(errno));
+	r->origin = origin;
+	int code = start_file(r, error);
+	flock(r->fd, LOCK_UN);
+	return code;
+}
+
+uint64_t pf_reference_origin(const struct pf_reference *r)
+{
+	return r ? r->origin : 0;
+}
+
+uint64_t pf_reference_key(const struct pf_reference *r)
+{
+	return r->key;
+}
+
+const char *pf_reference_path(const struct pf_reference *r)
+{
+	return r->path;
+}
+
 static int no_entry(const struct pf_reference *r, uint64_t record, unsigned side, struct pf_error *error)
 {
 	return record < r->records && side < r->sides ? 0 :
@@ -143,7 +186,10 @@ int pf_reference_get(const struct pf_reference *r, uint64_t record, unsigned sid
 		return pf_fail(error, code, "%s: entry %llu cannot be read: %s", r->path, (unsigned long long)place,
 		               strerror(-code));
 	*sum = e.sum;
-	return e.check == check_word(r, place, e.sum);
+	if (e.check == check_word(r, place, e.sum))
+		return 1;
+	return !r->origin ? 0 : pf_fail(error, PF_E_DATA, "%s: its log-probs were imported, but entry %llu is torn; import them "
+	                                "again, or remove the file to have them computed", r->path, (unsigned long long)place);
 }
 
 int pf_reference_put(struct pf_reference *r, uint64_t record, unsigned side, int64_t sum, struct pf_error *error)

@@ -61,6 +61,18 @@ void pf_running_close(struct pf_running *r)
 	pf_pack_free(&r->pack);
 }
 
+static int stopped(const struct pf_run *run)
+{
+	return run->stop && *run->stop;
+}
+
+static unsigned sides_of(const struct pf_corpus *corpus)
+{
+	const enum pf_record_form form = pf_corpus_form(corpus);
+	return form == PF_RECORD_PAIRS ? 2
+	     : form == PF_RECORD_RANKINGS || form == PF_RECORD_GROUPS ? PF_COMPLETIONS_MAX : 1;
+}
+
 int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus, enum pf_split split,
                      struct pf_reference **cache, struct pf_error *error)
 {
@@ -89,10 +101,39 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
 		if (!f->exact)
 			key = pf_hash_bytes(pf_hash_bytes(key, f->backend, strlen(f->backend)), f->variant, strlen(f->variant));
 	}
-	const enum pf_record_form form = pf_corpus_form(corpus);
-	const unsigned sides = form == PF_RECORD_PAIRS ? 2
-	                     : form == PF_RECORD_RANKINGS || form == PF_RECORD_GROUPS ? PF_COMPLETIONS_MAX : 1;
-	return pf_reference_open(r->run->cache, key, pf_corpus_count(corpus, split), sides, cache, error);
+	return pf_reference_open(r->run->cache, key, pf_corpus_count(corpus, split), sides_of(corpus), cache, error);
+}
+
+int pf_running_table(const struct pf_corpus *corpus, enum pf_split split, const struct pf_reference *cache,
+                     struct pf_reference_table *table, struct pf_error *error)
+{
+	*table = (struct pf_reference_table){ .samples = pf_corpus_count(corpus, split), .sides = sides_of(corpus),
+		.key = cache ? pf_reference_key(cache) : 0, .origin = pf_reference_origin(cache),
+		.pairs = pf_corpus_form(corpus) == PF_RECORD_PAIRS };
+	return pf_reference_table_init(table, error);
+}
+
+int pf_running_reference(struct pf_running *r, struct pf_corpus *corpus, enum pf_split split,
+                         struct pf_reference *cache, struct pf_reference_table *table,
+                         void (*progress)(void *context, uint64_t done, uint64_t total), void *context,
+                         struct pf_error *error)
+{
+	int64_t sum[PF_COMPLETIONS_MAX];
+	int code = 0;
+	r->objective.cache = cache;
+	for (uint64_t i = 0; !code && i < table->samples; i++) {
+		pf_pack_clear(&r->pack);
+		code = pf_corpus_pack(corpus, split, i, &r->pack, error);
+		if (!code)
+			code = pf_step_reference(&r->objective, &r->pack, sum, error);
+		for (size_t k = 0; !code && k < r->pack.sequences; k++)
+			table->sum[i * table->sides + r->pack.member[k].member] = sum[k];
+		if (!code && progress)
+			progress(context, i + 1, table->samples);
+		if (!code && stopped(r->run))
+			code = pf_fail(error, PF_E_INTERRUPTED, "interrupted; what was computed is kept");
+	}
+	return code;
 }
 
 int pf_running_sampler(const struct pf_running *r, struct pf_corpus *corpus, enum pf_split split, uint64_t seed,
@@ -101,11 +142,6 @@ int pf_running_sampler(const struct pf_running *r, struct pf_corpus *corpus, enu
 	const struct pf_sampler_options options = { seed, r->run->batch, accumulate, shuffle,
 		                                    pf_loss_uses(r->run->loss, PF_LOSS_Z0) };
 	return pf_sampler_open(sampler, corpus, split, &options, error);
-}
-
-static int stopped(const struct pf_run *run)
-{
-	return run->stop && *run->stop;
 }
 
 int pf_running_evaluate(struct pf_running *r, const struct pf_held *held,

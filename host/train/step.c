@@ -273,6 +273,7 @@ int pf_step_run(struct pf_objective *o, const struct pf_pack *pack, const struct
 	struct pf_loss_batch batch;
 	struct pf_work w;
 	pf_tally_clear(tally);
+	tally->origin = pf_reference_origin(o->cache);
 	int code = pf_work_open(&w, o, pack, error);
 	if (code)
 		return code;
@@ -281,6 +282,20 @@ int pf_step_run(struct pf_objective *o, const struct pf_pack *pack, const struct
 		pf_work_advantages(&w, o, pack, facts->groups);
 	if (!code)
 		code = (pf_loss_coupled(o->loss) ? run_coupled : run_chunks)(o, pack, facts, &batch, &w, gradient, tally, error);
+	pf_work_close(&w);
+	return code;
+}
+
+int pf_step_reference(struct pf_objective *o, const struct pf_pack *pack, int64_t *sum, struct pf_error *error)
+{
+	const struct pf_chunk all = { .groups = pack->group_count, .sequences = pack->sequences };
+	struct pf_work w;
+	int code = pf_work_open(&w, o, pack, error);
+	if (code)
+		return code;
+	code = reference_sums(o, pack, &all, &w, error);
+	for (size_t i = 0; !code && i < pack->sequences; i++)
+		sum[i] = w.reference[i];
 	pf_work_close(&w);
 	return code;
 }

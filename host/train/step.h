@@ -53,6 +53,7 @@ struct pf_tally {
 	uint64_t tokens, hits;         /* scored; argmax == target */
 	uint64_t computed;             /* tokens through the policy's body, prompts included */
 	double   z0;                   /* KTO's reference point; NaN for other losses */
+	uint64_t origin;               /* of the reference's log-probs: 0 computed, else a hash of what was imported */
 };
 void pf_tally_clear(struct pf_tally *tally);
 void pf_tally_add(struct pf_tally *tally, const struct pf_tally *more);
@@ -60,6 +61,8 @@ void pf_tally_add(struct pf_tally *tally, const struct pf_tally *more);
 /* gradient: the flat array, added to; NULL: evaluation. Errors name the sample whose numbers are not finite */
 int pf_step_run(struct pf_objective *objective, const struct pf_pack *pack, const struct pf_step *facts, float *gradient,
                 struct pf_tally *tally, struct pf_error *error);
+/* sum[pack->sequences]: the reference's, from the objective's cache or computed and kept there */
+int pf_step_reference(struct pf_objective *objective, const struct pf_pack *pack, int64_t *sum, struct pf_error *error);
 /* The largest |logp policy - logp reference| of a token of the pack's first chunk, both computed now */
 int pf_step_check(struct pf_objective *objective, const struct pf_pack *pack, double *largest, struct pf_error *error);
 #endif

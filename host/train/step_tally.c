@@ -39,6 +39,7 @@ void pf_tally_add(struct pf_tally *t, const struct pf_tally *more)
 	t->hits += more->hits;
 	t->computed += more->computed;
 	t->z0 = more->z0;
+	t->origin = more->origin;
 }
 
 /* n k3 of the mean log-ratio a token: never negative, and at most the sum of the tokens' own k3 */

@@ -23,6 +23,8 @@ struct trainer {
 	struct pf_reference *cache, *held_cache;
 	struct pf_adamw adamw;
 	struct pf_metrics *metrics;
+	struct pf_fact *fact;          /* [facts]: those of the caller, and where the reference's log-probs come from */
+	size_t facts;
 	float *gradient;
 	int folder;                    /* descriptor that holds the lock of t->out, or -1 */
 	uint64_t step, saved;          /* steps done; of the last checkpoint */
@@ -49,7 +51,7 @@ static int open_log(struct trainer *r, int64_t keep, struct pf_error *error)
 
 static int resume(struct trainer *r, int64_t *keep, struct pf_error *error)
 {
-	struct pf_checkpoint c = { .fact = r->t->fact, .facts = r->t->facts };
+	struct pf_checkpoint c = { .fact = r->fact, .facts = r->facts };
 	char path[PATH_ROOM], text[PATH_ROOM + 64];
 	int code = pf_checkpoint_find(r->t->out, path, sizeof path, error);
 	if (!code)
@@ -71,6 +73,30 @@ static int open_caches(struct trainer *r, struct pf_error *error)
 	if (!code && held->corpus)
 		code = pf_running_cache(&r->running, held->corpus, held->split, &r->held_cache, error);
 	return code;
+}
+
+/* Numbers of another program are nothing that this one can answer for: the run says so, and its checkpoints */
+static int gather_facts(struct trainer *r, struct pf_error *error)
+{
+	const uint64_t origin = pf_reference_origin(r->cache);
+	char text[PATH_ROOM + 128];
+	r->fact = calloc(r->t->facts + 1, sizeof *r->fact);
+	if (!r->fact)
+		return pf_fail(error, -ENOMEM, "no memory for what the run depends on");
+	if (r->t->facts)
+		memcpy(r->fact, r->t->fact, r->t->facts * sizeof *r->fact);
+	r->facts = r->t->facts;
+	if (!r->cache)
+		return 0;
+	struct pf_fact *fact = &r->fact[r->facts++];
+	fact->key = "reference log-probs";
+	snprintf(fact->value, sizeof fact->value, origin ? "imported, %llu" : "computed", (unsigned long long)origin);
+	if (origin) {
+		snprintf(text, sizeof text, "log-probs of the reference were imported, not computed: %s; remove that file to have "
+		         "them computed", pf_reference_path(r->cache));
+		say(r, text);
+	}
+	return 0;
 }
 
 /* The folder is made, locked against other runs, and without checkpoints unless they are to be continued */
@@ -108,11 +134,13 @@ static int open_trainer(struct trainer *r, struct pf_error *error)
 		code = pf_adamw_init(&r->adamw, &r->model->layout, &t->adamw, error);
 	if (!code && !(r->gradient = pf_floats_alloc(r->model->layout.size)))
 		code = pf_fail(error, -ENOMEM, "no memory for the gradient");
+	if (!code)
+		code = open_caches(r, error);
+	if (!code)
+		code = gather_facts(r, error);
 	if (!code && t->resume)
 		code = resume(r, &keep, error);
-	if (!code)
-		code = open_log(r, keep, error);
-	return code ? code : open_caches(r, error);
+	return code ? code : open_log(r, keep, error);
 }
 
 static void close_trainer(struct trainer *r)
@@ -123,6 +151,7 @@ static void close_trainer(struct trainer *r)
 	pf_adamw_fini(&r->adamw);
 	pf_running_close(&r->running);
 	free(r->gradient);
+	free(r->fact);
 	if (r->folder >= 0)
 		close(r->folder);
 }
@@ -132,8 +161,8 @@ static void close_trainer(struct trainer *r)
 static int save(struct trainer *r, struct pf_error *error)
 {
 	const double began = pf_seconds();
-	const struct pf_checkpoint c = { r->step, pf_metrics_position(r->metrics), r->running.objective.state, r->t->fact,
-	                                 r->t->facts, r->t->tokenizer };
+	const struct pf_checkpoint c = { r->step, pf_metrics_position(r->metrics), r->running.objective.state, r->fact,
+	                                 r->facts, r->t->tokenizer };
 	if (!r->t->out || r->saved == r->step)
 		return 0;
 	int code = pf_checkpoint_save(r->t->out, r->model, &r->adamw, &c, KEEP, error);
@@ -168,6 +197,9 @@ static void log_tally(struct pf_metrics *m, const char *prefix, const struct pf_
 		snprintf(key, sizeof key, "%s%s", prefix, all[i].key);
 		pf_metrics_number(m, key, all[i].value);
 	}
+	snprintf(key, sizeof key, "%sreference_origin", prefix);
+	if (t->origin)
+		pf_metrics_count(m, key, t->origin);
 }
 
 static void log_window(void *context, const struct pf_energy_window *w)
