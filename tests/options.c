@@ -115,6 +115,20 @@ static void flags_take_both_spellings(void **state)
 	assert_null(options.model);
 }
 
+/* As a command line for `trl dpo` has them, where an option takes the value as it is */
+static void flags_may_have_the_names_of_trl(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE("train", "--learning_rate", "1e-3", "--per-device-train-batch-size=4", "--output_dir", "x"), 0);
+	assert_true(options.lr == 1e-3 && options.batch == 4);
+	assert_string_equal(options.out, "x");
+	assert_int_equal(PARSE("train", "--gradient_checkpointing", "1"), PF_E_UNKNOWN);
+	assert_says("known from TRL, is no option here: activations");
+	assert_int_equal(PARSE("train", "--beta", "0.1"), PF_E_UNKNOWN);
+	assert_says("--beta is a part of --loss");
+	assert_int_equal(PARSE("generate", "--learning_rate", "1"), PF_E_UNKNOWN);
+}
+
 static void the_last_flag_wins(void **state)
 {
 	(void)state;
@@ -232,6 +246,7 @@ int main(void)
 		cmocka_unit_test(defaults_are_within_bounds_in_every_verb),
 		cmocka_unit_test(a_verb_may_have_its_own_default),
 		cmocka_unit_test(flags_take_both_spellings),
+		cmocka_unit_test(flags_may_have_the_names_of_trl),
 		cmocka_unit_test(the_last_flag_wins),
 		cmocka_unit_test(plain_words_are_arguments),
 		cmocka_unit_test(sizes_have_units),

@@ -6,6 +6,7 @@
 #include <strings.h>
 #include "config_file.h"
 #include "prefpga/internal/nearest.h"
+#include "trl.h"
 
 const struct pf_option_row pf_option_rows[PF_OPTION_COUNT] = {
 #define PF_OPTION_ROW(type, field, flag, value, low, high, choices, group, verbs, meta, text) \
@@ -253,8 +254,14 @@ static int set_defaults(struct pf_options *options, struct pf_error *error)
 static int fail_unknown(const char *verb, const char *name, struct pf_error *error)
 {
 	const char *nearest = pf_option_nearest(verb, name);
+	const struct pf_trl_row *row = pf_trl_find(name);
 	int other = pf_option_find(NULL, name);
 
+	if (row && row->action >= PF_TRL_LOSSES && row->action <= PF_TRL_RPO)
+		return pf_fail(error, PF_E_UNKNOWN, "--%s is a part of --loss on the command line, such as --loss sigmoid:beta=0.1; "
+		               "it can stand alone in a config file", name);
+	if (row && *row->text && other < 0)
+		return pf_fail(error, PF_E_UNKNOWN, "--%s, known from TRL, is no option here: %s", name, row->text);
 	if (other >= 0)
 		return pf_fail(error, PF_E_UNKNOWN, "--%s is not an option of %s, but of: %s", name, verb,
 		               pf_option_rows[other].verbs);
@@ -272,6 +279,8 @@ static int read_flag(const char *verb, int argc, char *const *argv, int *option,
 
 	snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - argv[0] - 2) : 63, argv[0] + 2);
 	*option = pf_option_find(verb, name);
+	if (*option < 0)
+		*option = pf_option_find(verb, pf_trl_flag(name));
 	*used = 1;
 	if (*option < 0)
 		return fail_unknown(verb, name, error);

@@ -60,6 +60,13 @@ int pf_trl_default(size_t i, const char **flag, const char **value)
 	return 1;
 }
 
+const char *pf_trl_flag(const char *name)
+{
+	const struct pf_trl_row *row = pf_trl_find(name);
+
+	return row && row->action == PF_TRL_TAKE ? row->target : "";
+}
+
 const char *pf_trl_name(const char *flag)
 {
 	for (size_t i = 0; i < ROWS; i++)

@@ -18,6 +18,8 @@ const struct pf_trl_row *pf_trl_row(size_t i);
 int pf_trl_default(size_t i, const char **flag, const char **value);
 /* TRL's name of an option, or NULL */
 const char *pf_trl_name(const char *flag);
+/* Flag of the option that TRL calls `name`, "" if it takes the value as it is in no option */
+const char *pf_trl_flag(const char *name);
 /* Whether `text` is one of the row's list ("a|b*") */
 int pf_trl_allows(const char *list, const char *text);
 
