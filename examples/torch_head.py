@@ -6,9 +6,10 @@ trains a byte-level transformer first to imitate the chosen answers and then to 
 files. Needs Debian's python3-torch and libprefpga.so (--library, or where the linker finds it, or below build/); nothing
 is compiled.
 
-Tensors are CPU tensors, and their memory is handed to the library as it is. Copies are made of what is not contiguous
-(a transposed or strided view) and of ids that are not int32; on a card, and inside of the library's chunk buffers, rows
-are copied as the device needs it. With in_place=True the gradient takes the memory of the logits, so [T, V] exists once.
+Tensors are CPU tensors, and the library gets their addresses: nothing is converted or copied on the way to it or back. What
+it cannot take as it is, is copied first: views that are not contiguous, ids that are not int32. Inside of the library rows
+pass through chunk buffers of some MiB, which are the device's memory on a card. With in_place=True the gradient is written
+into the memory of the logits, so [T, V] exists once.
 """
 import argparse
 import copy

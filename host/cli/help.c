@@ -164,6 +164,9 @@ void pf_help_man(FILE *out)
 	      ".SH FILES\nA config file is YAML: one flat mapping of \\fIkey: value\\fR; a value is a word or a flat list. "
 	      "Keys are the flags without dashes, or the names that TRL and transformers have for them. Nested values, anchors, "
 	      "aliases, further documents and unknown keys are refused with file, line and column; null is as good as leaving "
-	      "a key out. A flag goes before the file, the file before a default.\n",
+	      "a key out. A flag goes before the file, the file before a default.\n"
+	      ".PP\nThe folder of \\-\\-cache holds plain copies of compressed data and, in reference\\-KEY.safetensors, the "
+	      "reference's log\\-probs: tensor logp_q32 of type I64 and shape [samples, sides, 2], each entry a sum in units of "
+	      "2^\\-32 nat and a check word, which is 0 where nothing was computed yet. It may be removed at any time; imported log\\-probs are imported again then.\n",
 	      out);
 }
