@@ -114,7 +114,8 @@ static void take(struct state *s, size_t i, int option, const char *value)
 		into = &other;
 	}
 	if (pf_options_take(into, (enum pf_option)option, value, PF_FROM_FILE, &error))
-		wrong(s, i, "%.60s%s%s", pf_trl_find(e->key) ? e->key : "", pf_trl_find(e->key) ? ": " : "", error.text);
+		wrong(s, i, "%.60s%s%s", pf_trl_find(e->key) ? e->key : "", pf_trl_find(e->key) ? ": " : "",
+		      error.text);
 	else
 		verdict(s, i, fate, value)->option = option;
 }
@@ -168,7 +169,10 @@ static void take_schedule(struct state *s, size_t i, const char *value)
 	if (strcmp(value, "constant_with_warmup") == 0)
 		take(s, i, PF_OPTION_schedule, known[2]);
 	else
-		wrong(s, i, "lr_scheduler_type: %.60s is not supported; linear, cosine, constant and constant_with_warmup are", value);
+		wrong(
+		    s, i,
+		    "lr_scheduler_type: %.60s is not supported; linear, cosine, constant and constant_with_warmup are",
+		    value);
 }
 
 static void take_dataset(struct state *s, size_t i, const struct pf_trl_row *row, const struct pf_mapping_entry *e)
@@ -184,7 +188,8 @@ static void take_switch(struct state *s, size_t i, const struct pf_trl_row *row,
 	const int on = pf_trl_allows(yes, value), off = pf_trl_allows(no, value);
 
 	if (!on && !off)
-		wrong(s, i, "%s: \"%.60s\" is not true or false%s%s", row->key, value, *row->text ? ": " : "", row->text);
+		wrong(s, i, "%s: \"%.60s\" is not true or false%s%s", row->key, value, *row->text ? ": " : "",
+		      row->text);
 	else if (row->action == PF_TRL_RESUME)
 		take(s, i, find_option(s, row->target), on ? "1" : "0");
 	else if (on)
@@ -321,7 +326,8 @@ static void finish_schedule(struct state *s)
 		return;
 	for (size_t k = 0; k < 2; k++)
 		if (s->seen[warmup[k]] && s->config->verdict[s->seen[warmup[k]] - 1].fate == PF_CONFIG_TAKEN)
-			verdict(s, s->seen[warmup[k]] - 1, PF_CONFIG_IGNORED, "lr_scheduler_type constant has no warm-up");
+			verdict(s, s->seen[warmup[k]] - 1, PF_CONFIG_IGNORED,
+				"lr_scheduler_type constant has no warm-up");
 	pf_options_take(o, PF_OPTION_warmup_steps, "0", PF_FROM_FILE, NULL);
 }
 
@@ -391,7 +397,8 @@ static void finish_loss(struct state *s)
 	o->source[PF_OPTION_loss] = source == PF_FROM_FLAG ? source : PF_FROM_FILE;
 	for (unsigned i = 0; i < s->loss.params; i++)
 		if (!s->loss.param[i].used)
-			verdict(s, entry_of(s, s->loss.param[i].key), PF_CONFIG_IGNORED, "the loss has no such parameter, or states it");
+			verdict(s, entry_of(s, s->loss.param[i].key), PF_CONFIG_IGNORED,
+				"the loss has no such parameter, or states it");
 }
 
 /* ---- the whole ---- */
@@ -408,7 +415,8 @@ static int first_wrong(const struct pf_config_file *config, struct pf_error *err
 	return 0;
 }
 
-static int prepare(struct pf_config_file *config, const char *path, const char *text, size_t length, struct pf_error *error)
+static int prepare(struct pf_config_file *config, const char *path, const char *text, size_t length,
+		   struct pf_error *error)
 {
 	int code = pf_mapping_parse(path, text, length, &config->map, error);
 
@@ -419,7 +427,8 @@ static int prepare(struct pf_config_file *config, const char *path, const char *
 	return config->path && config->verdict ? 0 : pf_fail(error, -ENOMEM, "%s:1:1: out of memory", path);
 }
 
-int pf_config_file_apply(struct pf_options *options, const char *path, const char *text, size_t length, struct pf_error *error)
+int pf_config_file_apply(struct pf_options *options, const char *path, const char *text, size_t length,
+			 struct pf_error *error)
 {
 	struct state s = { .options = options, .config = calloc(1, sizeof *s.config) };
 	int code;
@@ -459,7 +468,8 @@ size_t pf_config_file_names(const struct pf_config_file *config, enum pf_config_
 		if (config->verdict[i].fate != fate)
 			continue;
 		if (++count <= SHOWN && used < size)
-			used += (size_t)snprintf(out + used, size - used, "%s%.40s", count > 1 ? ", " : "", config->map.entry[i].key);
+			used += (size_t)snprintf(out + used, size - used, "%s%.40s", count > 1 ? ", " : "",
+						 config->map.entry[i].key);
 	}
 	if (count > SHOWN && used < size)
 		snprintf(out + used, size - used, " and %zu more", count - SHOWN);

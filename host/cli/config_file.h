@@ -31,12 +31,14 @@ struct pf_config_file {
 	int            foreign;        /* keys that only TRL knows */
 };
 
-/* Reads a text file of at most 1 MiB into malloc'd, 0-terminated memory that the caller frees. NUL bytes are an error */
+/* Reads a text file of at most 1 MiB into malloc'd, 0-terminated memory that the caller frees. NUL bytes are an error
+ */
 int pf_config_file_read(const char *path, char **text, struct pf_error *error);
 /* Parses text[length] and sets the options of options->verb that no flag has set. Their strings live in the config,
- * which options own from now on (options->file). All keys are judged, verdicts tell. Returns the first error in the order
- * of the file, with file, line and column */
-int pf_config_file_apply(struct pf_options *options, const char *path, const char *text, size_t length, struct pf_error *error);
+ * which options own from now on (options->file). All keys are judged, verdicts tell. Returns the first error in the
+ * order of the file, with file, line and column */
+int pf_config_file_apply(struct pf_options *options, const char *path, const char *text, size_t length,
+			 struct pf_error *error);
 void pf_config_file_free(struct pf_config_file *config);                  /* NULL is allowed */
 /* "a, b and 3 more": keys of that fate, in out[size]; returns how many */
 size_t pf_config_file_names(const struct pf_config_file *config, enum pf_config_fate fate, char *out, size_t size);

@@ -167,6 +167,7 @@ void pf_help_man(FILE *out)
 	      "a key out. A flag goes before the file, the file before a default.\n"
 	      ".PP\nThe folder of \\-\\-cache holds plain copies of compressed data and, in reference\\-KEY.safetensors, the "
 	      "reference's log\\-probs: tensor logp_q32 of type I64 and shape [samples, sides, 2], each entry a sum in units of "
-	      "2^\\-32 nat and a check word, which is 0 where nothing was computed yet. It may be removed at any time; imported log\\-probs are imported again then.\n",
+	      "2^\\-32 nat and a check word, which is 0 where nothing was computed yet. It may be "
+	      "removed at any time; log\\-probs that were imported are to be imported again then.\n",
 	      out);
 }

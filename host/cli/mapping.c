@@ -68,7 +68,9 @@ static int check_node(struct reader *r, const yaml_char_t *anchor, const yaml_ch
 {
 	if (anchor)
 		return fail_event(r, "anchors (&name) are not understood here; write the value out where it is used");
-	return known_tag(tag) ? 0 : fail_event(r, "this tag is not understood; only !!str, !!int, !!float, !!bool and !!null are");
+	return known_tag(tag)
+		   ? 0
+		   : fail_event(r, "this tag is not understood; only !!str, !!int, !!float, !!bool and !!null are");
 }
 
 static int check_event(struct reader *r)
@@ -217,7 +219,8 @@ static int check_key(struct reader *r, const struct pf_mapping *map)
 		return fail_event(r, "more than 1024 keys; is it really a config file?");
 	for (size_t i = 0; i < map->count; i++)
 		if (same_key(map->entry[i].key, key)) {
-			snprintf(text, sizeof text, "key %.60s is there twice, first in line %u", key, map->entry[i].line);
+			snprintf(text, sizeof text, "key %.60s is there twice, first in line %u", key,
+				 map->entry[i].line);
 			return fail_event(r, text);
 		}
 	return 0;
@@ -251,8 +254,9 @@ static int read_mapping(struct reader *r, struct pf_mapping *map)
 		if (code)
 			return code;
 		entry = &map->entry[map->count];
-		*entry = (struct pf_mapping_entry){ .line = (unsigned)r->event.start_mark.line + 1,
-			.column = (unsigned)r->event.start_mark.column + 1, .key = strdup((const char *)r->event.data.scalar.value) };
+		*entry = (struct pf_mapping_entry){.line = (unsigned)r->event.start_mark.line + 1,
+						   .column = (unsigned)r->event.start_mark.column + 1,
+						   .key = strdup((const char *)r->event.data.scalar.value)};
 		if (!entry->key)
 			return no_memory(r);
 		map->count++;

@@ -27,6 +27,6 @@ struct pf_mapping_entry {
 struct pf_mapping { struct pf_mapping_entry *entry; size_t count, room; };
 
 /* Reads text[length]. Errors begin with path:line:column. Free in every case */
-int  pf_mapping_parse(const char *path, const char *text, size_t length, struct pf_mapping *map, struct pf_error *error);
+int pf_mapping_parse(const char *path, const char *text, size_t length, struct pf_mapping *map, struct pf_error *error);
 void pf_mapping_free(struct pf_mapping *map);
 #endif

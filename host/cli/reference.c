@@ -30,7 +30,8 @@ static int open_tables(struct work *w, struct pf_error *error)
 	for (int split = 0; !code && split < PF_SPLITS; split++) {
 		code = pf_running_cache(&w->running, w->setup.corpus, (enum pf_split)split, &w->cache[split], error);
 		if (!code)
-			code = pf_running_table(w->setup.corpus, (enum pf_split)split, w->cache[split], &w->table[split], error);
+			code = pf_running_table(w->setup.corpus, (enum pf_split)split, w->cache[split],
+						&w->table[split], error);
 	}
 	return code;
 }
@@ -40,7 +41,8 @@ static int open_all(struct work *w, struct pf_error *error)
 	const struct pf_options *o = w->options;
 	int code = pf_loss_parse(o->loss, &w->setup.loss, error);
 	if (!code && !pf_loss_needs_reference(&w->setup.loss))
-		code = pf_fail(error, PF_E_ARGUMENT, "loss %s looks at no reference; give the --loss of the training", o->loss);
+		code = pf_fail(error, PF_E_ARGUMENT, "loss %s looks at no reference; give the --loss of the training",
+			       o->loss);
 	if (!code && pf_loss_per_token(&w->setup.loss))
 		code = pf_fail(error, PF_E_ARGUMENT, "loss %s compares token by token: sums of completions are of no use to it, "
 		               "nothing is kept", o->loss);
@@ -51,7 +53,8 @@ static int open_all(struct work *w, struct pf_error *error)
 	if (!code)
 		code = pf_setup_reference(&w->setup, o, error);
 	if (!code && !w->setup.reference)
-		code = pf_fail(error, PF_E_ARGUMENT, "--%s %s has no log-probs to keep", row(PF_OPTION_reference)->flag, o->reference);
+		code = pf_fail(error, PF_E_ARGUMENT, "--%s %s has no log-probs to keep", row(PF_OPTION_reference)->flag,
+			       o->reference);
 	if (!code)
 		code = pf_setup_data(&w->setup, o, error);
 	w->run = pf_setup_run(&w->setup, o);
@@ -78,10 +81,11 @@ static int export_all(struct work *w, struct pf_error *error)
 	int code = 0;
 	for (int split = 0; !code && split < PF_SPLITS; split++) {
 		pf_progress_start(&progress, stderr, "reference", 0, 0);
-		code = pf_running_reference(&w->running, w->setup.corpus, (enum pf_split)split, w->cache[split], &w->table[split],
-		                            pf_progress_part, &progress, error);
+		code = pf_running_reference(&w->running, w->setup.corpus, (enum pf_split)split, w->cache[split],
+					    &w->table[split], pf_progress_part, &progress, error);
 		if (!code && pf_reference_origin(w->cache[split]))
-			pf_cli_note(w->options, "these log-probs were imported, not computed: %s", pf_reference_path(w->cache[split]));
+			pf_cli_note(w->options, "these log-probs were imported, not computed: %s",
+				    pf_reference_path(w->cache[split]));
 	}
 	if (!code)
 		code = pf_reference_file_write(w->options->to, w->table, error);
@@ -104,9 +108,11 @@ static int take_record(struct work *w, int split, uint64_t i, struct pf_error *e
 		return code;
 	for (unsigned k = sample.from; !code && k < sample.to; k++)
 		code = pf_reference_of_record(&sample.record, k, &nats)
-		           ? pf_reference_table_put(t, i, k - sample.from, nats, error)
-		           : pf_fail(error, PF_E_DATA, "sample %llu carries no log-probs of the reference (ref_chosen_logps, "
-		                     "ref_rejected_logps or reference_logps)", (unsigned long long)i);
+			   ? pf_reference_table_put(t, i, k - sample.from, nats, error)
+			   : pf_fail(error, PF_E_DATA,
+				     "sample %llu carries no log-probs of the reference (ref_chosen_logps, "
+				     "ref_rejected_logps or reference_logps)",
+				     (unsigned long long)i);
 	pf_sample_free(&sample);
 	return code;
 }
@@ -115,8 +121,9 @@ static int read_records(struct work *w, struct pf_error *error)
 {
 	int code = 0;
 	if (!w->options->foreign)
-		return pf_fail(error, PF_E_MISMATCH, "log-probs in the data carry no key: nothing shows which model they are of. "
-		               "--foreign takes them all the same, and every run says so");
+		return pf_fail(error, PF_E_MISMATCH,
+			       "log-probs in the data carry no key: nothing shows which model they are of. "
+			       "--foreign takes them all the same, and every run says so");
 	for (int split = 0; !code && split < PF_SPLITS; split++)
 		for (uint64_t i = 0; !code && i < w->table[split].samples; i++)
 			code = take_record(w, split, i, error);
@@ -142,8 +149,11 @@ static int check_complete(struct work *w, int split, struct pf_error *error)
 			pf_sample_free(&sample);
 		}
 		if (there != wanted)
-			return pf_fail(error, PF_E_DATA, "sample %llu of %llu has %u log-probs, %u are needed; were the data read with the "
-			               "same options?", (unsigned long long)i, (unsigned long long)t->samples, there, wanted);
+			return pf_fail(
+			    error, PF_E_DATA,
+			    "sample %llu of %llu has %u log-probs, %u are needed; were the data read with the "
+			    "same options?",
+			    (unsigned long long)i, (unsigned long long)t->samples, there, wanted);
 	}
 	return 0;
 }
@@ -156,9 +166,11 @@ static int compare(struct work *w, int split, double *worst, struct pf_error *er
 	own.samples = t->samples < COMPARED ? t->samples : COMPARED;
 	int code = pf_reference_table_init(&own, error);
 	if (!code)
-		code = pf_running_reference(&w->running, w->setup.corpus, (enum pf_split)split, NULL, &own, NULL, NULL, error);
+		code = pf_running_reference(&w->running, w->setup.corpus, (enum pf_split)split, NULL, &own, NULL, NULL,
+					    error);
 	for (uint64_t i = 0; !code && i < own.samples * own.sides; i++) {
-		const double off = own.sum[i] == PF_REFERENCE_NONE ? 0.0 : fabs(ldexp((double)own.sum[i] - (double)t->sum[i], -32));
+		const double off =
+		    own.sum[i] == PF_REFERENCE_NONE ? 0.0 : fabs(ldexp((double)own.sum[i] - (double)t->sum[i], -32));
 		*worst = !(off <= *worst) ? off : *worst;
 	}
 	pf_reference_table_free(&own);
@@ -187,12 +199,14 @@ static int import_all(struct work *w, const char *path, struct pf_error *error)
 			code = compare(w, split, &worst, error);
 	}
 	if (!code && !foreign && !(worst <= SAME_NATS))
-		code = pf_fail(error, PF_E_MISMATCH, "%s: the key fits, but a log-prob is %g nat off: the file was changed", path, worst);
+		code = pf_fail(error, PF_E_MISMATCH,
+			       "%s: the key fits, but a log-prob is %g nat off: the file was changed", path, worst);
 	for (int split = 0; !code && split < PF_SPLITS; split++)
 		if (w->cache[split])
 			code = keep(w->cache[split], &w->table[split], foreign, error);
 	if (!code && worst > FAR_NATS)
-		pf_cli_note(w->options, "warning: that far off they are of other weights, other tokens or another truncation");
+		pf_cli_note(w->options,
+			    "warning: that far off they are of other weights, other tokens or another truncation");
 	if (!code)
 		printf("%llu samples imported; the first ones differ from --reference by at most %.3g nat\n",
 		       (unsigned long long)(w->table[0].samples + w->table[1].samples), worst);

@@ -70,8 +70,9 @@ const char *pf_trl_flag(const char *name)
 const char *pf_trl_name(const char *flag)
 {
 	for (size_t i = 0; i < ROWS; i++)
-		if ((rows[i].action == PF_TRL_TAKE || rows[i].action == PF_TRL_COUNT || rows[i].action == PF_TRL_SCHEDULE ||
-		     rows[i].action == PF_TRL_DATASET) && strcmp(rows[i].target, flag) == 0)
+		if ((rows[i].action == PF_TRL_TAKE || rows[i].action == PF_TRL_COUNT ||
+		     rows[i].action == PF_TRL_SCHEDULE || rows[i].action == PF_TRL_DATASET) &&
+		    strcmp(rows[i].target, flag) == 0)
 			return rows[i].key;
 	return NULL;
 }
@@ -117,7 +118,8 @@ static int states(const char *component, size_t length, const char *key)
 	const size_t name = strlen(key);
 
 	for (size_t i = 1; i + name < length; i++)
-		if (strchr(":, ", component[i - 1]) && strncmp(component + i, key, name) == 0 && component[i + name] == '=')
+		if (strchr(":, ", component[i - 1]) && strncmp(component + i, key, name) == 0 &&
+		    component[i + name] == '=')
 			return 1;
 	return 0;
 }
@@ -175,8 +177,8 @@ static int put_component(struct pf_trl_loss *l, struct text *t, const char *comp
 }
 
 /* The name of a loss of loss_type under f_divergence_type and use_weighting; these two are rows of their own here */
-static int spell(const struct pf_trl_loss *l, const char *type, size_t length, char *out, size_t size, const char **part,
-                 struct pf_error *error)
+static int spell(const struct pf_trl_loss *l, const char *type, size_t length, char *out, size_t size,
+		 const char **part, struct pf_error *error)
 {
 	static const char *const kinds[][2] = { { "forward_kl", "fdpo_forward_kl" }, { "js_divergence", "fdpo_js" },
 		                                { "alpha_divergence", "fdpo_alpha" } };
@@ -191,7 +193,8 @@ static int spell(const struct pf_trl_loss *l, const char *type, size_t length, c
 	if (!divergence)
 		return 0;
 	if (!sigmoid)
-		return refuse(error, part, "f_divergence_type", "other divergences go with loss_type sigmoid alone here");
+		return refuse(error, part, "f_divergence_type",
+			      "other divergences go with loss_type sigmoid alone here");
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (strcmp(divergence, kinds[i][0]) == 0) {
 			snprintf(out, size, "%s", kinds[i][1]);
@@ -201,7 +204,8 @@ static int spell(const struct pf_trl_loss *l, const char *type, size_t length, c
 	              "must be reverse_kl, forward_kl, js_divergence or alpha_divergence");
 }
 
-static int put_types(struct pf_trl_loss *l, struct text *t, const char *types, const char **part, struct pf_error *error)
+static int put_types(struct pf_trl_loss *l, struct text *t, const char *types, const char **part,
+		     struct pf_error *error)
 {
 	const char *weight = l->weights;
 	char name[NAME_ROOM];
@@ -219,8 +223,8 @@ static int put_types(struct pf_trl_loss *l, struct text *t, const char *types, c
 		if (weight) {
 			const int digits = (int)strcspn(weight, ",");
 
-			put(t, "%cweight=%.*s", strchr(strrchr(t->at, '+') ? strrchr(t->at, '+') : t->at, ':') ? ',' : ':', digits,
-			    weight);
+			put(t, "%cweight=%.*s",
+			    strchr(strrchr(t->at, '+') ? strrchr(t->at, '+') : t->at, ':') ? ',' : ':', digits, weight);
 			weight += digits + (weight[digits] != 0);
 		}
 		type += length + (type[length] != 0);
@@ -251,8 +255,9 @@ static int check_simpo(const struct pf_trl_loss *l, const char *types, const cha
 	for (unsigned i = 0; i < l->params; i++)
 		if (strcmp(l->param[i].key, "cpo_alpha") == 0 && !l->param[i].used && strstr(types, "simpo") &&
 		    strtod(l->param[i].value, NULL) != 0.0)
-			return refuse(error, part, "cpo_alpha", "simpo has no likelihood term of its own here: say loss_type: [simpo, sft] "
-			              "with loss_weights, or cpo_alpha: 0");
+			return refuse(error, part, "cpo_alpha",
+				      "simpo has no likelihood term of its own here: say loss_type: [simpo, sft] "
+				      "with loss_weights, or cpo_alpha: 0");
 	return 0;
 }
 

@@ -33,8 +33,9 @@ struct pf_trl_loss {
 	unsigned    params;
 	struct { const char *key, *value; int used; } param[PF_TRL_PARAMS];
 };
-/* Puts together the text for --loss, malloc'd: components of base or types (`fallback` if neither is there), each with the
- * parameters that it has and does not state itself, TRL's defaults for types. *used of a parameter that no component has
- * stays 0. The error names what is wrong; *part (may be NULL) is the key that it is about */
-int pf_trl_compose(struct pf_trl_loss *loss, const char *fallback, char **text, const char **part, struct pf_error *error);
+/* Puts together the text for --loss, malloc'd: components of base or types (`fallback` if neither is there), each with
+ * the parameters that it has and does not state itself, TRL's defaults for types. *used of a parameter that no
+ * component has stays 0. The error names what is wrong; *part (may be NULL) is the key that it is about */
+int pf_trl_compose(struct pf_trl_loss *loss, const char *fallback, char **text, const char **part,
+		   struct pf_error *error);
 #endif

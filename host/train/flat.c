@@ -57,12 +57,15 @@ struct pf_device *pf_flat_open(const char *spec, uint64_t memory_bytes, uint32_t
 static int check_offsets(const uint64_t *offset, uint64_t sequences, uint64_t rows, struct pf_error *error)
 {
 	if (offset[0] != 0 || offset[sequences] != rows)
-		return pf_fail(error, PF_E_SHAPE, "offsets run from %llu to %llu; they must begin with 0 and end with the %llu rows",
-		               (unsigned long long)offset[0], (unsigned long long)offset[sequences], (unsigned long long)rows);
+		return pf_fail(error, PF_E_SHAPE,
+			       "offsets run from %llu to %llu; they must begin with 0 and end with the %llu rows",
+			       (unsigned long long)offset[0], (unsigned long long)offset[sequences],
+			       (unsigned long long)rows);
 	for (uint64_t i = 0; i < sequences; i++)
 		if (offset[i] > offset[i + 1])
 			return pf_fail(error, PF_E_SHAPE, "offset %llu of sequence %llu is behind the next one, %llu",
-			               (unsigned long long)offset[i], (unsigned long long)i, (unsigned long long)offset[i + 1]);
+				       (unsigned long long)offset[i], (unsigned long long)i,
+				       (unsigned long long)offset[i + 1]);
 	return 0;
 }
 
@@ -80,8 +83,10 @@ struct pass {
 
 static int not_finite(const struct pass *p, uint64_t t, struct pf_error *error)
 {
-	return pf_fail(error, PF_E_NOT_FINITE, "row %llu (sequence %llu) has no finite log-prob: a logit is NaN or beyond 11000, "
-	               "or the target's is -inf", (unsigned long long)t, (unsigned long long)p->sequence);
+	return pf_fail(error, PF_E_NOT_FINITE,
+		       "row %llu (sequence %llu) has no finite log-prob: a logit is NaN or beyond 11000, "
+		       "or the target's is -inf",
+		       (unsigned long long)t, (unsigned long long)p->sequence);
 }
 
 static int add_row(struct pass *p, uint64_t t, const struct pf_row *row, struct pf_error *error)
@@ -123,7 +128,8 @@ static int run(struct pf_device *device, struct pass *p, const void *logits, int
 	if (!target)
 		code = pf_fail(error, -ENOMEM, "no memory for %llu targets", (unsigned long long)rows);
 	if (!code && (vocab == 0 || vocab > PF_VOCAB_MAX))
-		code = pf_fail(error, PF_E_SHAPE, "a vocabulary of %llu; 1 to %u is possible", (unsigned long long)vocab, PF_VOCAB_MAX);
+		code = pf_fail(error, PF_E_SHAPE, "a vocabulary of %llu; 1 to %u is possible",
+			       (unsigned long long)vocab, PF_VOCAB_MAX);
 	for (uint64_t t = 0; !code && t < rows; t++)
 		target[t] = p->target[t] < 0 ? PF_IGNORE : p->target[t];
 	p->in.logits = logits;
@@ -138,8 +144,8 @@ static int run(struct pf_device *device, struct pass *p, const void *logits, int
 }
 
 int pf_flat_logps(struct pf_device *device, const void *logits, int type, uint64_t rows, uint64_t vocab,
-                  const int32_t *target, const uint64_t *offset, uint64_t sequences, int64_t *sum, float *logp, char *text,
-                  uint64_t size)
+		  const int32_t *target, const uint64_t *offset, uint64_t sequences, int64_t *sum, float *logp,
+		  char *text, uint64_t size)
 {
 	struct pass p = { .target = target, .offset = offset, .sum = sum, .logp = logp };
 	struct pf_error error = { 0 };
@@ -149,8 +155,8 @@ int pf_flat_logps(struct pf_device *device, const void *logits, int type, uint64
 }
 
 int pf_flat_logps_grad(struct pf_device *device, const void *logits, int type, uint64_t rows, uint64_t vocab,
-                       const int32_t *target, const uint64_t *offset, uint64_t sequences, const double *grad, void *dlogits,
-                       char *text, uint64_t size)
+		       const int32_t *target, const uint64_t *offset, uint64_t sequences, const double *grad,
+		       void *dlogits, char *text, uint64_t size)
 {
 	struct pass p = { .target = target, .offset = offset, .dlogits = dlogits };
 	struct pf_error error = { 0 };
@@ -218,8 +224,8 @@ static int make_room(struct pf_flat_head *h, uint64_t rows, uint64_t sequences, 
 	                                                   (unsigned long long)rows);
 }
 
-static int forward(struct pf_flat_head *h, const float *hidden, const float *weight, const int32_t *target, uint64_t rows,
-                   const uint64_t *offset, uint64_t sequences, int64_t *sum, struct pf_error *error)
+static int forward(struct pf_flat_head *h, const float *hidden, const float *weight, const int32_t *target,
+		   uint64_t rows, const uint64_t *offset, uint64_t sequences, int64_t *sum, struct pf_error *error)
 {
 	int code = check_offsets(offset, sequences, rows, error);
 
@@ -229,21 +235,24 @@ static int forward(struct pf_flat_head *h, const float *hidden, const float *wei
 		return code;
 	memcpy(h->target, target, rows * sizeof *target);
 	for (uint64_t i = 0; i < sequences; i++)
-		h->span[i] = (struct pf_span){ (uint32_t)offset[i], (uint32_t)offset[i + 1], (uint32_t)offset[i + 1], 0 };
+		h->span[i] = (struct pf_span){(uint32_t)offset[i], (uint32_t)offset[i + 1], (uint32_t)offset[i + 1], 0};
 	const struct pf_head_input input = { .hidden = hidden, .weight = weight, .target = h->target, .span = h->span,
 		.tokens = (uint32_t)rows, .seqs = (uint32_t)sequences };
 	code = pf_head_forward(h->head, &input, h->sum, NULL, error);
 	for (uint64_t i = 0; !code && i < sequences; i++) {
 		sum[i] = h->sum[i].logp;
 		if (h->sum[i].status & PF_ROW_BAD)
-			code = pf_fail(error, PF_E_NOT_FINITE, "sequence %llu has no finite log-prob: a hidden state or a weight is NaN or "
-			               "huge", (unsigned long long)i);
+			code = pf_fail(error, PF_E_NOT_FINITE,
+				       "sequence %llu has no finite log-prob: a hidden state or a weight is NaN or "
+				       "huge",
+				       (unsigned long long)i);
 	}
 	return code;
 }
 
 int pf_flat_head_logps(struct pf_flat_head *head, const float *hidden, const float *weight, const int32_t *target,
-                       uint64_t rows, const uint64_t *offset, uint64_t sequences, int64_t *sum, char *text, uint64_t size)
+		       uint64_t rows, const uint64_t *offset, uint64_t sequences, int64_t *sum, char *text,
+		       uint64_t size)
 {
 	struct pf_error error = { 0 };
 
@@ -267,7 +276,8 @@ int pf_flat_loss_needs(const char *loss, char *text, uint64_t size)
 
 	if (answer(pf_loss_parse(loss, &parsed, &error), &error, text, size))
 		return error.code;
-	return (pf_loss_needs_reference(&parsed) ? NEEDS_REFERENCE : 0) | (pf_loss_uses(&parsed, PF_LOSS_Z0) ? NEEDS_Z0 : 0) |
+	return (pf_loss_needs_reference(&parsed) ? NEEDS_REFERENCE : 0) |
+	       (pf_loss_uses(&parsed, PF_LOSS_Z0) ? NEEDS_Z0 : 0) |
 	       (pf_loss_uses(&parsed, PF_LOSS_DELTA) ? NEEDS_DELTA : 0) |
 	       (pf_loss_uses(&parsed, PF_LOSS_TOKENS) ? NEEDS_TOKENS : 0) | (pf_loss_per_item(&parsed) ? PER_ITEM : 0);
 }
@@ -335,11 +345,17 @@ int pf_flat_loss(struct pf_device *device, const char *loss, uint64_t count, con
 	                          : pf_fail(&error, -ENOMEM, "no memory for %llu items", (unsigned long long)count);
 
 	for (uint64_t i = 0; !code && i < count; i++)
-		item[i] = (struct pf_loss_item){ .policy = policy[i], .reference = reference ? reference[i] : 0, .n = tokens[i],
-			.kind = kind[i], .score = score ? score[i] : 0, .margin = margin ? margin[i] : 0,
-			.weight = weight ? weight[i] : 1, .advantage = advantage ? advantage[i] : 0 };
+		item[i] = (struct pf_loss_item){.policy = policy[i],
+						.reference = reference ? reference[i] : 0,
+						.n = tokens[i],
+						.kind = kind[i],
+						.score = score ? score[i] : 0,
+						.margin = margin ? margin[i] : 0,
+						.weight = weight ? weight[i] : 1,
+						.advantage = advantage ? advantage[i] : 0};
 	if (!code)
-		code = evaluate(device, &parsed, &batch, item, count, groups, group_count, result, total, grad, each, &error);
+		code = evaluate(device, &parsed, &batch, item, count, groups, group_count, result, total, grad, each,
+				&error);
 	free(item);
 	free(result);
 	return answer(code, &error, text, size);

@@ -38,13 +38,16 @@ int pf_reference_table_put(struct pf_reference_table *t, uint64_t sample, unsign
                            struct pf_error *error)
 {
 	if (sample >= t->samples)
-		return pf_fail(error, PF_E_DATA, "sample %" PRIu64 ", but the data have %" PRIu64 " in this split; were they read with "
-		               "the same options?", sample, t->samples);
+		return pf_fail(error, PF_E_DATA,
+			       "sample %" PRIu64 ", but the data have %" PRIu64 " in this split; were they read with "
+			       "the same options?",
+			       sample, t->samples);
 	if (side >= t->sides)
 		return pf_fail(error, PF_E_DATA, "sample %" PRIu64 ": more than %u log-probs", sample, t->sides);
 	if (!(nats <= 1e-3 && nats > -0x1p31))
-		return pf_fail(error, PF_E_DATA, "sample %" PRIu64 ": %g is no sum of log-probs: it must be negative and finite", sample,
-		               nats);
+		return pf_fail(error, PF_E_DATA,
+			       "sample %" PRIu64 ": %g is no sum of log-probs: it must be negative and finite", sample,
+			       nats);
 	if (t->sum[sample * t->sides + side] != PF_REFERENCE_NONE)
 		return pf_fail(error, PF_E_DATA, "sample %" PRIu64 " is there twice", sample);
 	t->sum[sample * t->sides + side] = (int64_t)llround(ldexp(nats, 32));
@@ -92,7 +95,8 @@ static json_t *sample_json(const struct pf_reference_table *t, uint64_t sample, 
 	for (unsigned side = 0; t->pairs && side < 2; side++)
 		json_object_set_new(json, pair_names[side], json_real(nats_of(sum[side])));
 	if (!t->pairs)
-		json_object_set_new(json, one_name, t->sides == 1 ? json_real(nats_of(sum[0])) : ranking_json(t, sample));
+		json_object_set_new(json, one_name,
+				    t->sides == 1 ? json_real(nats_of(sum[0])) : ranking_json(t, sample));
 	key_text(t, key);
 	json_object_set_new(json, "key", json_string(key));
 	return json;
@@ -107,7 +111,8 @@ static int write_lines(struct pf_replace *file, const struct pf_reference_table 
 			json_t *json = sample_json(&table[split], i, split == PF_SPLIT_HELD);
 			char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
 
-			code = text ? pf_replace_write(file, text, strlen(text), error) : pf_fail(error, -ENOMEM, "no memory for a line");
+			code = text ? pf_replace_write(file, text, strlen(text), error)
+				    : pf_fail(error, -ENOMEM, "no memory for a line");
 			if (!code)
 				code = pf_replace_write(file, "\n", 1, error);
 			free(text);
@@ -137,8 +142,10 @@ static int check_key(const char *key, const struct pf_reference_table *t, struct
 	snprintf(want, sizeof want, "%016" PRIx64, t->key);
 	if (key && strcmp(key, want) == 0)
 		return 0;
-	return pf_fail(error, PF_E_MISMATCH, "key %.40s, but these weights, data and options have %s: not their log-probs. "
-	               "--foreign takes numbers of another program, and every run says so", key ? key : "is missing", want);
+	return pf_fail(error, PF_E_MISMATCH,
+		       "key %.40s, but these weights, data and options have %s: not their log-probs. "
+		       "--foreign takes numbers of another program, and every run says so",
+		       key ? key : "is missing", want);
 }
 
 static int put_json(struct pf_reference_table *t, uint64_t sample, unsigned side, const json_t *value, const char *name,
@@ -301,8 +308,10 @@ static int check_shape(const struct pf_safetensor *tensor, const struct pf_refer
 		return pf_fail(error, PF_E_TYPE, "tensor %s must be F64 or F32", tensor->name);
 	if (tensor->rank == rank && tensor->shape[0] == t->samples && (rank == 1 || tensor->shape[1] <= t->sides))
 		return 0;
-	return pf_fail(error, PF_E_SHAPE, "tensor %s must be [%" PRIu64 "%s]: the data have that many samples in this split; were "
-	               "they read with the same options?", tensor->name, t->samples, rank > 1 ? ", completions" : "");
+	return pf_fail(error, PF_E_SHAPE,
+		       "tensor %s must be [%" PRIu64 "%s]: the data have that many samples in this split; were "
+		       "they read with the same options?",
+		       tensor->name, t->samples, rank > 1 ? ", completions" : "");
 }
 
 static double element(const struct pf_safetensor *tensor, uint64_t i)
@@ -345,13 +354,15 @@ int pf_reference_tensors(const struct pf_safetensors *file, struct pf_reference_
 		struct pf_reference_table *t = &table[split];
 
 		if (t->samples && !foreign)
-			code = check_key(pf_safetensors_note(file, split == PF_SPLIT_HELD ? "held.key" : "key"), t, error);
+			code =
+			    check_key(pf_safetensors_note(file, split == PF_SPLIT_HELD ? "held.key" : "key"), t, error);
 		for (unsigned side = 0; t->samples && !code && side < (t->pairs ? 2u : 1u); side++) {
 			const struct pf_safetensor *tensor;
 
 			tensor_name(t, split, side, name);
 			tensor = pf_safetensors_find(file, name);
-			code = tensor ? take_tensor(tensor, t, side, error) : pf_fail(error, PF_E_DATA, "there is no tensor %s", name);
+			code = tensor ? take_tensor(tensor, t, side, error)
+				      : pf_fail(error, PF_E_DATA, "there is no tensor %s", name);
 		}
 	}
 	return code;
@@ -379,7 +390,8 @@ int pf_reference_file_write(const char *path, const struct pf_reference_table *t
 		return write_tensors(path, table, error);
 	if (ends_with(path, ".jsonl"))
 		return write_jsonl(path, table, error);
-	return pf_fail(error, PF_E_ARGUMENT, "%s: the name must end in .jsonl or .safetensors, which says the form", path);
+	return pf_fail(error, PF_E_ARGUMENT, "%s: the name must end in .jsonl or .safetensors, which says the form",
+		       path);
 }
 
 int pf_reference_file_read(const char *path, struct pf_reference_table *table, int foreign, struct pf_error *error)

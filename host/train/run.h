@@ -18,8 +18,8 @@ void pf_running_close(struct pf_running *running);
 /* The cache of reference log-probs for a split of a corpus; *cache is NULL when nothing is to be kept */
 int  pf_running_cache(const struct pf_running *running, const struct pf_corpus *corpus, enum pf_split split,
                       struct pf_reference **cache, struct pf_error *error);
-/* The reference's log-probs of a whole split: out of the cache or computed. Fills a table whose samples, sides and pairs are
- * those of pf_running_table; progress as in pf_evaluate */
+/* The reference's log-probs of a whole split: out of the cache or computed. Fills a table whose samples, sides and
+ * pairs are those of pf_running_table; progress as in pf_evaluate */
 int  pf_running_reference(struct pf_running *running, struct pf_corpus *corpus, enum pf_split split,
                           struct pf_reference *cache, struct pf_reference_table *table,
                           void (*progress)(void *context, uint64_t done, uint64_t total), void *context,
