@@ -36,7 +36,7 @@ struct pf_work {
 	int               blocked;             /* waits for earlier work */
 	int               cause;               /* status of that work, if it failed */
 	int               running, expired, abandoned;
-	uint64_t          serial, beats;
+	uint64_t          serial, after, beats;        /* after: serial of what it waits for */
 	uint64_t          limit_ns, deadline_ns;       /* UINT64_MAX: none */
 	uint64_t          ended_ns;            /* by the card's own event; 0: not known */
 	struct pf_buf    *buf[PF_ARGS_MAX];

@@ -197,14 +197,50 @@ static int pf_work_run(struct pf_worker *me, struct pf_work *work)
 	return 0;
 }
 
+static void pf_operation_values(struct pf_operation *o, const struct pf_work *work)
+{
+	const struct pf_kernel_row *row = &pf_kernel_rows[o->kernel];
+	for (unsigned i = 0; i < row->count; i++)
+		if (row->arg[i].dir == PF_DIR_VAL && o->values < PF_OPERATION_VALUES)
+			o->value[o->values++] = work->launch.value[i];
+}
+
+/* With the lock held, which is let go meanwhile: from then on the ticket is its owner's again, so this is a copy */
+static void pf_operation_tell(struct pf_worker *me, const struct pf_work *work, const struct pf_ticket *ticket)
+{
+	struct pf_device *d = me->device;
+	struct pf_operation o = {
+		.device = d->facts.name, .kind = PF_OP_RUN, .serial = work->serial, .after = work->after, .kernel = -1,
+		.cu = me->cu, .beats = ticket->beats, .queued_ns = ticket->queued_ns, .started_ns = ticket->started_ns,
+		.done_ns = ticket->done_ns, .status = ticket->status,
+	};
+	if (!d->options.operation)
+		return;
+	if (work->queue < PF_KERNEL_COUNT) {
+		o.kernel = (int)work->queue;
+		pf_operation_values(&o, work);
+	} else {
+		o.kind = work->queue == PF_QUEUE_IN ? PF_OP_IN : PF_OP_OUT;
+		o.bytes = work->launch.bytes[0];
+		o.bank = work->buf[0] ? work->buf[0]->bank : 0;
+	}
+	pthread_mutex_unlock(&d->lock);
+	d->options.operation(d->options.operation_context, &o);
+	pthread_mutex_lock(&d->lock);
+}
+
 static void pf_worker_work(struct pf_worker *me, struct pf_work *work)
 {
 	struct pf_device *d = me->device;
 	int code = work->cause ? PF_E_DEPENDENCY : pf_work_run(me, work);
-	if (work->abandoned)
+	if (work->abandoned) {
 		d->stuck--;
-	else
+	} else {
+		const struct pf_ticket *ticket = work->ticket;
 		pf_work_done(work, code);
+		const struct pf_ticket over = *ticket;
+		pf_operation_tell(me, work, &over);
+	}
 	if (code == PF_E_DEVICE && !d->failed) {
 		pf_device_fail(d, work->error.text);
 		pthread_mutex_unlock(&d->lock);
@@ -242,6 +278,7 @@ static int pf_refuse(struct pf_device *d, struct pf_ticket *ticket, const struct
 
 static int pf_depend(struct pf_device *d, struct pf_work *work, const struct pf_ticket *after)
 {
+	work->after = after && after->device == d ? after->serial : 0;
 	if (!after || after->status == 0)
 		return 0;
 	if (after->device && after->device != d)
@@ -278,8 +315,9 @@ static void pf_enqueue(struct pf_device *d, struct pf_work *work)
 	for (unsigned i = 0; i < PF_ARGS_MAX; i++)
 		if (work->buf[i])
 			work->buf[i]->pending++;
-	*work->ticket = (struct pf_ticket){ .status = PF_PENDING, .queued_ns = pf_device_now(d), .device = d };
 	work->serial = ++d->serial;
+	*work->ticket = (struct pf_ticket){ .status = PF_PENDING, .queued_ns = pf_device_now(d), .serial = work->serial,
+		.device = d };
 	pf_work_link(d, work);
 	*(queue->tail ? &queue->tail->next : &queue->head) = work;
 	queue->tail = work;
@@ -361,17 +399,28 @@ int pf_copy_out(struct pf_buf *buf, uint64_t offset, void *to, uint64_t bytes, c
 }
 
 /* ---- waiting ---- */
+static void pf_wait_tell(const struct pf_device *d, const struct pf_ticket *ticket, uint64_t began, uint64_t ended)
+{
+	const struct pf_operation o = { .device = d->facts.name, .kind = PF_OP_WAIT, .serial = ticket->serial,
+		.kernel = -1, .queued_ns = began, .started_ns = began, .done_ns = ended, .status = ticket->status };
+	if (d->options.operation)
+		d->options.operation(d->options.operation_context, &o);
+}
+
 int pf_wait(struct pf_ticket *ticket, struct pf_error *error)
 {
 	struct pf_device *d = ticket->device;
 	if (!d)
 		return ticket->status ? pf_fail(error, ticket->status, "%s", pf_error_text(ticket->status)) : 0;
 	pthread_mutex_lock(&d->lock);
+	const uint64_t began = pf_device_now(d);
 	while (ticket->status == PF_PENDING)
 		pthread_cond_wait(&d->done, &d->lock);
+	const uint64_t ended = pf_device_now(d);
 	int code = ticket->status;
 	if (code)
 		pf_fail(error, code, "%s", pf_failure_text(d, ticket));
 	pthread_mutex_unlock(&d->lock);
+	pf_wait_tell(d, ticket, began, ended);
 	return code;
 }

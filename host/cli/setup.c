@@ -12,10 +12,16 @@ static void print_log(void *context, int level, const char *text)
 	fprintf(stderr, "prefpga: %s%s\n", level == 0 ? "error: " : level == 1 ? "warning: " : "", text);
 }
 
+int pf_setup_trace(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	return o->trace ? pf_trace_open(o->trace, 1, &s->trace, error) : 0;
+}
+
 int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
 	const struct pf_device_options options = { .memory_bytes = 0, .watchdog_ms = pf_option_milliseconds(o->timeout),
-		.threads = (uint32_t)o->threads, .log = print_log };
+		.threads = (uint32_t)o->threads, .log = print_log,
+		.operation = s->trace ? pf_trace_operation : NULL, .operation_context = s->trace };
 	char *list = strdup(o->device), *rest = list;
 	int code = list ? 0 : pf_fail(error, -ENOMEM, "no memory for --device");
 	for (char *spec; !code && (spec = strsep(&rest, ","));) {
@@ -207,7 +213,7 @@ struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)
 		.max_length = s->max_length, .batch = (uint32_t)o->batch, .accumulate = (uint32_t)o->accumulate,
 		.threads = (unsigned)o->threads, .loss = &s->loss, .advantages = find_advantages(o->advantages),
 		.reference = s->reference, .uniform = s->uniform, .cache = o->cache,
-		.stop = pf_setup_stop() };
+		.trace = s->trace, .stop = pf_setup_stop() };
 }
 
 void pf_setup_close(struct pf_setup *s)

@@ -9,6 +9,7 @@
 enum { PF_SETUP_DEVICES = 8 };
 
 struct pf_setup {
+	struct pf_trace    *trace;     /* --trace; NULL without */
 	struct pf_device   *device[PF_SETUP_DEVICES];
 	unsigned            devices;
 	const struct pf_tokenizer *tokenizer;
@@ -20,7 +21,9 @@ struct pf_setup {
 	struct pf_held      held;      /* corpus NULL: nothing to evaluate on */
 };
 
-/* Each step of opening; all free through pf_setup_close. */
+/* Each step of opening; all free through pf_setup_close, but the trace */
+/* --trace: before the devices, which report to it */
+int  pf_setup_trace(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
 int  pf_setup_devices(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
 /* The tokenizer of --model, or without it --tokenizer; pf_setup_model does it too */
 int  pf_setup_tokenizer(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);

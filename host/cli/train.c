@@ -11,6 +11,7 @@
 #include "prefpga/internal/abi.h"
 #include "meters.h"
 #include "progress.h"
+#include "replay.h"
 #include "setup.h"
 
 enum { FACTS = 24 };
@@ -120,6 +121,9 @@ static void print_json(const struct pf_setup *s, const struct pf_options *o, con
 	}
 	if (meters)
 		json_object_set_new(json, "energy", pf_cli_energy_json(o, meters));
+	json_t *modelled = pf_cli_replay_json(o, s);
+	if (modelled)
+		json_object_set_new(json, "modelled", modelled);
 	json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
 	putchar('\n');
 	json_decref(json);
@@ -146,6 +150,7 @@ static void print_text(const struct pf_setup *s, const struct pf_options *o, con
 		printf("\n");
 	if (meters)
 		pf_cli_energy_text(o, meters);
+	pf_cli_replay_text(o, s);
 	if (o->out)
 		printf("saved: %s\n", o->out);
 }
@@ -176,6 +181,8 @@ static int open_all(struct pf_setup *s, const struct pf_options *o, struct pf_er
 {
 	const int sft = strcmp(o->verb, "sft") == 0;
 	int code = pf_loss_parse(sft ? o->sft_loss : o->loss, &s->loss, error);
+	if (!code)
+		code = pf_setup_trace(s, o, error);
 	if (!code)
 		code = pf_setup_devices(s, o, error);
 	if (!code)
@@ -225,7 +232,8 @@ static int train(const struct pf_options *o)
 	if (!code)
 		code = run(&setup, o, &error);
 	pf_setup_close(&setup);
-	return code ? pf_setup_exit(o, &error) : PF_EXIT_OK;
+	const int traced = pf_cli_trace_close(o, &setup);
+	return code ? pf_setup_exit(o, &error) : traced;
 }
 
 int pf_verb_sft(const struct pf_options *options)

@@ -22,7 +22,19 @@ struct pf_scorer {
 	uint32_t *offset;
 	uint32_t spans_room, spans, tokens, scored;
 	struct pf_scorer_times times;
+	struct pf_trace *trace;
 };
+
+/* The body worked in one of the two spans, the head in the other */
+static void count_times(struct pf_scorer *s, const char *first, double *first_seconds, double began, double middle,
+                        const char *second, double *second_seconds)
+{
+	const double now = pf_seconds();
+	*first_seconds += middle - began;
+	*second_seconds += now - middle;
+	pf_trace_phase(s->trace, first, began, middle);
+	pf_trace_phase(s->trace, second, middle, now);
+}
 
 static int open_parts(struct pf_scorer *s, const struct pf_model_config *config, const struct pf_layout *layout,
                       const struct pf_scorer_options *o, struct pf_error *error)
@@ -58,6 +70,7 @@ int pf_scorer_open(const struct pf_model_config *config, const struct pf_layout 
 	s->per_token = options->per_token;
 	s->tails = options->tails;
 	s->tail = options->tail;
+	s->trace = options->trace;
 	int code = open_parts(s, config, layout, options, error);
 	if (code) {
 		pf_scorer_close(s);
@@ -156,8 +169,7 @@ int pf_scorer_forward(struct pf_scorer *s, const struct pf_model *model, const s
 	const struct pf_head_input input = { s->hidden, model->param + s->layout->head, s->target, s->span, s->scored,
 	                                     s->spans, flags, (float)s->tail };
 	code = pf_head_forward(s->head, &input, sum, row, error);
-	s->times.body += middle - began;
-	s->times.head += pf_seconds() - middle;
+	count_times(s, "body forward", &s->times.body, began, middle, "head forward", &s->times.head);
 	return code;
 }
 
@@ -171,8 +183,7 @@ int pf_scorer_backward(struct pf_scorer *s, const double *grad, float *gradient,
 	memset(s->dbody, 0, (size_t)s->tokens * s->dim * sizeof *s->dbody);
 	pf_rows_scatter(s->dhidden, s->dim, s->place, s->scored, s->dbody);
 	code = pf_decoder_backward(s->decoder, s->dbody, gradient, error);
-	s->times.head += middle - began;
-	s->times.body += pf_seconds() - middle;
+	count_times(s, "head backward", &s->times.head, began, middle, "body backward", &s->times.body);
 	return code;
 }
 

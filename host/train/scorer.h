@@ -7,6 +7,7 @@
 #include "../corpus/pack.h"
 #include "../model/model.h"
 #include "head.h"
+#include "../report/trace.h"
 
 struct pf_scorer;
 
@@ -24,6 +25,7 @@ struct pf_scorer_options {
 	int      per_token;            /* 1: sums and gradients are those of single scored tokens, in order, not of sequences */
 	int      tails;                /* 1: what a sequence has beyond the shortest of its group is its tail, */
 	double   tail;                 /* whose tokens get so much of the sequence's gradient */
+	struct pf_trace *trace;        /* gets body and head as phases; may be NULL */
 };
 
 int  pf_scorer_open(const struct pf_model_config *config, const struct pf_layout *layout,

@@ -36,6 +36,13 @@ static void say(const struct trainer *r, const char *text)
 		r->t->note(r->t->context, text);
 }
 
+static void count_time(struct trainer *r, double *seconds, const char *phase, double began)
+{
+	const double now = pf_seconds();
+	*seconds += now - began;
+	pf_trace_phase(r->t->run.trace, phase, began, now);
+}
+
 /* ---- opening ---- */
 
 static int open_log(struct trainer *r, int64_t keep, struct pf_error *error)
@@ -167,7 +174,7 @@ static int save(struct trainer *r, struct pf_error *error)
 		return 0;
 	int code = pf_checkpoint_save(r->t->out, r->model, &r->adamw, &c, KEEP, error);
 	r->saved = code ? r->saved : r->step;
-	r->result->times.saving += pf_seconds() - began;
+	count_time(r, &r->result->times.saving, "saving", began);
 	return code;
 }
 
@@ -252,7 +259,7 @@ static int evaluate(struct trainer *r, int *evaluated, struct pf_error *error)
 	const double began = pf_seconds();
 	r->running.objective.cache = r->held_cache;
 	int code = pf_running_evaluate(&r->running, &r->t->held, NULL, NULL, &r->result->held, error);
-	r->result->times.evaluation += pf_seconds() - began;
+	count_time(r, &r->result->times.evaluation, "evaluation", began);
 	*evaluated = !code;
 	return code == PF_E_INTERRUPTED ? 0 : code;
 }
@@ -261,7 +268,7 @@ static int load_step(struct trainer *r, struct pf_step *facts, struct pf_error *
 {
 	const double began = pf_seconds();
 	int code = pf_sampler_step(&r->sampler, r->step, &r->running.pack, facts, error);
-	r->result->times.data += pf_seconds() - began;
+	count_time(r, &r->result->times.data, "data", began);
 	r->running.objective.cache = r->cache;
 	return code;
 }
@@ -284,7 +291,7 @@ static int update(struct trainer *r, double rate, double *norm, struct pf_error 
 {
 	const double began = pf_seconds();
 	int code = pf_adamw_step(&r->adamw, rate, r->model->param, r->gradient, norm);
-	r->result->times.optimizer += pf_seconds() - began;
+	count_time(r, &r->result->times.optimizer, "optimizer", began);
 	return code ? pf_fail(error, code, "step %llu: the gradient is not finite, the weights are as before it; lower --lr or "
 	                      "--max-grad-norm", (unsigned long long)r->step + 1) : 0;
 }

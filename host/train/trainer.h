@@ -28,6 +28,7 @@ struct pf_run {
 	const struct pf_model *reference;      /* NULL: none; needed if the loss looks at it, unless */
 	int      uniform;              /* 1: every completion is equally likely under the reference (log-ratio = logp) */
 	const char *cache;             /* folder of reference caches; NULL: none kept */
+	struct pf_trace *trace;        /* gets the phases; may be NULL */
 	const volatile sig_atomic_t *stop;     /* becomes non-zero: finish the step, save, return PF_E_INTERRUPTED. May be NULL */
 };
 

@@ -32,6 +32,24 @@ struct pf_buf;
 
 typedef void (*pf_log_fn)(void *context, int level, const char *text);   /* level 0 error, 1 warning, 2 note */
 
+/* What happened on a device: a copy or a run that is over, or a wait for one. For timelines */
+enum { PF_OPERATION_VALUES = 24 };
+enum pf_operation_kind { PF_OP_IN, PF_OP_OUT, PF_OP_RUN, PF_OP_WAIT };
+struct pf_operation {
+	const char *device;            /* its name; lives as long as the device */
+	enum pf_operation_kind kind;
+	uint64_t    serial;            /* of the operation, counted from 1 per device; of a wait: what was waited for */
+	uint64_t    after;             /* serial of what it was submitted to wait for; 0: nothing */
+	int         kernel;            /* of a run; of a copy and a wait -1 */
+	unsigned    cu, bank;          /* compute unit of a run; bank class of a copy (kernels.def) */
+	uint64_t    bytes, beats;      /* of a copy; of device memory, by contract */
+	unsigned    values;            /* scalars of a run, in the order of the kernel's arguments */
+	uint32_t    value[PF_OPERATION_VALUES];
+	uint64_t    queued_ns, started_ns, done_ns;    /* as in the ticket; a wait: begun, begun, over */
+	int         status;
+};
+typedef void (*pf_operation_fn)(void *context, const struct pf_operation *operation);
+
 struct pf_device_options {
 	uint64_t    memory_bytes;      /* device memory to use; 0: the card's */
 	uint32_t    watchdog_ms;       /* limit of one run; 0: max(10 s, 8 x what its beats took in the median of
@@ -41,6 +59,9 @@ struct pf_device_options {
 	const char *image;             /* image file for xrt and opencl; NULL: found beside the library */
 	pf_log_fn   log;               /* may be NULL */
 	void       *log_context;
+	pf_operation_fn operation;     /* told of every operation when it is over, before close returns, by several
+	                                * threads at once; must not call the device. May be NULL */
+	void       *operation_context;
 };
 
 /* What an opened device is. Strings live as long as the device */
@@ -94,6 +115,7 @@ struct pf_ticket {
 	uint64_t          queued_ns, started_ns, done_ns;  /* CLOCK_MONOTONIC; the latter two by the card's own events
 	                                                    * where it has such (opencl) */
 	uint64_t          beats;       /* 512-bit beats of device memory the operation read and wrote, by contract */
+	uint64_t          serial;      /* of the operation on its device, from 1 */
 	struct pf_device *device;      /* set by the submission */
 };
 

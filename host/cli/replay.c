@@ -1,0 +1,63 @@
+#include "replay.h"
+#include <math.h>
+#include <string.h>
+
+const char *pf_cli_replay_card(const struct pf_options *o, const struct pf_setup *s)
+{
+	static const char simulated[] = "simulated ";
+	const char *name = s->devices ? pf_device_facts(s->device[0])->name : "";
+	if (!s->trace || o->trace_card)
+		return s->trace ? o->trace_card : NULL;
+	return strncmp(name, simulated, sizeof simulated - 1) == 0 ? name + sizeof simulated - 1 : NULL;
+}
+
+static int play(const struct pf_options *o, const struct pf_setup *s, struct pf_replay *r)
+{
+	const char *card = pf_cli_replay_card(o, s);
+	struct pf_error error;
+	if (!card)
+		return 0;
+	if (pf_replay_run(s->trace, card, 1, r, &error) == 0)
+		return 1;
+	pf_cli_note(o, "not modelled on %s: %s", card, error.text);
+	return 0;
+}
+
+json_t *pf_cli_replay_json(const struct pf_options *o, const struct pf_setup *s)
+{
+	struct pf_replay r;
+	if (!play(o, s, &r))
+		return NULL;
+	const struct pf_cycles_result *m = &r.modelled;
+	json_t *json = json_pack("{ss ss sI sf sf sf sf sf sf}", "kind", "modelled, uncalibrated", "card", pf_cli_replay_card(o, s),
+	                         "jobs", (json_int_t)r.jobs, "measured_s", r.measured_s, "modelled_s", m->seconds, "host_s",
+	                         r.host_s, "copies_in_s", m->busy_in, "copies_out_s", m->busy_out, "runs_s", m->busy_runs);
+	json_t *doubts = json_object();
+	for (unsigned i = 0; i < r.doubts; i++)
+		json_object_set_new(doubts, r.doubt[i].figure, json_pack("[f,f,f]", r.doubt[i].doubt, r.doubt[i].low, r.doubt[i].high));
+	json_object_set_new(json, "doubts", doubts);
+	return json;
+}
+
+void pf_cli_replay_text(const struct pf_options *o, const struct pf_setup *s)
+{
+	struct pf_replay r;
+	if (!play(o, s, &r))
+		return;
+	const struct pf_cycles_result *m = &r.modelled;
+	printf("modelled on %s, uncalibrated: %.3g s for what took %.3g s here; of it host %.3g s (measured), copies in %.3g s, out "
+	       "%.3g s, runs %.3g s\n", pf_cli_replay_card(o, s), m->seconds, r.measured_s, r.host_s, m->busy_in, m->busy_out,
+	       m->busy_runs);
+	for (unsigned i = 0; i < r.doubts; i++)
+		if (fmax(-r.doubt[i].low, r.doubt[i].high) >= 0.01)
+			printf("    %s off by %.0f %%: %+.0f to %+.0f %% of the time\n", r.doubt[i].figure, 100.0 * r.doubt[i].doubt,
+			       100.0 * r.doubt[i].low, 100.0 * r.doubt[i].high);
+}
+
+int pf_cli_trace_close(const struct pf_options *o, struct pf_setup *s)
+{
+	struct pf_error error;
+	const int code = pf_trace_close(s->trace, &error);
+	s->trace = NULL;
+	return code ? pf_cli_fail(o, &error) : PF_EXIT_OK;
+}
