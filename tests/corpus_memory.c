@@ -51,55 +51,66 @@ char *__wrap_strndup(const char *text, size_t length)
 	return fails() ? NULL : __real_strndup(text, length);
 }
 
-static const char *write_data(void)
+/* Half of the records are texts, half of them messages */
+static const char *write_data(unsigned records)
 {
-	static char text[20000];
+	static char text[30000];
 	size_t used = 0;
 
-	for (unsigned i = 0; i < 60; i++)
-		used += (size_t)snprintf(text + used, sizeof text - used,
-		                         "{\"prompt\":\"p%u\",\"completion\":\"c%0*u\",\"label\":%s}\n", i, 1 + (int)i * 3, i,
-		                         i % 2 ? "true" : "false");
+	for (unsigned i = 0; i < records; i++)
+		used += (size_t)snprintf(text + used, sizeof text - used, i % 4 < 2
+		                         ? "{\"prompt\":\"p%u\",\"completion\":\"c%0*u\",\"label\":%s}\n"
+		                         : "{\"prompt\":[{\"role\":\"user\",\"content\":[{\"text\":\"p\"},{\"text\":\"%u\"}]}],"
+		                           "\"completion\":[{\"role\":\"assistant\",\"content\":\"c%0*u\\u0301\"}],\"label\":%s}\n",
+		                         i, 1 + (int)i * 3, i, i % 2 ? "true" : "false");
 	return scratch_gzip("data.gz", text, used);
 }
 
-/* Opens, makes two steps, closes */
-static int use(const char *path, struct pf_error *error)
+static int make_steps(struct pf_corpus *corpus, struct pf_error *error)
 {
-	struct pf_corpus_options options = { .cut = { .max_length = 300 }, .cache = scratch_path("cache"), .marker = "A:" };
 	struct pf_sampler_options order = { .batch = 7, .accumulate = 2, .shuffle = 1, .mismatched = 1 };
-	const struct pf_tokenizer *tokenizer;
 	struct pf_pack pack = { 0 };
-	struct pf_corpus *corpus;
 	struct pf_sampler sampler;
 	struct pf_step step;
-	int status = pf_tokenizer_open("bytes", &tokenizer, error);
+	int status = pf_sampler_open(&sampler, corpus, PF_SPLIT_TRAIN, &order, error);
 
-	if (!status)
-		status = pf_corpus_open(path, tokenizer, &options, &corpus, error);
-	if (status)
-		return status;
-	status = pf_sampler_open(&sampler, corpus, PF_SPLIT_TRAIN, &order, error);
 	for (uint64_t s = 0; s < 2 && !status; s++)
 		status = pf_sampler_step(&sampler, s, &pack, &step, error);
 	pf_pack_free(&pack);
-	pf_corpus_close(corpus);
 	return status;
 }
 
-static void every_allocation_may_fail(void **state)
+/* Opens, makes two steps, closes */
+static int use(const char *name, const char *path, struct pf_error *error)
+{
+	struct pf_corpus_options options = { .cut = { .max_length = 300 }, .cache = scratch_path("cache"), .marker = "A:",
+	                                     .chat = PF_CHAT_CHATML };
+	const struct pf_tokenizer *tokenizer;
+	struct pf_corpus *corpus = NULL;
+	int status = pf_tokenizer_open(name, &tokenizer, error);
+
+	if (status)
+		return status;
+	status = pf_corpus_open(path, tokenizer, &options, &corpus, error);
+	if (!status)
+		status = make_steps(corpus, error);
+	pf_corpus_close(corpus);
+	pf_tokenizer_close(tokenizer);
+	return status;
+}
+
+static void fail_each(const char *name, unsigned records)
 {
 	char path[1024];
 	long failures = 0;
 	int status = -1;
 
-	(void)state;
-	snprintf(path, sizeof path, "%s", write_data());
+	snprintf(path, sizeof path, "%s", write_data(records));
 	while (status) {
 		struct pf_error error = { 0 };
 
 		left = failures;
-		status = use(path, &error);
+		status = use(name, path, &error);
 		left = -1;
 		assert_true(status <= 0 && (!status || *error.text));
 		assert_true(scratch_count("cache") <= 1);
@@ -109,9 +120,23 @@ static void every_allocation_may_fail(void **state)
 	assert_true(failures > 20);
 }
 
+static void every_allocation_may_fail(void **state)
+{
+	(void)state;
+	fail_each("bytes", 60);
+}
+
+static void every_allocation_of_a_tokenizer_may_fail(void **state)
+{
+	(void)state;
+	scratch_open("corpus_memory");
+	fail_each("tests/golden/qwen2", 4);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(every_allocation_may_fail) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(every_allocation_may_fail),
+		cmocka_unit_test(every_allocation_of_a_tokenizer_may_fail) };
 
 	scratch_open("corpus_memory");
 	return cmocka_run_group_tests(tests, NULL, NULL);

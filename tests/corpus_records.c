@@ -13,7 +13,7 @@ static enum pf_fault fault;
 static int read_as(enum pf_record_form form, const char *marker, const char *text)
 {
 	memset(&error, 0, sizeof error);
-	return pf_record_read(text, strlen(text), form, marker, &record, &fault, &error);
+	return pf_record_read(text, strlen(text), form, marker, PF_CHAT_CHATML, &record, &fault, &error);
 }
 
 static void assert_read(const char *text, enum pf_record_form form)
@@ -138,11 +138,11 @@ static void every_fault_has_its_class_and_its_text(void **state)
 		{ PF_RECORD_AUTO, "[1]", PF_FAULT_FIELD, "this is a list" },
 		{ PF_RECORD_AUTO, "3", PF_FAULT_JSON, "broken JSON" },
 		{ PF_RECORD_AUTO, "{}", PF_FAULT_FIELD, "no known form" },
-		{ PF_RECORD_AUTO, "{\"messages\":[]}", PF_FAULT_FIELD, "chat messages" },
+		{ PF_RECORD_AUTO, "{\"messages\":[]}", PF_FAULT_FIELD, "a list of messages with at least one" },
 		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":\"c\"}", PF_FAULT_FIELD, "\"rejected\" is missing" },
 		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":null,\"rejected\":\"c\"}", PF_FAULT_FIELD, "\"chosen\" is missing" },
 		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":3,\"rejected\":\"c\"}", PF_FAULT_FIELD, "must be a string, it is a number" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":[],\"rejected\":\"c\"}", PF_FAULT_FIELD, "chat messages" },
+		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":[],\"rejected\":\"c\"}", PF_FAULT_FIELD, "field \"chosen\" must be a list of messages" },
 		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"\"}", PF_FAULT_EMPTY, "\"rejected\" holds an empty" },
 		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"c\"}", PF_FAULT_IDENTICAL, "the same" },
 		{ PF_RECORD_AUTO, "{\"chosen\":\"c\",\"rejected\":\"c\"}", PF_FAULT_IDENTICAL, "the same" },
@@ -180,14 +180,14 @@ static void a_nul_byte_is_named(void **state)
 	static const char text[] = "{\"text\":\"a\0b\"}";
 
 	(void)state;
-	assert_true(pf_record_read(text, sizeof text - 1, PF_RECORD_AUTO, NULL, &record, &fault, &error) < 0);
+	assert_true(pf_record_read(text, sizeof text - 1, PF_RECORD_AUTO, NULL, PF_CHAT_NONE, &record, &fault, &error) < 0);
 	assert_non_null(strstr(error.text, "NUL byte"));
 }
 
 static void errors_may_be_ignored(void **state)
 {
 	(void)state;
-	assert_true(pf_record_read("{", 1, PF_RECORD_AUTO, NULL, &record, &fault, NULL) < 0);
+	assert_true(pf_record_read("{", 1, PF_RECORD_AUTO, NULL, PF_CHAT_NONE, &record, &fault, NULL) < 0);
 	assert_int_equal(fault, PF_FAULT_JSON);
 }
 

@@ -141,6 +141,7 @@ struct pf_corpus_options pf_setup_reading(const struct pf_setup *s, const struct
 {
 	return (struct pf_corpus_options){ .form = (enum pf_record_form)pf_record_form_find(o->form), .want = want,
 		.drop = strcmp(o->bad_rows, "drop") == 0, .marker = o->role_marker,
+		.chat = (enum pf_chat)pf_chat_find(o->chat_template),
 		.cut = { s->max_length, strcmp(o->truncation, "keep_end") == 0 ? PF_KEEP_END : PF_KEEP_START,
 		         (uint32_t)o->max_prompt_length, (uint32_t)o->max_completion_length },
 		.seed = (uint64_t)o->seed, .cache = o->cache };

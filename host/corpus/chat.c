@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "unicode.h"
 
 /* One family: what stands before and behind a message of each role. NULL before: the template has no such role */
 struct style {
@@ -62,21 +63,13 @@ int pf_chat_ends_turns(enum pf_chat chat)
 
 /* ---- white space as templates trim it ---- */
 
-/* Bytes of the white space (Unicode's, and the separators FS to US) at `at`, 0 if there is none */
+/* Bytes of the white space (Unicode's, and the separators FS to US, as Python strips) at `at`, 0 if there is none */
 static size_t space_bytes(const char *at, size_t left)
 {
-	static const char *const wide[] = {
-		"\xc2\x85", "\xc2\xa0", "\xe1\x9a\x80", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80",
-	};
-	unsigned char c = (unsigned char)*at;
+	int32_t code;
+	size_t bytes = pf_utf8_read(at, left, &code);
 
-	if (c == ' ' || (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x1f))
-		return 1;
-	for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
-		if (left >= strlen(wide[i]) && memcmp(at, wide[i], strlen(wide[i])) == 0)
-			return strlen(wide[i]);
-	return left >= 3 && memcmp(at, "\xe2\x80", 2) == 0 && (unsigned char)at[2] >= 0x80 && (unsigned char)at[2] <= 0x8a ? 3
-	                                                                                                                : 0;
+	return pf_is_space(code) || (code >= 0x1c && code <= 0x1f) ? bytes : 0;
 }
 
 static struct pf_text trim(struct pf_text text)

@@ -88,7 +88,8 @@ int pf_corpus_load(struct pf_corpus *corpus, enum pf_split split, uint64_t i, st
 	status = pf_reader_at(corpus->reader, entry >> 1, &line, error);
 	if (status)
 		return status;
-	status = pf_record_read(line.text, line.length, corpus->form, corpus->marker, &sample->record, &fault, &cause);
+	status = pf_record_read(line.text, line.length, corpus->form, corpus->marker, corpus->chat,
+	                        &sample->record, &fault, &cause);
 	if (status) {
 		pf_reader_where(corpus->reader, &line, where, sizeof where);
 		return pf_fail(error, status, "%s: %s; did the file change while it was used?", where, cause.text);

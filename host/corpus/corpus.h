@@ -19,6 +19,7 @@ struct pf_corpus_options {
 	                                * (chosen, best), pairs serve BINARY (two samples each) */
 	int                 drop;      /* 1: bad records are dropped and counted; 0: they are errors */
 	const char         *marker;    /* role marker, \n and \t as in C; NULL: the usual ones */
+	enum pf_chat        chat;      /* template for lists of messages; UNKNOWN: the tokenizer's */
 	struct pf_cut       cut;
 	double              holdout;   /* share of the prompts that goes to PF_SPLIT_HELD, by hash and seed: equal prompts stay
 	                                * together, and a prompt's side does not depend on other records */

@@ -159,7 +159,7 @@ static int scan_line(struct pf_corpus *corpus, const struct pf_line *line, struc
 	if (is_blank(line))
 		return 0;
 	corpus->counts.records++;
-	if (pf_record_read(line->text, line->length, corpus->form, corpus->marker, &record, &fault, &cause))
+	if (pf_record_read(line->text, line->length, corpus->form, corpus->marker, corpus->chat, &record, &fault, &cause))
 		return judge(corpus, line, fault, &cause, error);
 	corpus->form = record.form;
 	status = scan_record(corpus, line, &record, &cause);
@@ -235,6 +235,7 @@ static int open_corpus(struct pf_corpus *corpus, const char *paths, struct pf_er
 	if (status)
 		return status;
 	corpus->form = options->form;
+	corpus->chat = options->chat == PF_CHAT_UNKNOWN ? corpus->tokenizer->chat : options->chat;
 	corpus->marker = options->marker ? unescape(options->marker) : NULL;
 	if (options->marker && !corpus->marker)
 		return pf_fail(error, -ENOMEM, "out of memory");

@@ -15,6 +15,7 @@ struct pf_corpus {
 	uint64_t                   hash[PF_SPLITS];
 	struct pf_corpus_counts    counts;
 	enum pf_record_form        form;                /* of the records */
+	enum pf_chat               chat;                /* of their messages */
 	struct pf_pack             pack;                /* of the sample being checked */
 };
 

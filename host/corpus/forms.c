@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include "messages.h"
 
 static const char *const form_names[] = { "auto", "pairs", "binary", "sft", "rankings", "groups" };
 
@@ -124,9 +125,6 @@ static int take_text(const struct reading *reading, const json_t *value, const c
 {
 	if (!value)
 		return fail_field(reading, "field \"%s\" is missing", name);
-	if (json_is_array(value))
-		return fail_field(reading, "field \"%s\" is a list: chat messages are not supported, write the "
-		                  "conversation as one string", name);
 	if (!json_is_string(value))
 		return fail_field(reading, "field \"%s\" must be a string, it is %s", name, type_name(value));
 	*text = (struct pf_text){ json_string_value(value), json_string_length(value) };
@@ -370,8 +368,7 @@ static int find_form(const struct reading *reading, enum pf_record_form *form)
 		*form = PF_RECORD_SFT;
 	else
 		return fail_field(reading, "no known form: a record has prompt, chosen, rejected, or chosen, rejected, or "
-		                  "prompt, completion, label, or prompt, completion, or text, or prompt, completions%s",
-		                  has(reading, "messages") ? " (chat messages are not supported)" : "");
+		                  "prompt, completion, label, or prompt, completion, or text, or messages, or prompt, completions");
 	return 0;
 }
 
@@ -406,8 +403,8 @@ static int fail_json(const char *text, size_t length, const json_error_t *json, 
 	return pf_fail(error, PF_E_FORMAT, "broken JSON at column %d: %s", json->column, json->text);
 }
 
-int pf_record_read(const char *text, size_t length, enum pf_record_form form, const char *marker, struct pf_record *record,
-                   enum pf_fault *fault, struct pf_error *error)
+int pf_record_read(const char *text, size_t length, enum pf_record_form form, const char *marker, enum pf_chat chat,
+                   struct pf_record *record, enum pf_fault *fault, struct pf_error *error)
 {
 	json_error_t problem;
 	struct reading reading = { json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem), fault, error };
@@ -425,9 +422,11 @@ int pf_record_read(const char *text, size_t length, enum pf_record_form form, co
 		return status;
 	}
 	if (json_is_object(reading.json))
-		status = read_form(&reading, marker, record);
+		status = pf_messages_resolve(reading.json, chat, fault, error);
 	else
 		status = fail_field(&reading, "a record must be a JSON object, this is %s", type_name(reading.json));
+	if (!status)
+		status = read_form(&reading, marker, record);
 	if (status)
 		pf_record_free(record);
 	return status;

@@ -8,10 +8,11 @@
  *	groups    prompt, completions, rewards or advantages (a number each) [old_logps: for each a list with the log-prob of
  *	          every token of the completion, its end included, under the policy that sampled it; weight]
  *
- * Further fields are ignored. Thread-safe. */
+ * Instead of texts there can be lists of chat messages (messages.h). Further fields are ignored. Thread-safe. */
 #ifndef PF_CORPUS_FORMS_H
 #define PF_CORPUS_FORMS_H
 #include <stddef.h>
+#include "chat.h"
 #include "prefpga/error.h"
 #include "text.h"
 
@@ -53,10 +54,11 @@ struct pf_record {                               /* texts point into `json` */
 	void          *json;                            /* owns the texts */
 };
 
-/* Parses text[length]. form AUTO: found from the fields. marker: NULL for the usual ones. Returns 0, or an error whose
+/* Parses text[length]. form AUTO: found from the fields. marker: NULL for the usual ones. chat: the template that makes
+ * texts of messages. Returns 0, or an error whose
  * text lacks only file and line; *fault says of what class (NONE: out of memory). Free the record after success */
-int  pf_record_read(const char *text, size_t length, enum pf_record_form form, const char *marker, struct pf_record *record,
-                    enum pf_fault *fault, struct pf_error *error);
+int  pf_record_read(const char *text, size_t length, enum pf_record_form form, const char *marker, enum pf_chat chat,
+                    struct pf_record *record, enum pf_fault *fault, struct pf_error *error);
 void pf_record_free(struct pf_record *record);
 /* The completion with the highest score, the first of equals; 0 for pairs and singles */
 unsigned pf_record_best(const struct pf_record *record);

@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct pf_record record;
 		enum pf_fault fault;
 		int status = pf_record_read((const char *)data, size, (enum pf_record_form)form, form % 2 ? NULL : "A:",
-		                            &record, &fault, &error);
+		                            (enum pf_chat)(PF_CHAT_NONE + size % (PF_CHATS - PF_CHAT_NONE)), &record, &fault, &error);
 
 		check((status != 0) == (fault != PF_FAULT_NONE));
 		check(!status || *error.text);
