@@ -14,7 +14,7 @@
 #include "prefpga/internal/backend.h"
 
 enum { PF_QUEUE_IN = PF_KERNEL_COUNT, PF_QUEUE_OUT, PF_QUEUE_COUNT };    /* queue k < PF_KERNEL_COUNT runs kernel k */
-enum { PF_RATES_KEPT = 15, PF_FAILURES_KEPT = 32 };
+enum { PF_RATES_KEPT = 15, PF_FAILURES_KEPT = 32, PF_COPY_TRIES = 3 };
 
 struct pf_buf {
 	struct pf_buf    *older, *newer;       /* all buffers of the device */

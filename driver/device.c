@@ -204,6 +204,15 @@ void pf_device_counts(const struct pf_device *device, struct pf_device_counts *c
 	pthread_mutex_unlock(lock);
 }
 
+int pf_device_failure(const struct pf_device *device, struct pf_error *error)
+{
+	pthread_mutex_t *lock = (pthread_mutex_t *)&device->lock;
+	pthread_mutex_lock(lock);
+	int code = device->failed ? pf_fail(error, device->failure.code, "%s", device->failure.text) : 0;
+	pthread_mutex_unlock(lock);
+	return code;
+}
+
 /* ---- buffers ---- */
 static int pf_check_alloc(const struct pf_device *d, int kernel, unsigned arg, uint64_t bytes, struct pf_error *error)
 {

@@ -19,7 +19,7 @@ const char *pf_backend_name(unsigned i)
 	return i < BACKENDS ? backends[i]->name : NULL;
 }
 
-static const struct pf_backend *pf_backend_find(const char *name, size_t length)
+static const struct pf_backend *pf_backend_named(const char *name, size_t length)
 {
 	for (unsigned i = 0; i < BACKENDS; i++)
 		if (strlen(backends[i]->name) == length && strncmp(backends[i]->name, name, length) == 0)
@@ -52,7 +52,7 @@ static int pf_device_open_auto(const struct pf_device_options *options, struct p
 	char why[sizeof error->text] = "no backend of this build can";
 	size_t used = 0;
 	for (size_t i = 0; i < sizeof automatic / sizeof *automatic; i++) {
-		const struct pf_backend *backend = pf_backend_find(automatic[i], strlen(automatic[i]));
+		const struct pf_backend *backend = pf_backend_named(automatic[i], strlen(automatic[i]));
 		struct pf_error one = { 0 };
 		if (!backend)
 			continue;
@@ -64,17 +64,24 @@ static int pf_device_open_auto(const struct pf_device_options *options, struct p
 	return pf_fail(error, PF_E_ABSENT, "auto: %s", why);
 }
 
+int pf_backend_find(const char *spec, const struct pf_backend **backend, const char **where, struct pf_error *error)
+{
+	size_t length = strcspn(spec, ":");
+	*backend = pf_backend_named(spec, length);
+	*where = spec[length] ? spec + length + 1 : "";
+	return *backend ? 0 : pf_backend_unknown(spec, (int)length, error);
+}
+
 int pf_device_open(const char *spec, const struct pf_device_options *options, struct pf_device **device,
                    struct pf_error *error)
 {
-	size_t length = spec ? strcspn(spec, ":") : 0;
-	const struct pf_backend *backend = spec ? pf_backend_find(spec, length) : NULL;
+	const struct pf_backend *backend;
+	const char *where;
 	*device = NULL;
 	if (spec && strchr(spec, ','))
 		return pf_fail(error, PF_E_ARGUMENT, "\"%s\" names several devices; one is wanted here", spec);
-	if (backend)
-		return pf_device_open_backend(backend, spec[length] ? spec + length + 1 : "", options, device, error);
 	if (spec && strcmp(spec, "auto") == 0)
 		return pf_device_open_auto(options, device, error);
-	return pf_backend_unknown(spec ? spec : "", (int)length, error);
+	int code = pf_backend_find(spec ? spec : "", &backend, &where, error);
+	return code ? code : pf_device_open_backend(backend, where, options, device, error);
 }

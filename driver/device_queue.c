@@ -1,5 +1,6 @@
 /* Submission, the workers, completion, waiting. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "core.h"
@@ -144,16 +145,33 @@ static struct pf_work *pf_queue_take(struct pf_device *d, struct pf_queue *queue
 	}
 }
 
-static int pf_backend_call(const struct pf_worker *me, const struct pf_work *work, struct pf_error *error)
+/* A copy may be done again: nobody else touches either end meanwhile */
+static int pf_copy_call(const struct pf_worker *me, const struct pf_work *work, struct pf_error *error)
 {
 	const struct pf_device *d = me->device;
 	const struct pf_launch *l = &work->launch;
+	char text[sizeof error->text + 64];
+	for (unsigned failed = 0;;) {
+		int code = d->backend->copy(d->card, me->queue == PF_QUEUE_IN ? PF_TO_DEVICE : PF_FROM_DEVICE,
+		                            l->memory[0], l->offset[0], work->host, l->bytes[0], error);
+		if (code != PF_E_TRANSFER)
+			return code;
+		if (++failed == PF_COPY_TRIES)
+			return PF_E_DEVICE;
+		snprintf(text, sizeof text, "%s: %s; copied again", d->facts.name, error->text);
+		pf_device_log(d, 1, text);
+		error->text[0] = '\0';
+	}
+}
+
+static int pf_backend_call(const struct pf_worker *me, const struct pf_work *work, struct pf_error *error)
+{
+	const struct pf_device *d = me->device;
 	int code = 0;
 	if (me->queue < PF_KERNEL_COUNT)
-		code = d->backend->run(d->card, me->cu, l, error);
-	else if (l->bytes[0])
-		code = d->backend->copy(d->card, me->queue == PF_QUEUE_IN ? PF_TO_DEVICE : PF_FROM_DEVICE,
-		                        l->memory[0], l->offset[0], work->host, l->bytes[0], error);
+		code = d->backend->run(d->card, me->cu, &work->launch, error);
+	else if (work->launch.bytes[0])
+		code = pf_copy_call(me, work, error);
 	if (code && !error->text[0])
 		pf_fail(error, code, "%s", pf_error_text(code));
 	return code;

@@ -396,7 +396,7 @@ static int opencl_copy(void *opaque, enum pf_direction direction, struct pf_memo
 		part = bytes - done < PF_XRT_SYNC_BYTES_MAX ? bytes - done : PF_XRT_SYNC_BYTES_MAX;
 		cl_int why = copy_part(card, direction, memory, offset + done, (uint8_t *)host + done, part, &one);
 		if (why != CL_SUCCESS)
-			return fail(error, PF_E_DEVICE, "copy failed", why);
+			return fail(error, PF_E_TRANSFER, "copy failed", why);
 		*whole = done ? (struct times) { whole->started_ns, whole->done_ns + one.done_ns } : one;
 	}
 	return 0;

@@ -127,5 +127,5 @@ static int xrt_open(const struct pf_backend_open *open, void **opaque,
 
 const struct pf_backend pf_backend_xrt = {
 	.name = "xrt", .open = xrt_open, .close = xrt_close, .alloc = pf_xrt_alloc, .alloc_host = pf_xrt_alloc_host,
-	.free = pf_xrt_free, .copy = pf_xrt_copy, .run = pf_xrt_run, .abort = pf_xrt_abort,
+	.free = pf_xrt_free, .copy = pf_xrt_copy, .run = pf_xrt_run, .abort = pf_xrt_abort, .reset = pf_xrt_reset,
 };

@@ -34,6 +34,7 @@ void pf_xrt_free(void *card, struct pf_memory *memory);
 int  pf_xrt_copy(void *card, enum pf_direction direction, struct pf_memory *memory, uint64_t offset, void *host,
                  uint64_t bytes, struct pf_error *error);
 int  pf_xrt_run(void *card, unsigned cu, const struct pf_launch *launch, struct pf_error *error);
+int  pf_xrt_reset(const char *where, enum pf_reset level, struct pf_error *error);
 int  pf_xrt_abort(void *card, enum pf_kernel kernel, unsigned cu);
 void pf_xrt_pool_empty(struct pf_xrt_card *card, int keep);    /* keep: XRT's buffers stay as they are */
 void pf_xrt_cu_close(struct pf_xrt_cu *cu);

@@ -116,7 +116,7 @@ int pf_xrt_copy(void *opaque, enum pf_direction direction, struct pf_memory *mem
 	for (uint64_t done = 0, part; done < bytes; done += part) {
 		part = bytes - done < PF_XRT_SYNC_BYTES_MAX ? bytes - done : PF_XRT_SYNC_BYTES_MAX;
 		if (sync_part(memory, direction, offset + done, (uint8_t *)host + done, part) != 0)
-			return pf_xrt_fail(error, PF_E_DEVICE, "copy failed", PF_XRT_RESET);
+			return pf_xrt_fail(error, PF_E_TRANSFER, "copy failed", PF_XRT_RESET);
 	}
 	return 0;
 }

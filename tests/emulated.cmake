@@ -7,6 +7,7 @@ if(XRT_INCLUDE AND UUID_INCLUDE)      # XRT's own header as the oracle
 endif()
 prefpga_test(xrt_wire SOURCES xrt_wire.c LIBS prefpga_xrtmodel)
 prefpga_test(xrt_place SOURCES xrt_place.c scratch.c)
+prefpga_test(xrt_reset SOURCES xrt_reset.c scratch.c)
 prefpga_test(xrt_model SOURCES xrt_model.c scratch.c ../bitstreams/layout.c ../bitstreams/describe.c
              LIBS prefpga_xrtmodel PkgConfig::JANSSON ARGS $<TARGET_FILE:prefpga_emulated_kernels> LABELS quick threads)
 target_compile_definitions(test_xrt_model PRIVATE PREFPGA_VERSION="${PROJECT_VERSION}")

@@ -17,21 +17,30 @@ int pf_setup_trace(struct pf_setup *s, const struct pf_options *o, struct pf_err
 	return o->trace ? pf_trace_open(o->trace, 1, &s->trace, error) : 0;
 }
 
+static void print_note(void *context, const char *text)
+{
+	pf_cli_note(context, "%s", text);
+}
+
 int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
-	const struct pf_device_options options = { .memory_bytes = 0, .watchdog_ms = pf_option_milliseconds(o->timeout),
+	s->device_options = (struct pf_device_options){ .watchdog_ms = pf_option_milliseconds(o->timeout),
 		.threads = (uint32_t)o->threads, .log = print_log,
 		.operation = s->trace ? pf_trace_operation : NULL, .operation_context = s->trace };
-	char *list = strdup(o->device), *rest = list;
-	int code = list ? 0 : pf_fail(error, -ENOMEM, "no memory for --device");
+	s->specs = strdup(o->device);
+	char *rest = s->specs;
+	int code = s->specs ? 0 : pf_fail(error, -ENOMEM, "no memory for --device");
 	for (char *spec; !code && (spec = strsep(&rest, ","));) {
 		if (s->devices == PF_SETUP_DEVICES)
 			code = pf_fail(error, PF_E_RANGE, "--device names more than %d devices", PF_SETUP_DEVICES);
 		else
-			code = pf_device_open(spec, &options, &s->device[s->devices], error);
+			code = pf_device_open(spec, &s->device_options, &s->device[s->devices], error);
+		s->spec[s->devices] = spec;
 		s->devices += !code;
 	}
-	free(list);
+	s->renewal = (struct pf_renewal){ .device = s->device, .spec = s->spec, .devices = s->devices,
+		.options = &s->device_options, .on_fault = o->on_fault ? (enum pf_on_fault)pf_on_fault_find(o->on_fault) : PF_FAULT_STOP,
+		.note = print_note, .context = (void *)o };
 	return code;
 }
 
@@ -225,7 +234,9 @@ void pf_setup_close(struct pf_setup *s)
 	pf_model_close(s->reference);
 	pf_tokenizer_close(s->tokenizer);
 	for (unsigned i = 0; i < s->devices; i++)
-		pf_device_close(s->device[i]);
+		if (i == 0 || s->device[i] != s->device[i - 1])        /* one may have taken over for another */
+			pf_device_close(s->device[i]);
+	free(s->specs);
 }
 
 /* ---- stopping ---- */

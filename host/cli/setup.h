@@ -11,7 +11,11 @@ enum { PF_SETUP_DEVICES = 8 };
 struct pf_setup {
 	struct pf_trace    *trace;     /* --trace; NULL without */
 	struct pf_device   *device[PF_SETUP_DEVICES];
+	char               *specs;     /* --device, cut into spec[] */
+	const char         *spec[PF_SETUP_DEVICES];
 	unsigned            devices;
+	struct pf_device_options device_options;
+	struct pf_renewal   renewal;   /* what --on-fault asks for */
 	const struct pf_tokenizer *tokenizer;
 	struct pf_model    *model, *reference;
 	int                 uniform;   /* every completion counts as equally likely under the reference */

@@ -205,6 +205,7 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 		.tokenizer = s->tokenizer, .out = o->out, .log = o->log, .save_every = (uint64_t)o->save_every,
 		.eval_every = (uint64_t)o->eval_every,
 		.resume = o->resume, .exact = o->exact, .report = on_step, .note = on_note, .context = &view };
+	t.run.renewal = &s->renewal;
 	if (!code)
 		code = schedule(o, steps, &t.schedule, error);
 	if (code)

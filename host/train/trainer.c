@@ -28,6 +28,8 @@ struct trainer {
 	float *gradient;
 	int folder;                    /* descriptor that holds the lock of t->out, or -1 */
 	uint64_t step, saved;          /* steps done; of the last checkpoint */
+	int exact;                     /* the devices that the run began with all were */
+	unsigned renewals;             /* logged so far */
 };
 
 static void say(const struct trainer *r, const char *text)
@@ -216,6 +218,25 @@ static void log_window(void *context, const struct pf_energy_window *w)
 	pf_metrics_append(context, "energy", fields, PF_ENERGY_FIELDS);
 }
 
+static int all_exact(const struct pf_run *run)
+{
+	int exact = 1;
+	for (unsigned i = 0; i < run->devices; i++)
+		exact &= pf_device_facts(run->device[i])->exact;
+	return exact;
+}
+
+/* Only steps that a failed device touched carry these */
+static void log_devices(struct trainer *r)
+{
+	const struct pf_renewal *renewal = r->t->run.renewal;
+	if (renewal && renewal->renewals > r->renewals)
+		pf_metrics_count(r->metrics, "devices_renewed", renewal->renewals - r->renewals);
+	if (r->exact && !all_exact(&r->t->run))
+		pf_metrics_count(r->metrics, "within_tolerance", 1);
+	r->renewals = renewal ? renewal->renewals : 0;
+}
+
 static int log_step(struct trainer *r, const struct pf_step_report *s, struct pf_error *error)
 {
 	struct pf_metrics *m = r->metrics;
@@ -234,6 +255,7 @@ static int log_step(struct trainer *r, const struct pf_step_report *s, struct pf
 	pf_metrics_count(m, "card_beats", s->card_beats);
 	pf_metrics_count(m, "card_bytes", s->card_bytes);
 	pf_metrics_count(m, "unix_ms", (uint64_t)(1e3 * pf_seconds_unix()));
+	log_devices(r);
 	int code = r->t->meters ? pf_meters_step(r->t->meters, log_window, m, error) : 0;
 	if (!code && r->t->report)
 		r->t->report(r->t->context, s);
@@ -245,10 +267,39 @@ static void count_devices(const struct pf_run *run, uint64_t *beats, uint64_t *b
 	*beats = *bytes = 0;
 	for (unsigned i = 0; i < run->devices; i++) {
 		struct pf_device_counts c;
+		if (i && run->device[i] == run->device[i - 1])         /* one that took over for another */
+			continue;
 		pf_device_counts(run->device[i], &c);
 		*beats += c.beats;
 		*bytes += c.bytes_in + c.bytes_out;
 	}
+}
+
+/* ---- failed devices ---- */
+
+static void count_times(struct trainer *r)
+{
+	const struct pf_scorer_times times = pf_scorer_times(r->running.scorer);
+	r->result->times.body += times.body;
+	r->result->times.head += times.head;
+}
+
+/* 0: the devices were replaced and what failed may begin anew, with the loss's state as it was before. Otherwise `code`,
+ * or why they could not be replaced */
+static int renew(struct trainer *r, int code, const struct pf_loss_state *before, struct pf_error *error)
+{
+	const struct pf_run *run = &r->t->run;
+	const struct pf_error why = *error;
+	if (!run->renewal || !pf_device_lost(code) || (run->stop && *run->stop))
+		return code;
+	count_times(r);
+	pf_running_close(&r->running);
+	memset(&r->running, 0, sizeof r->running);
+	code = pf_renew(run->renewal, &why, error);
+	if (!code)
+		code = pf_running_open(&r->running, run, r->model, 1, error);
+	r->running.objective.state = *before;
+	return code;
 }
 
 /* ---- steps ---- */
@@ -257,8 +308,12 @@ static void count_devices(const struct pf_run *run, uint64_t *beats, uint64_t *b
 static int evaluate(struct trainer *r, int *evaluated, struct pf_error *error)
 {
 	const double began = pf_seconds();
-	r->running.objective.cache = r->held_cache;
-	int code = pf_running_evaluate(&r->running, &r->t->held, NULL, NULL, &r->result->held, error);
+	const struct pf_loss_state state = r->running.objective.state;
+	int code;
+	do {
+		r->running.objective.cache = r->held_cache;
+		code = pf_running_evaluate(&r->running, &r->t->held, NULL, NULL, &r->result->held, error);
+	} while (code && code != PF_E_INTERRUPTED && (code = renew(r, code, &state, error)) == 0);
 	count_time(r, &r->result->times.evaluation, "evaluation", began);
 	*evaluated = !code;
 	return code == PF_E_INTERRUPTED ? 0 : code;
@@ -301,21 +356,31 @@ static int due(uint64_t every, uint64_t step)
 	return every && step % every == 0;
 }
 
-static int one_step(struct trainer *r, struct pf_error *error)
+/* Loss and gradient of the next step */
+static int compute(struct trainer *r, struct pf_step *facts, struct pf_tally *tally, struct pf_error *error)
 {
-	const double began = pf_seconds(), rate = pf_schedule_rate(&r->t->schedule, r->step);
-	struct pf_step facts;
-	struct pf_tally tally;
-	uint64_t beats[2], bytes[2];
-	double norm = 0.0;
-	int code = load_step(r, &facts, error);
+	int code = load_step(r, facts, error);
 	if (!code)
 		code = check_start(r, error);
 	if (code)
 		return code;
-	count_devices(&r->t->run, &beats[0], &bytes[0]);
 	memset(r->gradient, 0, r->model->layout.size * sizeof *r->gradient);
-	code = pf_step_run(&r->running.objective, &r->running.pack, &facts, r->gradient, &tally, error);
+	return pf_step_run(&r->running.objective, &r->running.pack, facts, r->gradient, tally, error);
+}
+
+static int one_step(struct trainer *r, struct pf_error *error)
+{
+	const double began = pf_seconds(), rate = pf_schedule_rate(&r->t->schedule, r->step);
+	const struct pf_loss_state state = r->running.objective.state;
+	struct pf_step facts;
+	struct pf_tally tally;
+	uint64_t beats[2], bytes[2];
+	double norm = 0.0;
+	int code;
+	do {
+		count_devices(&r->t->run, &beats[0], &bytes[0]);
+		code = compute(r, &facts, &tally, error);
+	} while (code && (code = renew(r, code, &state, error)) == 0);
 	if (!code)
 		code = update(r, rate, &norm, error);
 	if (code)
@@ -363,11 +428,10 @@ int pf_train(const struct pf_training *training, struct pf_model *model, struct 
 	*result = (struct pf_training_result){ .step0_check = NAN };
 	pf_tally_clear(&result->held);
 	int code = open_trainer(&r, error);
+	r.exact = all_exact(&training->run);
 	if (!code)
 		code = train(&r, error);
-	const struct pf_scorer_times times = pf_scorer_times(r.running.scorer);
-	result->times.body = times.body;
-	result->times.head = times.head;
+	count_times(&r);
 	close_trainer(&r);
 	return code;
 }

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include "adamw.h"
 #include "checkpoint.h"
+#include "renew.h"
 #include "energy.h"
 #include "schedule.h"
 #include "step.h"
@@ -29,6 +30,7 @@ struct pf_run {
 	int      uniform;              /* 1: every completion is equally likely under the reference (log-ratio = logp) */
 	const char *cache;             /* folder of reference caches; NULL: none kept */
 	struct pf_trace *trace;        /* gets the phases; may be NULL */
+	struct pf_renewal *renewal;    /* how failed devices are replaced, over the same array as `device`; NULL: not */
 	const volatile sig_atomic_t *stop;     /* becomes non-zero: finish the step, save, return PF_E_INTERRUPTED. May be NULL */
 };
 

@@ -6,6 +6,7 @@
 #ifndef PF_INTERNAL_BACKEND_H
 #define PF_INTERNAL_BACKEND_H
 #include "../device.h"
+#include "../recover.h"
 #include "kernels.h"
 
 struct pf_memory;                              /* opaque: one allocation, defined by each backend */
@@ -43,8 +44,9 @@ struct pf_backend {
 	                   struct pf_memory **memory, struct pf_error *error);
 	void (*free)(void *card, struct pf_memory *memory);
 	void *(*map)(void *card, struct pf_memory *memory);    /* NULL function: never host visible */
-	/* One call per direction at a time; never 0 bytes. PF_E_DEVICE from copy or run says that the card is lost: the
-	 * core refuses everything from then on */
+	/* One call per direction at a time; never 0 bytes. PF_E_TRANSFER from copy: the bytes did not arrive, which the
+	 * core tries again. PF_E_DEVICE from copy or run says that the card is lost: the core refuses everything from
+	 * then on */
 	int  (*copy)(void *card, enum pf_direction direction, struct pf_memory *memory, uint64_t offset, void *host,
 	             uint64_t bytes, struct pf_error *error);
 	/* One call per (kernel, cu) at a time; returns when the kernel is done */
@@ -55,6 +57,8 @@ struct pf_backend {
 	/* Right after run or copy succeeded, from the same thread: when the operation really began and ended by the
 	 * card's own events, in ns after the call. queue: the kernel, or PF_KERNEL_COUNT + direction. NULL: unknown */
 	void (*times)(void *card, unsigned queue, unsigned cu, uint64_t *started_ns, uint64_t *done_ns);
+	/* Resets a card that nobody in this process has open. where: as for open. NULL: there is nothing to reset */
+	int  (*reset)(const char *where, enum pf_reset level, struct pf_error *error);
 };
 
 /* The longest the core waits after a successful abort */
@@ -63,6 +67,13 @@ struct pf_backend {
 /* Opens a backend object directly, without the name table: tests wrap backends to inject faults and latches */
 int pf_device_open_backend(const struct pf_backend *backend, const char *where, const struct pf_device_options *options,
                            struct pf_device **device, struct pf_error *error);
+
+/* The backend that `spec` names and, in *where, what follows the colon */
+int pf_backend_find(const char *spec, const struct pf_backend **backend, const char **where, struct pf_error *error);
+
+/* For tests of backend `fault`: called, without a lock, when a run is held that will not end by itself (1) and when it
+ * was given up (0) */
+void pf_fault_on_hold(void (*held)(int holding));
 
 /* For tests: reads the time from `now` (ns) from here on, and looks at the deadlines again when told that it has
  * moved */

@@ -1,0 +1,372 @@
+/* Every fault of internal/faults.def in the middle of a training: what is reported, after how long, what is done about it,
+ * and whether the training ends with the bits of an undisturbed one.
+ *
+ * `faults FILE` compares with the committed table, `faults FILE --write` makes it. Time is virtual: it stands still except
+ * while a run is held, and waiting only moves it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <utime.h>
+#include "tests/cmocka.h"
+#include "tests/scratch.h"
+#include "host/train/run.h"
+#include "prefpga/internal/backend.h"
+#include "prefpga/power.h"
+#include "prefpga/internal/faults.def"
+
+enum { STEPS = 6, BATCH = 4 };
+static const char *table_path;
+static int writing;
+
+/* ---- time ---- */
+static atomic_ullong virtual_ns;
+static atomic_int held;
+static struct pf_device *watched;
+
+static uint64_t now(void *context)
+{
+	(void)context;
+	return atomic_fetch_add(&virtual_ns, atomic_load(&held) ? 1000000000u : 0);
+}
+
+static void on_hold(int holding)
+{
+	atomic_store(&held, holding);
+}
+
+/* Wakes the watchdog while something is held */
+static void *tick(void *stop)
+{
+	while (!atomic_load((atomic_int *)stop)) {
+		nanosleep(&(struct timespec) { 0, 1000000 }, NULL);
+		if (atomic_load(&held))
+			pf_device_tick(watched);
+	}
+	return NULL;
+}
+
+static void virtual_sleep(void *context, uint64_t ns)
+{
+	(void)context;
+	atomic_fetch_add(&virtual_ns, ns);
+}
+
+/* ---- a small training ---- */
+static const struct pf_tokenizer *tokenizer;
+static struct pf_corpus *corpus;
+static struct pf_loss loss;
+static struct pf_model *reference;
+static float *undisturbed;
+
+struct outcome { char notes[4096]; struct pf_error error; int code, same, marked; struct pf_renewal renewal; };
+
+static void on_note(void *context, const char *text)
+{
+	struct outcome *o = context;
+	size_t used = strlen(o->notes);
+	snprintf(o->notes + used, sizeof o->notes - used, "%s\n", text);
+}
+
+/* Copies that were done again are in the device's log only */
+static void on_log(void *context, int level, const char *text)
+{
+	if (level == 1)
+		on_note(context, text);
+}
+
+static void on_opened(void *context, struct pf_device *device)
+{
+	(void)context;
+	watched = device;
+	pf_device_clock(device, now, NULL);
+}
+
+/* Steps that the log marks as within tolerance only */
+static int marked_steps(const char *path)
+{
+	char line[4096];
+	int count = 0;
+	FILE *in = fopen(path, "r");
+	while (in && fgets(line, sizeof line, in))
+		count += strstr(line, "\"within_tolerance\": 1") || strstr(line, "\"within_tolerance\":1");
+	if (in)
+		fclose(in);
+	return count;
+}
+
+static void train(struct pf_device **device, const char *const *spec, unsigned devices, enum pf_on_fault on_fault,
+                  struct outcome *o)
+{
+	struct pf_model *model = pf_model_copy(reference);
+	struct pf_training_result result;
+	o->renewal = (struct pf_renewal) { .device = device, .spec = spec, .devices = devices, .on_fault = on_fault,
+		.note = on_note, .opened = on_opened, .context = o, .recovery = { .sleep = virtual_sleep } };
+	const struct pf_training t = { .run = { .device = device, .devices = devices, .max_length = 64, .batch = BATCH,
+			.accumulate = 1, .threads = 1, .loss = &loss, .reference = reference, .renewal = &o->renewal },
+		.corpus = corpus, .seed = 5, .steps = STEPS, .shuffle = 1, .adamw = { 0.9, 0.999, 1e-8, 0.0, 1.0, 1 },
+		.schedule = { PF_SCHEDULE_LINEAR, 3e-3, 0.0, 1, STEPS }, .log = scratch_path("log.jsonl") };
+	remove(t.log);
+	o->code = pf_train(&t, model, &result, &o->error);
+	const size_t bytes = model->layout.size * sizeof *model->param;
+	if (!undisturbed) {
+		undisturbed = malloc(bytes);
+		assert_non_null(undisturbed);
+		memcpy(undisturbed, model->param, bytes);
+	}
+	o->marked = marked_steps(t.log);
+	o->same = memcmp(undisturbed, model->param, bytes) == 0;
+	pf_model_close(model);
+}
+
+static int open_world(void **state)
+{
+	const struct pf_model_config shape = { .vocab = PF_BYTES_VOCAB, .dim = 16, .layers = 1, .heads = 2, .kv_heads = 1,
+		.head_dim = 8, .ffn = 24, .max_positions = 64, .rope_theta = 1e4, .norm_eps = 1e-5, .tied = 1,
+		.bos = PF_BYTES_BOS, .eos = PF_BYTES_EOS };
+	static const char *const word[] = { "red", "blue", "green", "wide" };
+	char text[4096] = "";
+	size_t n = 0;
+	struct pf_error error = { 0 };
+	(void)state;
+	scratch_open("faults");
+	for (int i = 0; i < 16; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, "{\"prompt\": \"%s %s:\", \"chosen\": \" %s, please\", "
+		                      "\"rejected\": \" %s\"}\n", word[i % 4], word[i / 4], word[i % 4], word[(i + 3) % 4]);
+	const struct pf_corpus_options options = { .want = PF_RECORD_PAIRS, .cut = { 64, PF_KEEP_START } };
+	if (pf_tokenizer_open("bytes", &tokenizer, &error) || pf_loss_parse("sigmoid:beta=0.1", &loss, &error)
+	    || pf_corpus_open(scratch_text("pairs.jsonl", text), tokenizer, &options, &corpus, &error)
+	    || pf_model_create(&shape, 3, &reference, &error))
+		fail_msg("%s", error.text);
+	pf_fault_on_hold(on_hold);
+	return 0;
+}
+
+static int close_world(void **state)
+{
+	(void)state;
+	pf_corpus_close(corpus);
+	pf_model_close(reference);
+	free(undisturbed);
+	return 0;
+}
+
+/* ---- rows ---- */
+/* spec: faults and device; other: a second card, or NULL */
+struct row { const char *fault, *spec, *other; enum pf_on_fault on_fault; };
+static const struct row rows[] = {
+	{ "none", "sim:*1", NULL, PF_FAULT_STOP },
+	{ "firewall", "fault:firewall@5/sim:*1", NULL, PF_FAULT_STOP },
+	{ "firewall", "fault:firewall@6/sim:*1", NULL, PF_FAULT_RETRY },
+	{ "firewall", "fault:firewall@7/sim:*1", NULL, PF_FAULT_RESET },
+	{ "firewall", "fault:firewall@8/sim:*1", "sim:u250", PF_FAULT_RETRY },
+	{ "ecc", "fault:ecc@9/sim:*1", NULL, PF_FAULT_RESET },
+	{ "hang", "fault:hang@5/sim:*1", NULL, PF_FAULT_RETRY },
+	{ "hang", "fault:hang@7/sim:*1", NULL, PF_FAULT_RESET },
+	{ "hang", "fault:hang@8/sim:*1", NULL, PF_FAULT_CPU },
+	{ "interrupt", "fault:interrupt@7/sim:*1", NULL, PF_FAULT_RETRY },
+	{ "dma", "fault:dma@11/sim:*1", NULL, PF_FAULT_STOP },
+	{ "short", "fault:short@12/sim:*1", NULL, PF_FAULT_STOP },
+	{ "image", "fault:image@1/sim:*1", NULL, PF_FAULT_RETRY },
+	{ "image", "fault:firewall@7+image@2/sim:*1", NULL, PF_FAULT_RESET },
+	{ "gone", "fault:gone@7/sim:*1", NULL, PF_FAULT_RESET },
+	{ "gone", "fault:gone@8/sim:*1", "sim:u250", PF_FAULT_RETRY },
+	{ "gone", "fault:gone@30/sim:*1", NULL, PF_FAULT_CPU },
+	{ "hot", "fault:hot@7/sim:*1", NULL, PF_FAULT_RETRY },
+	{ "busy", "fault:interrupt@7+busy@2/sim:*1", NULL, PF_FAULT_RETRY },
+	{ "sensors", "sim:*1", NULL, PF_FAULT_STOP },
+	{ "two", "fault:firewall@7+hang@15/sim:*1", NULL, PF_FAULT_RESET },
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+static char table[1 << 14];
+static size_t used;
+
+static const char *const policies[] = { "stop", "retry", "reset", "cpu" };
+
+/* The limit that the watchdog names, in seconds; 0: reported at once */
+static double seconds_until_report(const char *notes)
+{
+	const char *at = strstr(notes, "took longer than ");
+	return at ? strtod(at + strlen("took longer than "), NULL) * 1e-3 : 0.0;
+}
+
+static void first_line(const char *text, char line[200])
+{
+	size_t n = strcspn(text, "\n;");
+	snprintf(line, 200, "%.*s", (int)(n < 190 ? n : 190), text);
+	for (char *c = line; *c; c++)
+		*c = *c == '"' ? '\'' : *c;
+}
+
+static void add_row(const struct row *row, const struct outcome *o)
+{
+	char report[200], action[200] = "none";
+	const struct pf_recovery *r = &o->renewal.recovery;
+	const char *spoken = o->notes[0] ? o->notes : o->code ? o->error.text : "-";
+	first_line(spoken, report);
+	if (r->opens)
+		snprintf(action, sizeof action, "%u openings; %.0f s of waiting; reset: %s", r->opens,
+		         (double)r->waited_ns * 1e-9, pf_reset_name(r->reset));
+	const char *outcome = o->code ? "stopped"
+	                    : strstr(o->notes, "on the host") ? "went on on the host"
+	                    : strstr(o->notes, "takes over") ? "another card took over"
+	                    : strstr(o->notes, "works again") ? "resumed on the card" : "went on";
+	used += (size_t)snprintf(table + used, sizeof table - used, "%s,%s%s%s,%s,\"%s\",%.0f,\"%s\",%s,%s\n", row->fault,
+	                         row->spec, row->other ? " " : "", row->other ? row->other : "", policies[row->on_fault],
+	                         report, seconds_until_report(spoken), action, outcome,
+	                         o->code ? "-" : o->same ? "equal" : "within tolerance");
+}
+
+/* Sensors that stand still are reported as such, and disturb nothing */
+static void read_old_sensor(struct outcome *o)
+{
+	struct pf_sensor *sensor;
+	size_t count;
+	double watts;
+	const struct utimbuf old = { 1000000000, 1000000000 };
+	const struct pf_sensor_options options = { .root = scratch_path("nothing"),
+		.aws = scratch_text("aws", "Power consumption (Vccint):\n   Last measured: 17 watts\n") };
+	struct pf_error error = { 0 };
+	assert_int_equal(pf_sensors_find(&options, &sensor, &count, NULL), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(utime(sensor->path, &old), 0);
+	assert_int_equal(pf_sensor_read(sensor, &watts, &error), PF_E_DATA);
+	const char *what = strstr(error.text, "which is no measurement of now");
+	assert_non_null(what);
+	on_note(o, what);
+	free(sensor);
+}
+
+static void run_row(const struct row *row)
+{
+	static struct outcome o;
+	const char *spec[2] = { row->spec, row->other };
+	struct pf_device *device[2] = { NULL, NULL };
+	const unsigned devices = row->other ? 2 : 1;
+	const struct pf_device_options options = { .log = on_log, .log_context = &o };
+	atomic_int stop = 0;
+	pthread_t thread;
+	memset(&o, 0, sizeof o);
+	for (unsigned i = 0; i < devices && o.code == 0; i++) {
+		o.code = pf_device_open(spec[i], &options, &device[i], &o.error);
+		if (o.code == 0 && i == 0)
+			on_opened(NULL, device[i]);
+	}
+	assert_int_equal(pthread_create(&thread, NULL, tick, &stop), 0);
+	if (strcmp(row->fault, "sensors") == 0)
+		read_old_sensor(&o);
+	if (o.code == 0)
+		train(device, spec, devices, row->on_fault, &o);
+	atomic_store(&stop, 1);
+	pthread_join(thread, NULL);
+	add_row(row, &o);
+	for (unsigned i = 0; i < devices; i++)
+		if (device[i] && (i == 0 || device[i] != device[0]))
+			pf_device_close(device[i]);
+	/* what must hold, whatever the table says */
+	const int on_host = strstr(o.notes, "on the host") != NULL;
+	assert_true(o.code || on_host || o.same);
+	assert_true(o.code || (on_host ? o.marked > 0 && o.marked < STEPS : o.marked == 0));
+}
+
+static unsigned first_difference(const char *a, const char *b)
+{
+	unsigned line = 1;
+	for (; *a && *a == *b; a++, b++)
+		line += *a == '\n';
+	print_message("...%.100s\n", b);
+	return line;
+}
+
+static void all_rows(void **state)
+{
+	static char wanted[sizeof table];
+	(void)state;
+	used = (size_t)snprintf(table, sizeof table, "fault,devices,on_fault,report,seconds_until_report,done,outcome,bits\n");
+	for (unsigned i = 0; i < ROWS; i++)
+		run_row(&rows[i]);
+	FILE *file = fopen(table_path, writing ? "wb" : "rb");
+	assert_non_null(file);
+	if (writing)
+		assert_true(fwrite(table, 1, used, file) == used);
+	size_t n = writing ? 0 : fread(wanted, 1, sizeof wanted - 1, file);
+	fclose(file);
+	if (!writing && (n != used || memcmp(wanted, table, n) != 0))
+		fail_msg("line %u differs from %s", first_difference(wanted, table), table_path);
+}
+
+/* No fault is forgotten */
+static void every_fault_has_a_row(void **state)
+{
+	(void)state;
+#define HAS_ROW(name, strikes, code, cure, tries, report) \
+	do { \
+		int found = 0; \
+		for (unsigned i = 0; i < ROWS; i++) \
+			found |= strcmp(rows[i].fault, #name) == 0; \
+		assert_true(found); \
+	} while (0);
+	PF_CARD_FAULTS(HAS_ROW)
+}
+
+/* What the simulator explains, a card with that fault shows as ECC, and is lost */
+static void unwritten_memory_is_an_ecc_error(void **state)
+{
+	struct pf_device *device;
+	struct pf_buf *item, *span, *out;
+	struct pf_error error = { 0 };
+	struct pf_ticket run = { 0 };
+	(void)state;
+	assert_int_equal(pf_device_open("fault:ecc@1000/sim:u50", NULL, &device, &error), 0);
+	assert_int_equal(pf_buf_alloc(device, PF_KERNEL_coef, 0, 64, &item, &error), 0);
+	assert_int_equal(pf_buf_alloc(device, PF_KERNEL_coef, 1, 64, &span, &error), 0);
+	assert_int_equal(pf_buf_alloc(device, PF_KERNEL_coef, 2, 64, &out, &error), 0);
+	struct pf_arg arg[PF_ARG_coef_COUNT] = { { .buf = item }, { .buf = span }, { .buf = out } };
+	arg[PF_ARG_coef_rows].val.u32 = arg[PF_ARG_coef_seqs].val.u32 = 1;
+	arg[PF_ARG_coef_tail].val.f32 = 1.0f;
+	assert_int_equal(pf_run(device, PF_KERNEL_coef, arg, PF_ARG_coef_COUNT, NULL, &run), 0);
+	assert_int_equal(pf_wait(&run, &error), PF_E_DEVICE);
+	assert_non_null(strstr(error.text, "ECC"));
+	pf_device_close(device);
+	assert_int_equal(pf_device_reset("fault:ecc@1000/sim:u50", PF_RESET_USER, &error), 0);
+	assert_int_equal(pf_device_open("fault:ecc@1000/sim:u50", NULL, &device, &error), 0);
+	assert_int_equal(pf_device_check(device, &error), PF_E_DEVICE);        /* a reset of the user function is not enough */
+	pf_device_close(device);
+	assert_int_equal(pf_device_reset("fault:ecc@1000/sim:u50", PF_RESET_MGMT, &error), 0);
+	assert_int_equal(pf_device_open("fault:ecc@1000/sim:u50", NULL, &device, &error), 0);
+	assert_int_equal(pf_device_check(device, &error), 0);
+	pf_device_close(device);
+}
+
+static void plans_are_checked(void **state)
+{
+	static const struct { const char *spec, *says; } wrong[] = {
+		{ "fault:", "write FAULT" }, { "fault:hang", "write FAULT" }, { "fault:hang@0/sim:*1", "n from 1" },
+		{ "fault:hnag@3/sim", "nearest fault is hang" }, { "fault:hang@3/sin", "did you mean \"sim\"" },
+		{ "fault:hang@x/sim:*1", "n from 1" }, { "fault:hang@1+/sim:*1", "is no FAULT" },
+	};
+	struct pf_device *device;
+	struct pf_error error;
+	(void)state;
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		memset(&error, 0, sizeof error);
+		assert_true(pf_device_open(wrong[i].spec, NULL, &device, &error) < 0);
+		if (!strstr(error.text, wrong[i].says))
+			fail_msg("%s: %s", wrong[i].spec, error.text);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		return 2;
+	table_path = argv[1];
+	writing = argc > 2 && strcmp(argv[2], "--write") == 0;
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_fault_has_a_row), cmocka_unit_test(all_rows),
+		cmocka_unit_test(unwritten_memory_is_an_ecc_error), cmocka_unit_test(plans_are_checked),
+	};
+	return cmocka_run_group_tests_name("faults", tests, open_world, close_world);
+}
