@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "card_sysfs.h"
 #include "pci_dump.h"
 #include "prefpga/internal/cards.def"
 
@@ -49,53 +50,6 @@ static const struct id *find_id(uint16_t vendor, uint16_t device)
 	return NULL;
 }
 
-/* ---- sysfs ---- */
-static void sysfs_path(char path[PATH_BYTES], const char *root, const char *bdf, const char *name)
-{
-	snprintf(path, PATH_BYTES, "%s/sys/bus/pci/devices/%s/%s", root, bdf, name);
-}
-
-/* First line of a file of the function, "" if there is none */
-static void read_text(const char *root, const char *bdf, const char *name, char *text, int size)
-{
-	char path[PATH_BYTES];
-	sysfs_path(path, root, bdf, name);
-	FILE *in = fopen(path, "r");
-	if (!in || !fgets(text, size, in))
-		text[0] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	if (in)
-		fclose(in);
-}
-
-static unsigned read_number(const char *root, const char *bdf, const char *name)
-{
-	char text[32];
-	read_text(root, bdf, name, text, sizeof text);
-	return (unsigned)strtoul(text, NULL, 10);
-}
-
-static void read_driver(const char *root, struct pf_card_function *function)
-{
-	char path[PATH_BYTES], target[PATH_BYTES];
-	sysfs_path(path, root, function->bdf, "driver");
-	ssize_t length = readlink(path, target, sizeof target - 1);
-	target[length > 0 ? length : 0] = '\0';
-	const char *slash = strrchr(target, '/');
-	snprintf(function->driver, sizeof function->driver, "%.31s", slash ? slash + 1 : target);
-}
-
-static void read_sysfs(const char *root, struct pf_card_function *function)
-{
-	const char *bdf = function->bdf;
-	read_driver(root, function);
-	read_text(root, bdf, "current_link_speed", function->link_speed, sizeof function->link_speed);
-	read_text(root, bdf, "max_link_speed", function->link_speed_max,
-	          sizeof function->link_speed_max);
-	function->link_width = read_number(root, bdf, "current_link_width");
-	function->link_width_max = read_number(root, bdf, "max_link_width");
-}
-
 /* ---- the bus ---- */
 static int add(struct list *list, const struct pci_dev *device, const struct id *id)
 {
@@ -115,6 +69,8 @@ static int add(struct list *list, const struct pci_dev *device, const struct id 
 	function->device = id->device;
 	function->card = id->card;
 	function->role = id->role;
+	function->alive = function->numa_node = function->iommu_group = function->accessible = -1;
+	function->firewall = function->celsius = -1;
 	return 0;
 }
 
@@ -124,16 +80,33 @@ static int by_place(const void *a, const void *b)
 	              ((const struct pf_card_function *)b)->bdf);
 }
 
+/* The ids of a function. A card off the bus answers with ones; the kernel still knows its ids */
+static const struct id *identify(struct pci_dev *device, const char *root)
+{
+	char bdf[16];
+	pci_fill_info(device, PCI_FILL_IDENT);
+	const struct id *id = find_id(device->vendor_id, device->device_id);
+	if (id || device->vendor_id != 0xffff || !root)
+		return id;
+	snprintf(bdf, sizeof bdf, "%04x:%02x:%02x.%u", (unsigned)device->domain & 0xffff, device->bus, device->dev,
+	         device->func & 7u);
+	return find_id((uint16_t)pf_card_sysfs_number(root, bdf, "vendor", 0),
+	               (uint16_t)pf_card_sysfs_number(root, bdf, "device", 0));
+}
+
 /* Everything that may call on_error; setjmp stands in the caller */
-static int scan(struct pci_access *access, struct list *list)
+static int scan(struct pci_access *access, const char *root, struct list *list)
 {
 	pci_init(access);
 	pci_scan_bus(access);
 	for (struct pci_dev *device = access->devices; device; device = device->next) {
-		pci_fill_info(device, PCI_FILL_IDENT);
-		const struct id *id = find_id(device->vendor_id, device->device_id);
-		if (id && add(list, device, id) != 0)
+		const struct id *id = identify(device, root);
+		if (!id)
+			continue;
+		if (add(list, device, id) != 0)
 			return -ENOMEM;
+		if (access->method == PCI_ACCESS_DUMP)
+			list->at[list->count - 1].alive = pci_read_long(device, 0) != 0xffffffff;
 	}
 	return 0;
 }
@@ -172,7 +145,7 @@ static int discover(const struct pf_discover_options *options, const char *root,
 	access->warning = on_note;
 	access->debug = on_note;
 	if (status == 0 && setjmp(trouble.back) == 0) {
-		if (scan(access, list) != 0)
+		if (scan(access, options->sysfs_root || !options->pci_dump ? root : NULL, list) != 0)
 			status = pf_fail(error, -ENOMEM, "out of memory");
 	} else if (status == 0) {
 		status = pf_fail(error, PF_E_ABSENT, "cannot read the PCI bus: %s", trouble.text);
@@ -197,7 +170,7 @@ int pf_discover(const struct pf_discover_options *options, struct pf_card_functi
 		return status;
 	}
 	for (size_t i = 0; i < list.count && (wanted->sysfs_root || !wanted->pci_dump); i++)
-		read_sysfs(root, &list.at[i]);
+		pf_card_sysfs_read(root, &list.at[i]);
 	if (list.count)
 		qsort(list.at, list.count, sizeof *list.at, by_place);
 	*functions = list.at;

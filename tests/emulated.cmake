@@ -13,6 +13,9 @@ prefpga_test(xrt_model SOURCES xrt_model.c scratch.c ../bitstreams/layout.c ../b
 target_compile_definitions(test_xrt_model PRIVATE PREFPGA_VERSION="${PROJECT_VERSION}")
 add_dependencies(test_xrt_model prefpga_emulated_kernels)
 prefpga_test(discover SOURCES discover.c scratch.c)
+prefpga_test(doctor SOURCES doctor.c scratch.c LIBS PkgConfig::JANSSON ARGS $<TARGET_FILE:prefpga_cli>
+             "${CMAKE_CURRENT_SOURCE_DIR}/records/machines")
+add_dependencies(test_doctor prefpga_cli)
 
 add_test(NAME kernels_md COMMAND ${CMAKE_COMMAND} -E compare_files --ignore-eol
          "${PROJECT_SOURCE_DIR}/bitstreams/KERNELS.md" "${PROJECT_BINARY_DIR}/bitstreams/KERNELS.md")

@@ -1,29 +1,18 @@
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include "card_json.h"
 #include "cli.h"
 #include "prefpga/device.h"
 #include "prefpga/discover.h"
 
 struct found { struct pf_card_function *at; size_t count; struct pf_error why; };
 
-static json_t *json_function(const struct pf_card_function *f)
-{
-	char vendor[8], device[8];
-	snprintf(vendor, sizeof vendor, "%04" PRIx16, f->vendor);
-	snprintf(device, sizeof device, "%04" PRIx16, f->device);
-	return json_pack("{ss ss ss ss ss ss s{ss si ss si}}", "bdf", f->bdf, "vendor", vendor,
-	                 "device", device, "card", f->card, "role", f->role, "driver", f->driver,
-	                 "link", "speed", f->link_speed, "width", (int)f->link_width,
-	                 "max_speed", f->link_speed_max, "max_width", (int)f->link_width_max);
-}
-
 static int print_json(const struct found *found)
 {
 	json_t *cards = json_array(), *backends = json_array();
 	for (size_t i = 0; i < found->count; i++)
-		json_array_append_new(cards, json_function(&found->at[i]));
+		json_array_append_new(cards, pf_cli_card_json(&found->at[i]));
 	for (unsigned i = 0; pf_backend_name(i); i++)
 		json_array_append_new(backends, json_string(pf_backend_name(i)));
 	json_t *all = json_pack("{so so}", "cards", cards, "backends", backends);

@@ -26,6 +26,14 @@ struct pf_card_function {
 	char        driver[32];        /* bound one: "xocl", "xclmgmt", "ami", ... */
 	char        link_speed[32], link_speed_max[32];        /* "8.0 GT/s PCIe" */
 	unsigned    link_width, link_width_max;                /* lanes, 0: unknown */
+	int         alive;             /* 0: configuration space reads all ones, the card is off the bus; -1: unknown */
+	int         numa_node, iommu_group;                    /* -1: unknown or none */
+	uint64_t    bar_bytes[6];      /* 0: absent or unknown */
+	int         accessible;        /* may this user open it? -1: unknown */
+	char        shell[96];         /* platform that XRT's driver read from the card */
+	char        image[64];         /* UUID of the loaded image */
+	int         firewall;          /* level at which the AXI firewall tripped, 0: it has not, -1: unknown */
+	int         celsius;           /* of the FPGA, -1: unknown */
 };
 
 /* *functions: malloc, the caller frees; in the order of the bus. None found: 0 and *count == 0.
@@ -33,6 +41,31 @@ struct pf_card_function {
 PF_API int pf_discover(const struct pf_discover_options *options,
                        struct pf_card_function **functions, size_t *count,
                        struct pf_error *error);
+
+/* What is the matter with a card: one verdict, the first of internal/verdicts.def that holds */
+enum pf_health { PF_HEALTH_OK, PF_HEALTH_WARNING, PF_HEALTH_ERROR };
+struct pf_card_report {
+	char              slot[16];    /* "0000:3b:00" */
+	const char       *card;
+	size_t            first, functions;    /* of pf_machine_report.function */
+	const char       *verdict;     /* "ready", "golden", ... */
+	enum pf_health    health;
+	char              text[256];
+	char              remedy[256]; /* "" if nothing is to be done */
+	char              degraded[128];       /* the link is slower than the card's: how; "" if not */
+};
+struct pf_machine_report {
+	struct pf_card_function *function;
+	size_t                   functions;
+	struct pf_card_report   *card;
+	size_t                   cards;
+	char                     xrt[32];      /* version of XRT's library, "" if it is not installed or unknown */
+	char                     driver[64];   /* of its kernel driver xocl, likewise */
+};
+/* Looks at every card. Free with pf_machine_free. Errors as pf_discover */
+PF_API int  pf_examine(const struct pf_discover_options *options, struct pf_machine_report *machine,
+                       struct pf_error *error);
+PF_API void pf_machine_free(struct pf_machine_report *machine);
 #ifdef __cplusplus
 }
 #endif
