@@ -166,24 +166,36 @@ int pf_image_parse(const void *data, size_t bytes, const char *path, struct pf_i
 	return status;
 }
 
-int pf_image_open(const char *path, struct pf_image **image, struct pf_error *error)
+int pf_image_read(const char *path, void **data, size_t *bytes, struct pf_error *error)
 {
 	struct stat st;
 	int status = 0;
-	*image = NULL;
+	*data = NULL;
 	FILE *in = fopen(path, "rb");
 	if (!in || fstat(fileno(in), &st) != 0)
 		status = pf_fail(error, -errno, "image %s: %s", path, strerror(errno));
 	else if (!S_ISREG(st.st_mode) || st.st_size > IMAGE_BYTES_MAX)
 		status = pf_fail(error, PF_E_FORMAT, "image %s: not a file of at most 1 GiB", path);
-	void *data = status == 0 ? malloc((size_t)st.st_size + 1) : NULL;
-	if (status == 0 && (!data || fread(data, 1, (size_t)st.st_size, in) != (size_t)st.st_size))
-		status = pf_fail(error, data ? PF_E_DATA : -ENOMEM, "image %s: cannot read", path);
-	if (status == 0)
-		status = pf_image_parse(data, (size_t)st.st_size, path, image, error);
-	free(data);
+	if (status == 0) {
+		*bytes = (size_t)st.st_size;
+		*data = malloc(*bytes + 1);
+		if (!*data || fread(*data, 1, *bytes, in) != *bytes)
+			status = pf_fail(error, *data ? PF_E_DATA : -ENOMEM, "image %s: cannot read", path);
+	}
 	if (in)
 		fclose(in);
+	return status;
+}
+
+int pf_image_open(const char *path, struct pf_image **image, struct pf_error *error)
+{
+	void *data;
+	size_t bytes;
+	*image = NULL;
+	int status = pf_image_read(path, &data, &bytes, error);
+	if (status == 0)
+		status = pf_image_parse(data, bytes, path, image, error);
+	free(data);
 	return status;
 }
 

@@ -331,3 +331,36 @@ int pf_xclbin_build(const struct pf_xclbin_plan *plan, void **data, size_t *byte
 	free(link);
 	return *data ? 0 : pf_fail(error, -ENOMEM, "out of memory while building an image");
 }
+
+/* ---- adding: the table of sections grows by a row, so everything behind it moves ---- */
+int pf_xclbin_add(const struct pf_xclbin *xclbin, enum pf_xclbin_kind kind, const void *section, size_t section_bytes,
+                  void **data, size_t *bytes, struct pf_error *error)
+{
+	struct file_header header;
+	struct section_header row;
+	size_t have, table = sizeof header + xclbin->sections * sizeof row, at = padded(xclbin->bytes) + sizeof row;
+	memcpy(&header, xclbin->data, sizeof header);
+	if (header.signature_bytes >= 0)
+		return pf_fail(error, PF_E_IMAGE, "the image is signed: add to it before it is signed");
+	if (pf_xclbin_section(xclbin, kind, &have))
+		return pf_fail(error, PF_E_IMAGE,
+			       "the image has a section of that kind already: begin with what v++ has built");
+	*bytes = at + padded(section_bytes);
+	uint8_t *file = calloc(1, *bytes);
+	if (!file)
+		return pf_fail(error, -ENOMEM, "out of memory while adding to an image");
+	memcpy(file + table + sizeof row, xclbin->data + table, xclbin->bytes - table);
+	for (uint32_t i = 0; i < xclbin->sections; i++) {
+		section_at(xclbin, i, &row);
+		row.offset += sizeof row;
+		memcpy(file + sizeof header + i * sizeof row, &row, sizeof row);
+	}
+	row = (struct section_header) { .kind = kind, .offset = at, .bytes = section_bytes };
+	memcpy(file + table, &row, sizeof row);
+	memcpy(file + at, section, section_bytes);
+	header.sections++;
+	header.bytes = *bytes;
+	memcpy(file, &header, sizeof header);
+	*data = file;
+	return 0;
+}

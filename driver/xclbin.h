@@ -72,4 +72,8 @@ struct pf_xclbin_plan {
  * UUID is a hash of the contents and there is no time stamp */
 int pf_xclbin_build(const struct pf_xclbin_plan *plan, void **data, size_t *bytes,
                     struct pf_error *error);
+/* The image in `xclbin` with one more section (*data: malloc, the caller frees). PF_E_IMAGE: it is signed, or has a
+ * section of that kind */
+int pf_xclbin_add(const struct pf_xclbin *xclbin, enum pf_xclbin_kind kind, const void *section, size_t section_bytes,
+                  void **data, size_t *bytes, struct pf_error *error);
 #endif

@@ -39,6 +39,13 @@ PF_API const struct pf_image_kernel *pf_image_kernel(const struct pf_image *imag
 /* 0 if the image has kernel number `kernel` (see pf_kernel_find) as this program knows it; else
  * PF_E_IMAGE, and the text shows both hashes */
 PF_API int pf_image_check(const struct pf_image *image, int kernel, struct pf_error *error);
+/* Compares what the tool has built with the table of kernel arguments: their order, names, register offsets and sizes,
+ * the width of their ports, and the banks that they reach. PF_E_IMAGE: the text names kernel, argument and both values
+ */
+PF_API int pf_image_check_abi(const char *path, struct pf_error *error);
+/* Writes image `in` with prefpga's manifest (a JSON file of prefpga-emit) added to `out`. Signed images and such that
+ * carry a manifest are refused */
+PF_API int pf_image_pack(const char *in, const char *manifest, const char *out, struct pf_error *error);
 /* Name of compute unit `cu` (from 0) of a kernel, "pf_k_logprob:pf_k_logprob_1", or NULL */
 PF_API const char *pf_image_cu(const struct pf_image *image, int kernel, uint32_t cu);
 /* 1 if XRT's memory group number `group` is memory of the host that the card reaches (HOST[0], the slave bridge) */
