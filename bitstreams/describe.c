@@ -14,19 +14,11 @@ static void write_upper(FILE *out, const char *text)
 		fputc(*text >= 'a' && *text <= 'z' ? *text - 'a' + 'A' : *text, out);
 }
 
-static int first_of_bundle(const struct pf_kernel_row *row, unsigned arg)
-{
-	for (unsigned i = 0; i < arg; i++)
-		if (strcmp(row->arg[i].bundle, row->arg[arg].bundle) == 0)
-			return 0;
-	return 1;
-}
-
 /* ---- kernel.xml ---- */
 static void xml_ports(FILE *out, const struct pf_kernel_row *row)
 {
 	for (unsigned i = 0; i < row->count; i++) {
-		if (row->arg[i].dir == PF_DIR_VAL || !first_of_bundle(row, i))
+		if (row->arg[i].dir == PF_DIR_VAL || !pf_first_of_bundle(row, i))
 			continue;
 		fputs("          <port name=\"M_AXI_", out);
 		write_upper(out, row->arg[i].bundle);

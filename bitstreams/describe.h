@@ -20,6 +20,22 @@ void pf_layout_default(struct pf_layout *layout);
 int  pf_layout_set(struct pf_layout *layout, const char *text, struct pf_error *error);
 uint32_t pf_layout_cus(const struct pf_layout *layout);        /* all of them */
 
+/* Ports of a kernel in each bank class: bundles that arguments of the class use */
+enum { PF_BANK_CLASSES = 3 };
+int pf_first_of_bundle(const struct pf_kernel_row *row, unsigned arg); /* is no earlier argument on its bundle? */
+void pf_layout_ports(int kernel, unsigned ports[PF_BANK_CLASSES]);
+/* Ports of all compute units on a card against what its memory takes (vitis.def) */
+struct pf_ports {
+	const char *memory;            /* "HBM", "DDR" */
+	int         shared;            /* 1: the limit is for all classes together; 0: for each, which has a bank */
+	unsigned    limit, used[PF_BANK_CLASSES];
+};
+int  pf_layout_count(const struct pf_layout *layout, const char *card, struct pf_ports *ports, struct pf_error *error);
+int  pf_layout_fits(const struct pf_ports *ports);
+/* Drops kernels from the end of kernels.def until the ports fit; the names of what was dropped to `dropped`, "" if none
+ */
+int  pf_layout_fit(struct pf_layout *layout, const char *card, char *dropped, size_t size, struct pf_error *error);
+
 /* All return 0 or an error; `out` stays open */
 int pf_describe_xml(FILE *out, const struct pf_layout *layout);
 int pf_describe_manifest(FILE *out, const struct pf_layout *layout);

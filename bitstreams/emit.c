@@ -1,20 +1,27 @@
 /* prefpga-emit: writes what is generated from kernels.def and cards.def.
  *
  *	prefpga-emit KIND [--cus kernel=N,...] [--control hs|chain] [--card NAME] [--library FILE]
- *	             --out FILE
+ *	             [--vitis RELEASE] [--target csim|csynth|cosim|hw_emu|hw] [--kernel NAME] [--source DIR]
+ *	             [--benches DIR] [--program FILE] --out FILE
  *	KIND  xml       kernel.xml, as XRT's emulation reads it
  *	      manifest  manifest.json, as prefpga's driver reads it
- *	      link      link configuration for v++ (--card)
+ *	      link      link configuration for v++ (--card); without --cus, of the kernels whose ports fit the card
+ *	      hls       configuration of one kernel for v++ or vitis_hls (--card --vitis --target --kernel --source)
+ *	      commands  shell script from sources to the target (--card --vitis --target --source --program)
+ *	      budget    ports against their limits (--card), markdown
  *	      docs      table of kernels and arguments, markdown
  *	      image     xclbin for XRT's software emulation (--library: the kernels) */
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include "image.h"
+#include "vitis.h"
 
 struct request {
-	const char      *kind, *card, *library, *out;
+	const char      *kind, *library, *kernel, *out;
+	struct pf_vitis  vitis;
 	struct pf_layout layout;
+	int              chosen;       /* --cus was given: exactly that, or an error */
 };
 
 static int write_image(FILE *out, const struct request *request, struct pf_error *error)
@@ -32,6 +39,53 @@ static int write_image(FILE *out, const struct request *request, struct pf_error
 	return status;
 }
 
+/* What a card's image holds: what was asked for, or as much as its memory has ports for */
+static int fit(struct pf_layout *layout, const struct request *request, char *dropped, size_t size,
+	       struct pf_error *error)
+{
+	struct pf_ports ports;
+	dropped[0] = '\0';
+	if (!request->chosen)
+		return pf_layout_fit(layout, request->vitis.card, dropped, size, error);
+	int status = pf_layout_count(layout, request->vitis.card, &ports, error);
+	if (status == 0 && !pf_layout_fits(&ports))
+		status = pf_fail(error, PF_E_RANGE,
+				 "--cus: %u + %u + %u ports of classes STREAM, WEIGHT, SMALL do not fit the %s "
+				 "of %s, which takes %u; see prefpga-emit budget",
+				 ports.used[0], ports.used[1], ports.used[2], ports.memory, request->vitis.card,
+				 ports.limit);
+	return status;
+}
+
+static int write_link(FILE *out, const struct request *request, struct pf_error *error)
+{
+	struct pf_layout layout = request->layout;
+	char dropped[512];
+	int status = fit(&layout, request, dropped, sizeof dropped, error);
+	if (status == 0 && dropped[0])
+		fprintf(out, "# left out, as the card's memory has no ports for them: %s\n", dropped);
+	return status ? status : pf_describe_link(out, &layout, request->vitis.card, error);
+}
+
+static int write_commands(FILE *out, const struct request *request, struct pf_error *error)
+{
+	struct pf_layout layout = request->layout;
+	char dropped[512];
+	int status = pf_vitis_check(&request->vitis, error);
+	if (status == 0 && strncmp(request->vitis.target, "hw", 2) == 0)
+		status = fit(&layout, request, dropped, sizeof dropped, error);
+	return status ? status : pf_vitis_commands(out, &request->vitis, &layout);
+}
+
+static int write_hls(FILE *out, const struct request *request, struct pf_error *error)
+{
+	int kernel = pf_kernel_find(request->kernel), status = pf_vitis_check(&request->vitis, error);
+	if (status == 0 && (kernel < 0 || !pf_kernel_rows[kernel].built))
+		status = pf_fail(error, PF_E_UNKNOWN, "no built kernel is called %s",
+				 request->kernel ? request->kernel : "(--kernel)");
+	return status ? status : pf_vitis_kernel(out, &request->vitis, kernel);
+}
+
 static int write_kind(FILE *out, const struct request *request, struct pf_error *error)
 {
 	if (strcmp(request->kind, "xml") == 0)
@@ -41,7 +95,13 @@ static int write_kind(FILE *out, const struct request *request, struct pf_error 
 	if (strcmp(request->kind, "docs") == 0)
 		return pf_describe_docs(out);
 	if (strcmp(request->kind, "link") == 0)
-		return pf_describe_link(out, &request->layout, request->card, error);
+		return write_link(out, request, error);
+	if (strcmp(request->kind, "hls") == 0)
+		return write_hls(out, request, error);
+	if (strcmp(request->kind, "commands") == 0)
+		return write_commands(out, request, error);
+	if (strcmp(request->kind, "budget") == 0)
+		return pf_vitis_budget(out, &request->layout, request->vitis.card, error);
 	if (strcmp(request->kind, "image") == 0)
 		return write_image(out, request, error);
 	return pf_fail(error, PF_E_UNKNOWN, "unknown kind %s", request->kind);
@@ -51,21 +111,27 @@ static int parse(int argc, char **argv, struct request *request, struct pf_error
 {
 	static const struct option options[] = {
 		{ "cus", 1, NULL, 'n' }, { "control", 1, NULL, 'p' }, { "card", 1, NULL, 'c' },
-		{ "library", 1, NULL, 'l' }, { "out", 1, NULL, 'o' }, { NULL, 0, NULL, 0 },
+		{ "library", 1, NULL, 'l' }, { "out", 1, NULL, 'o' }, { "vitis", 1, NULL, 'v' },
+		{ "target", 1, NULL, 't' }, { "kernel", 1, NULL, 'k' }, { "source", 1, NULL, 's' },
+		{ "benches", 1, NULL, 'b' }, { "program", 1, NULL, 'P' }, { NULL, 0, NULL, 0 },
 	};
+	struct { int letter; const char **value; } texts[] = {
+		{ 'c', &request->vitis.card }, { 'l', &request->library }, { 'o', &request->out },
+		{ 'v', &request->vitis.release }, { 't', &request->vitis.target }, { 'k', &request->kernel },
+		{ 's', &request->vitis.source }, { 'b', &request->vitis.benches }, { 'P', &request->vitis.program },
+	};
+	request->vitis = (struct pf_vitis){ .source = ".", .benches = ".", .program = "prefpga" };
 	pf_layout_default(&request->layout);
 	for (int which; (which = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (which == 'n' && pf_layout_set(&request->layout, optarg, error) != 0)
 			return PF_E_ARGUMENT;
+		request->chosen |= which == 'n';
 		if (which == 'p')
 			request->layout.control = strcmp(optarg, "hs") == 0 ? PF_XCLBIN_CTRL_HS
 			                                                    : PF_XCLBIN_CTRL_CHAIN;
-		if (which == 'c')
-			request->card = optarg;
-		if (which == 'l')
-			request->library = optarg;
-		if (which == 'o')
-			request->out = optarg;
+		for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+			if (texts[i].letter == which)
+				*texts[i].value = optarg;
 	}
 	request->kind = optind < argc ? argv[optind] : NULL;
 	if (!request->kind || !request->out)

@@ -1,6 +1,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "describe.h"
+#include "prefpga/internal/cards.def"
+#include "prefpga/internal/vitis.def"
 
 void pf_layout_default(struct pf_layout *layout)
 {
@@ -50,4 +52,71 @@ uint32_t pf_layout_cus(const struct pf_layout *layout)
 	for (int k = 0; k < PF_KERNEL_COUNT; k++)
 		count += layout->cus[k];
 	return count;
+}
+
+/* ---- ports ---- */
+int pf_first_of_bundle(const struct pf_kernel_row *row, unsigned arg)
+{
+	for (unsigned i = 0; i < arg; i++)
+		if (strcmp(row->arg[i].bundle, row->arg[arg].bundle) == 0)
+			return 0;
+	return 1;
+}
+
+void pf_layout_ports(int kernel, unsigned ports[PF_BANK_CLASSES])
+{
+	const struct pf_kernel_row *row = &pf_kernel_rows[kernel];
+	memset(ports, 0, PF_BANK_CLASSES * sizeof *ports);
+	for (unsigned i = 0; i < row->count; i++)
+		if (row->arg[i].dir != PF_DIR_VAL && pf_first_of_bundle(row, i))
+			ports[row->arg[i].bank]++;
+}
+
+int pf_layout_count(const struct pf_layout *layout, const char *card, struct pf_ports *ports, struct pf_error *error)
+{
+	static const struct { const char *name, *memory; } cards[] = {
+#define MEMORY_ROW(name, title, platform, memory, ...) { #name, #memory },
+		PF_CARDS(MEMORY_ROW)
+	};
+	unsigned one[PF_BANK_CLASSES];
+	memset(ports, 0, sizeof *ports);
+	for (size_t i = 0; i < sizeof cards / sizeof *cards; i++)
+		if (card && strcmp(cards[i].name, card) == 0)
+			ports->memory = cards[i].memory;
+	if (!ports->memory)
+		return pf_fail(error, PF_E_UNKNOWN, "there is no card %s", card ? card : "(--card)");
+	ports->shared = strcmp(ports->memory, "HBM") == 0;
+	ports->limit = ports->shared ? PF_HBM_PORTS : PF_DDR_PORTS;
+	for (int k = 0; k < PF_KERNEL_COUNT; k++) {
+		pf_layout_ports(k, one);
+		for (unsigned c = 0; c < PF_BANK_CLASSES; c++)
+			ports->used[c] += layout->cus[k] * one[c];
+	}
+	return 0;
+}
+
+int pf_layout_fits(const struct pf_ports *ports)
+{
+	unsigned sum = 0, most = 0;
+	for (unsigned c = 0; c < PF_BANK_CLASSES; c++) {
+		sum += ports->used[c];
+		most = ports->used[c] > most ? ports->used[c] : most;
+	}
+	return (ports->shared ? sum : most) <= ports->limit;
+}
+
+int pf_layout_fit(struct pf_layout *layout, const char *card, char *dropped, size_t size, struct pf_error *error)
+{
+	struct pf_ports ports;
+	dropped[0] = '\0';
+	for (int k = PF_KERNEL_COUNT - 1; k >= 0; k--) {
+		int status = pf_layout_count(layout, card, &ports, error);
+		if (status != 0 || pf_layout_fits(&ports))
+			return status;
+		size_t used = strlen(dropped);
+		if (layout->cus[k])
+			snprintf(dropped + used, size - used, "%s%s", used ? ", " : "", pf_kernel_rows[k].name);
+		layout->cus[k] = 0;
+	}
+	return 0;
 }

@@ -1,0 +1,65 @@
+/* What fits a card: the ports of each memory against its limit, which is arithmetic, and the figures that a bitstream
+ * is up against. How much logic a kernel needs, only csynth can say. */
+#include <stdlib.h>
+#include <string.h>
+#include "prefpga/internal/card_facts.def"
+#include "prefpga/internal/cards.def"
+#include "vitis.h"
+
+struct fact { const char *card, *figure; double value; const char *grade, *source; };
+static const struct fact facts[] = {
+#define FACT_ROW(card, figure, value, grade, what, source) { #card, #figure, value, #grade, source },
+	PF_CARD_FACTS(FACT_ROW)
+};
+
+static const char *const classes[] = { "STREAM", "WEIGHT", "SMALL" };
+
+static void budget_kernels(FILE *out, const struct pf_layout *layout)
+{
+	fputs("| kernel | CUs | STREAM | WEIGHT | SMALL | ports |\n|---|--:|--:|--:|--:|--:|\n", out);
+	for (int k = 0; k < PF_KERNEL_COUNT; k++) {
+		unsigned ports[PF_BANK_CLASSES], sum = 0;
+		if (!layout->cus[k])
+			continue;
+		pf_layout_ports(k, ports);
+		for (unsigned c = 0; c < PF_BANK_CLASSES; c++)
+			sum += ports[c];
+		fprintf(out, "| %s | %u | %u | %u | %u | %u x %u = %u |\n", pf_kernel_rows[k].name, layout->cus[k],
+			ports[0], ports[1], ports[2], layout->cus[k], sum, layout->cus[k] * sum);
+	}
+}
+
+static void budget_facts(FILE *out, const char *card)
+{
+	fputs("\n| the device | | grade | source |\n|---|--:|---|---|\n", out);
+	for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+		if (strcmp(facts[i].card, card) == 0
+		    && (strcmp(facts[i].figure, "lut") == 0 || strcmp(facts[i].figure, "dsp") == 0
+		        || strcmp(facts[i].figure, "power_cap_w") == 0))
+			fprintf(out, "| %s | %.0f | %s | %s |\n", facts[i].figure, facts[i].value, facts[i].grade,
+				facts[i].source);
+}
+
+int pf_vitis_budget(FILE *out, const struct pf_layout *layout, const char *card, struct pf_error *error)
+{
+	struct pf_ports ports;
+	int status = pf_layout_count(layout, card, &ports, error);
+	if (status)
+		return status;
+	fprintf(out, "# Budget of %s\n\nMade by `prefpga-emit budget` from kernels.def, cards.def and vitis.def.\n\n",
+		card);
+	budget_kernels(out, layout);
+	if (ports.shared)
+		fprintf(out, "\nAll ports share the %s's %u: %u + %u + %u = %u, %s.\n", ports.memory, ports.limit,
+			ports.used[0], ports.used[1], ports.used[2], ports.used[0] + ports.used[1] + ports.used[2],
+			pf_layout_fits(&ports) ? "which fits" : "which does not fit");
+	for (unsigned c = 0; !ports.shared && c < PF_BANK_CLASSES; c++)
+		fprintf(out, "\n%s bank of class %s: %u ports of at most %u, %s.\n", ports.memory, classes[c],
+			ports.used[c], ports.limit, ports.used[c] <= ports.limit ? "which fits" : "which does not fit");
+	budget_facts(out, card);
+	fputs("\nThe U280's platform takes 205 k LUT and 471 BRAM of the device (PC2 kernel_util); other shells are "
+	      "not known "
+	      "here. LUT, DSP and BRAM of the kernels stand in csynth's report, which nobody has made yet.\n",
+	      out);
+	return ferror(out) ? PF_E_DATA : 0;
+}
