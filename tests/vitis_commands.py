@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Everything that Vitis would be told, for every card, release and step, against the options that its documents name.
+
+usage: vitis_commands.py EMIT SOURCE-FOLDER SCRATCH-FOLDER"""
+import csv
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+CARDS = ["u50", "u55c", "u200", "u250", "u280"]
+RELEASES = ["2022.2", "2023.1", "2023.2", "2024.1", "2024.2", "2025.1", "2025.2"]
+STEPS = ["csim", "csynth", "cosim", "hw_emu", "hw"]
+LAST = {"u200": "2025.1", "u250": "2025.1", "u280": "2023.2"}
+
+
+def emit(tool, out, *words):
+    run = subprocess.run([tool, *words, "--out", out], capture_output=True, text=True, check=False)
+    if run.returncode:
+        return None, run.stderr
+    with open(out, encoding="utf-8") as file:
+        return file.read(), ""
+
+
+def known_options(source):
+    table = {}
+    with open(os.path.join(source, "tests/vectors/vitis_options.csv"), encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            assert row["source"], row
+            table[row["tool"], row["option"]] = row["since"]
+    return table
+
+
+class Checker:
+    def __init__(self, table):
+        self.table, self.faults, self.used = table, [], set()
+
+    def option(self, tool, option, release, where):
+        self.used.add((tool, option))
+        since = self.table.get((tool, option))
+        if since is None or since > release:
+            self.faults.append("%s: %s of %s is not documented for %s" % (where, option, tool, release))
+
+    def commands(self, text, release, where):
+        tools = 0
+        for line in text.split("\n"):
+            if line.startswith("#") or line == "set -eu" or not line:
+                continue
+            words = shlex.split(line.replace("$(find . -name 'pf_k_*.xo')", "a.xo"))
+            if words[0].endswith("prefpga"):
+                continue
+            tools += 1
+            for word in words[1:]:
+                if word.startswith("-"):
+                    self.option(words[0], word[:2] if re.match(r"-[ID]\S", word) else word, release, where)
+        if not tools:
+            self.faults.append("%s: no command" % where)
+
+    def keys(self, tool, text, release, where):
+        for line in text.split("\n"):
+            if line and not line.startswith(("#", "[")):
+                self.option(tool, line.split("=")[0], release, where)
+
+    def tcl(self, text, release, where):
+        for line in text.split("\n"):
+            if line and not line.startswith("#"):
+                self.option("tcl", line.split()[0], release, where)
+
+
+def check_links(checker, text, where):
+    """Every port of every unit goes to one memory, and no more units are used than made"""
+    units = {}
+    for line in text.split("\n"):
+        made = re.fullmatch(r"nk=(pf_k_\w+):(\d+)", line)
+        port = re.fullmatch(r"sp=(pf_k_\w+)_(\d+)\.(\w+):(HBM|DDR)\[(\d+)(?::(\d+))?\]", line)
+        if made:
+            units[made.group(1)] = int(made.group(2))
+        elif port:
+            if int(port.group(2)) > units.get(port.group(1), 0) or (port.group(6) and int(port.group(6)) <= int(port.group(5))):
+                checker.faults.append("%s: %s" % (where, line))
+        elif line and not line.startswith(("#", "platform=", "[connectivity]")):
+            checker.faults.append("%s: what is `%s`?" % (where, line))
+
+
+def main():
+    tool, source, scratch = sys.argv[1:4]
+    checker, out = Checker(known_options(source)), os.path.join(scratch, "vitis_commands.out")
+    scripts = 0
+    for card in CARDS:
+        text, why = emit(tool, out, "link", "--card", card)
+        checker.keys("link", text or why, "2022.2", "link " + card)
+        check_links(checker, text or why, "link " + card)
+        budget, why = emit(tool, out, "budget", "--card", card)
+        if not budget or "ports" not in budget:
+            checker.faults.append("budget %s: %s" % (card, why))
+        for release in RELEASES:
+            for step in STEPS:
+                where = "%s %s %s" % (card, release, step)
+                words = ["--card", card, "--vitis", release, "--target", step, "--source", source, "--program", "/bin/prefpga"]
+                text, why = emit(tool, out, "commands", *words)
+                refused = step.startswith("hw") and release > LAST.get(card, "9999")
+                if refused != (text is None) or (refused and "does not support" not in why):
+                    checker.faults.append("%s: %s" % (where, why or "was not refused"))
+                    continue
+                if refused:
+                    continue
+                scripts += 1
+                checker.commands(text, release, where)
+                text, why = emit(tool, out, "hls", "--kernel", "coef", *words)
+                if release == "2022.2":
+                    checker.tcl(text or why, release, where)
+                else:
+                    checker.keys("config", text or why, release, where)
+    # what must be refused
+    for words in (["hls", "--card", "u9", "--vitis", "2023.2", "--target", "hw", "--kernel", "coef"],
+                  ["hls", "--card", "u50", "--vitis", "2019.1", "--target", "hw", "--kernel", "coef"],
+                  ["hls", "--card", "u50", "--vitis", "2023.2", "--target", "sw_emu", "--kernel", "coef"],
+                  ["hls", "--card", "u50", "--vitis", "2023.2", "--target", "hw", "--kernel", "softmax"],
+                  ["link", "--card", "u50", "--cus", "logprob=15"], ["link", "--card", "u9"]):
+        if emit(tool, out, *words)[0] is not None:
+            checker.faults.append("not refused: %s" % " ".join(words))
+    unused = set(checker.table) - checker.used
+    checker.faults += ["in the table, but never used: %s %s" % pair for pair in sorted(unused)]
+    for fault in sorted(set(checker.faults)):
+        print(fault)
+    print("%d scripts, %d options, %d faults" % (scripts, len(checker.used), len(checker.faults)))
+    return 1 if checker.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
