@@ -9,7 +9,11 @@ static void default_path(const struct pf_xrt_place *place, char path[PF_PATH_BYT
 {
 	Dl_info self;
 	int known = dladdr((void *)&pf_image_open, &self) != 0 && self.dli_fname;
+	const char *slash = known ? strrchr(self.dli_fname, '/') : NULL;
 	pf_xrt_place_image(place, known ? self.dli_fname : "", path);
+	if (!place->mode && slash && access(path, R_OK) != 0)  /* the program in <prefix>/bin is its own library */
+		snprintf(path, PF_PATH_BYTES, "%.*s/../" PREFPGA_LIBDIR "/prefpga/prefpga.xclbin",
+		         (int)(slash - self.dli_fname), self.dli_fname);
 }
 
 static void log_mismatch(const struct pf_device_options *options, const struct pf_error *error)

@@ -5,6 +5,8 @@ if(XRT_INCLUDE AND UUID_INCLUDE)      # XRT's own header as the oracle
   target_compile_definitions(test_xclbin PRIVATE PF_HAVE_XCLBIN_H)
   target_include_directories(test_xclbin SYSTEM PRIVATE "${XRT_INCLUDE}")
 endif()
+prefpga_test(image SOURCES image.c scratch.c ARGS "${PROJECT_BINARY_DIR}/prefpga-sw_emu.xclbin")
+add_dependencies(test_image image_prefpga-sw_emu)
 prefpga_test(xrt_wire SOURCES xrt_wire.c LIBS prefpga_xrtmodel)
 prefpga_test(xrt_place SOURCES xrt_place.c scratch.c)
 prefpga_test(xrt_reset SOURCES xrt_reset.c scratch.c)

@@ -238,7 +238,7 @@ static int open_device(struct logprob *l, struct pf_error *error)
 	const struct pf_options *o = l->options;
 	const struct pf_device_options options = {
 		.memory_bytes = o->card_memory, .watchdog_ms = pf_option_milliseconds(o->timeout),
-		.threads = (uint32_t)o->threads, .log = log_note, .log_context = (void *)o,
+		.threads = (uint32_t)o->threads, .image = o->image, .log = log_note, .log_context = (void *)o,
 	};
 	return pf_device_open(o->device, &options, &l->device, error);
 }

@@ -266,6 +266,7 @@ static int run_cases(const struct pf_loss *loss, struct pf_device *device, struc
 int pf_verb_loss(const struct pf_options *options)
 {
 	const struct pf_device_options wanted = {
+		.image = options->image,
 		.threads = (uint32_t)options->threads,
 		.watchdog_ms = pf_option_milliseconds(options->timeout),
 	};

@@ -25,7 +25,7 @@ static void print_note(void *context, const char *text)
 int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
 	s->device_options = (struct pf_device_options){ .watchdog_ms = pf_option_milliseconds(o->timeout),
-		.threads = (uint32_t)o->threads, .log = print_log,
+		.threads = (uint32_t)o->threads, .image = o->image, .log = print_log,
 		.operation = s->trace ? pf_trace_operation : NULL, .operation_context = s->trace };
 	s->specs = strdup(o->device);
 	char *rest = s->specs;

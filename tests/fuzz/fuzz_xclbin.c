@@ -29,5 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		pf_image_close(image);
 	} else if (!error.text[0] || image)
 		abort();
+	error.text[0] = '\0';
+	if (pf_image_abi(data, size, "fuzz", &error) != 0 && !error.text[0])
+		abort();
 	return 0;
 }
