@@ -50,9 +50,11 @@ class Library:
         "flat_head_close": (None, [P]),
         "flat_head_logps": (I, [P, P, P, P, U64, P, U64, P, P, U64]),
         "flat_head_logps_grad": (I, [P, P, P, P, P, U64]),
+        "flat_loss_name": (S, [U32]),
+        "flat_loss_form": (S, [S]),
         "flat_loss_needs": (I, [S, P, U64]),
         "flat_loss_parameter": (I, [S, U32, S, P, P, U64]),
-        "flat_loss": (I, [P, S, U64] + [P] * 9 + [U64, D, D, D, D, P, P, P, P, U64]),
+        "flat_loss": (I, [P, S, U64] + [P] * 10 + [U64, D, D, D, D, P, P, P, P, U64]),
     }
 
     def __init__(self, path=None):
@@ -198,15 +200,15 @@ def hidden_logps(head, hidden, weight, target, offset):
 
 class PreferenceLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, policy, device, loss, reference, tokens, kind, groups, extra, divisor, z0, delta, scored):
-        sums = torch.round(dense(policy, torch.float64) * Q32).to(torch.int64)
-        base = None if reference is None else torch.round(dense(reference, torch.float64) * Q32).to(torch.int64)
+    def forward(ctx, policy, device, loss, reference, old, tokens, kind, groups, extra, divisor, z0, delta, scored):
+        sums, base, old = (None if t is None else torch.round(dense(t, torch.float64) * Q32).to(torch.int64)
+                           for t in (policy, reference, old))
         tokens, kind, groups = (dense(t, torch.int32) for t in (tokens, kind, groups))
         extra = [dense(t, torch.float32) for t in extra]
         total, grad = torch.empty(1, dtype=torch.float64), torch.empty(len(sums), dtype=torch.float64)
         library = device.library
         library.call(library.flat_loss, device.handle, loss.encode(), len(sums), address(sums), address(base),
-                     address(tokens), address(kind), *[address(t) for t in extra], address(groups), len(groups) - 1, divisor,
+                     address(old), address(tokens), address(kind), *[address(t) for t in extra], address(groups), len(groups) - 1, divisor,
                      z0, delta, scored, address(total), address(grad), None)
         ctx.save_for_backward(grad)
         return total[0]
@@ -214,7 +216,7 @@ class PreferenceLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        return (ctx.saved_tensors[0] * grad,) + (None,) * 11
+        return (ctx.saved_tensors[0] * grad,) + (None,) * 12
 
 
 class Preference:
@@ -224,7 +226,8 @@ class Preference:
         self.device, self.loss = device, loss
         library = device.library
         needs = library.call(library.flat_loss_needs, loss.encode())
-        self.needs = {name: bool(needs & library.number(name)) for name in ("reference", "z0", "delta", "per_item")}
+        self.needs = {name: bool(needs & library.number(name)) for name in
+                      ("reference", "z0", "delta", "per_item", "per_token", "own_weights")}
         self.chosen, self.rejected, self.extra = (library.number(n) for n in ("chosen", "rejected", "extra"))
         self.mean, self.count = 0.0, 0
 
@@ -239,11 +242,13 @@ class Preference:
         self.mean += (self.parameter("beta") * float(ratio.mean()) - self.mean) * len(ratio) / self.count
         return self.mean
 
-    def __call__(self, policy, tokens, reference=None, kind=None, groups=None, mismatched=None, score=None, margin=None,
-                 weight=None, advantage=None):
+    def __call__(self, policy, tokens, reference=None, kind=None, groups=None, mismatched=None, old=None, score=None,
+                 margin=None, weight=None, advantage=None):
         """policy [N] (with its graph), reference [N]: sums of log-probs; tokens [N]: how many each sums.
         kind, groups: left out, the items are pairs: chosen, rejected, chosen, ... mismatched: log-ratios of prompts with
-        other prompts' completions, for KTO. The loss is the mean over groups, or over items where each has its own"""
+        other prompts' completions, for KTO. The loss is the mean over groups, or over items where each has its own.
+        Losses of the GRPO family look at tokens: items are tokens (sequence_logps with sequences of one row), groups their
+        sequences, old the log-probs under the policy that sampled them, advantage that of their sequence"""
         count = len(policy)
         if kind is None:
             kind = torch.tensor([self.chosen, self.rejected], dtype=torch.int32).repeat(count // 2)
@@ -251,14 +256,16 @@ class Preference:
             groups = torch.arange(0, count + 1, 1 if self.needs["per_item"] else 2, dtype=torch.int32)
         if self.needs["reference"] and reference is None:
             raise ValueError(f"loss {self.loss} compares with a reference: give its sums of log-probs")
+        if self.needs["own_weights"] and weight is None:
+            raise ValueError(f"loss {self.loss} weighs items by the policy's own likelihood: give weight")
         z0 = delta = 0.0
         if self.needs["z0"]:
             z0 = max(0.0, float(mismatched.double().mean()))
         if self.needs["delta"]:
             delta = self.running_mean(policy.detach() - reference)
-        divisor = float(count if self.needs["per_item"] else len(groups) - 1)
+        divisor = float(count if self.needs["per_item"] and not self.needs["per_token"] else len(groups) - 1)
         scored = float(tokens[(kind & self.chosen) != 0].sum())
-        return PreferenceLoss.apply(policy, self.device, self.loss, reference, tokens, kind, groups,
+        return PreferenceLoss.apply(policy, self.device, self.loss, reference, old, tokens, kind, groups,
                                     (score, margin, weight, advantage), divisor, z0, delta, scored)
 
 

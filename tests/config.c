@@ -275,7 +275,7 @@ static void a_file_for_cpo(void **state)
 static void what_would_change_the_result_is_refused(void **state)
 {
 	static const char *const texts[] = { "sync_ref_model: true", "load_best_model_at_end: True", "optim: adafactor",
-		"ld_alpha: 0.5", "neftune_noise_alpha: 5", "label_smoothing_factor: 0.1", "lr_scheduler_type: polynomial",
+		"ld_alpha: 0.5\nloss_type: ipo", "scale_rewards: none", "neftune_noise_alpha: 5", "label_smoothing_factor: 0.1", "lr_scheduler_type: polynomial",
 		"lr_scheduler_kwargs: {num_cycles: 2}", "push_to_hub: true", "completion_only_loss: false",
 		"loss_type: no_such_loss", "resume_from_checkpoint: some/checkpoint-5", "use_weighting: true\nloss_type: ipo",
 		"f_divergence_type: js_divergence\nloss_type: hinge", "f_divergence_type: hellinger",
@@ -305,6 +305,10 @@ static void a_loss_in_several_keys(void **state)
 		{ "loss_type: sigmoid\nf_divergence_type: reverse_kl", "sigmoid:beta=0.1" },
 		{ "loss_type: sigmoid\nf_divergence_type: alpha_divergence\nf_alpha_divergence_coef: 0.25",
 		  "fdpo_alpha:f_alpha_divergence_coef=0.25,beta=0.1" },
+		{ "loss_type: sigmoid\nld_alpha: 0.5", "ld_dpo:ld_alpha=0.5,beta=0.1" },
+		{ "ld_alpha: 1.0\nbeta: 0.2", "sigmoid:beta=0.2" },
+		{ "loss_type: grpo\nepsilon: 0.3", "grpo:epsilon=0.3" },       /* whose beta is 0 in TRL, as here */
+		{ "loss_type: aot", "aot:beta=0.1" },
 		{ "use_weighting: true\nbeta: 0.1", "wpo:max_weight=inf,beta=0.1" },
 		{ "rpo_alpha: 0.5\nbeta: 0.2", "sigmoid:beta=0.2+sft:weight=0.5" },
 		{ "rpo_alpha: null\nbeta: 0.2", "sigmoid:beta=0.2" },

@@ -167,12 +167,16 @@ static void a_loss_is_evaluated(void **state)
 		reference[i] = (int64_t)ldexp(base[i], 32);
 	}
 	assert_int_equal(pf_flat_loss_needs("sigmoid", text, sizeof text), pf_flat_number("reference"));
+	assert_string_equal(pf_flat_loss_name(0), "sigmoid");
+	assert_string_equal(pf_flat_loss_form("sigmoid"), "pair");
+	assert_null(pf_flat_loss_form("sigmod"));
+	assert_true(pf_flat_loss_needs("aot", text, sizeof text) & pf_flat_number("coupled"));
 	assert_int_equal(pf_flat_loss_needs("sigmod", text, sizeof text), PF_E_UNKNOWN);
 	assert_int_equal(pf_flat_loss_parameter("sigmoid:beta=0.3", 0, "beta", &value, text, sizeof text), 0);
 	assert_true(value == 0.3);
 	assert_int_equal(pf_flat_loss_parameter("sigmoid", 0, "gamma", &value, text, sizeof text), PF_E_UNKNOWN);
 	assert_int_equal(pf_flat_loss_parameter("sigmoid", 1, "beta", &value, text, sizeof text), PF_E_RANGE);
-	assert_int_equal(pf_flat_loss(device, "sigmoid:beta=0.3", 4, policy, reference, tokens, kind, NULL, NULL, NULL, NULL,
+	assert_int_equal(pf_flat_loss(device, "sigmoid:beta=0.3", 4, policy, reference, NULL, tokens, kind, NULL, NULL, NULL, NULL,
 	                              groups, 2, 2.0, 0, 0, 0, &total, grad, NULL, text, sizeof text), 0);
 	for (int p = 0; p < 4; p += 2) {
 		const double x = 0.3 * (nats[p] - base[p] - nats[p + 1] + base[p + 1]);
@@ -182,7 +186,7 @@ static void a_loss_is_evaluated(void **state)
 		assert_true(fabs(grad[p + 1] - 0.15 / (1.0 + exp(x))) < 1e-6);
 	}
 	assert_true(fabs(total - want) < 1e-6);
-	assert_true(pf_flat_loss(device, "sigmoid", 3, policy, reference, tokens, kind, NULL, NULL, NULL, NULL, groups, 2, 2.0,
+	assert_true(pf_flat_loss(device, "sigmoid", 3, policy, reference, NULL, tokens, kind, NULL, NULL, NULL, NULL, groups, 2, 2.0,
 	                         0, 0, 0, &total, grad, NULL, text, sizeof text) < 0);
 }
 

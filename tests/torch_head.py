@@ -218,6 +218,67 @@ class Losses(Devices):
         self.check("pl_dpo:beta=0.1", formula, kind=torch.tensor([1, 2, 2, 2] * 2),
                    groups=torch.tensor([0, 4, 8]), score=torch.tensor([4.0, 3, 2, 1] * 2))
 
+    def inputs(self, form):
+        """Items of a form: kinds, groups and what else its losses look at"""
+        pairs, lists = {"score": torch.tensor([5.0, 1, 4, 2, 3, 1, 2, 1])}, torch.tensor([0, 4, 8])
+        return {
+            "pair": pairs,
+            "binary": {"kind": self.labels, "groups": torch.arange(9), "mismatched": self.mismatched},
+            "triple": {"kind": torch.tensor([1, 2, 4] * 2), "groups": torch.tensor([0, 3, 6])},
+            "list": {"kind": torch.tensor([1, 2, 2, 2] * 2), "groups": lists,
+                     "score": torch.tensor([4.0, 3, 2, 1] * 2)},
+            "rollout": {"kind": torch.ones(8, dtype=torch.int32), "groups": lists, "old": self.policy + 0.05,
+                        "advantage": torch.tensor([1.0] * 4 + [-0.5] * 4), "score": torch.ones(8)},
+            "tokens": {"kind": torch.ones(8, dtype=torch.int32), "groups": torch.arange(9)},
+        }[form]
+
+    def evaluate(self, device, name):
+        form = library.flat_loss_form(name.encode()).decode()
+        count = 6 if form == "triple" else 8
+        policy = (self.policy[:count] / (40 if form == "rollout" else 1)).requires_grad_()
+        tokens = torch.ones(8, dtype=torch.int32) if form in ("rollout", "tokens") else self.tokens
+        inputs = self.inputs(form)
+        if "old" in inputs:
+            inputs["old"] = policy.detach() + 0.05
+        loss = door.Preference(device, name)(policy, tokens[:count], self.reference[:count] / (40 if form == "rollout" else 1),
+                                             weight=torch.full((count,), 0.8), margin=torch.full((count,), 0.1), **inputs)
+        loss.backward()
+        return loss.detach(), policy.grad
+
+    def test_every_loss_that_there_is(self):
+        """Their values are tests/loss_vectors.c's subject; here: each comes through, with a gradient, alike on all devices"""
+        names, seen = [], 0
+        while library.flat_loss_name(len(names)):
+            names.append(library.flat_loss_name(len(names)).decode())
+        self.assertGreater(len(names), 50)
+        with door.Device("cpu", library) as cpu, door.Device("sim", library) as sim:
+            for name in names:
+                with self.subTest(loss=name):
+                    (a, da), (b, db) = self.evaluate(cpu, name), self.evaluate(sim, name)
+                    self.assertTrue(bool(torch.isfinite(a)) and bool(torch.isfinite(da).all()))
+                    self.assertTrue(bool((da != 0).any()), "no gradient")
+                    self.close(a, b, 1e-5 * (1 + abs(float(b))))
+                    self.close(da, db, 1e-5 * (1 + db.abs()))
+                    seen += 1
+        self.assertEqual(seen, len(names))
+
+    def test_grpo_token_by_token(self):
+        policy = torch.tensor([-1.0, -0.5, -2, -1.5, -0.3, -0.7, -1.1, -0.9], dtype=torch.float64)
+        old = policy + torch.tensor([0.1, -0.3, 0.0, 0.2, -0.1, 0.4, -0.05, 0.0], dtype=torch.float64)
+        advantage = torch.tensor([1.0] * 5 + [-0.5] * 3)
+        groups = torch.tensor([0, 5, 8])
+        for device in self.each():
+            mine, theirs = (policy.clone().requires_grad_() for _ in range(2))
+            got = door.Preference(device, "grpo")(mine, torch.ones(8, dtype=torch.int32), groups=groups, old=old,
+                                                  kind=torch.ones(8, dtype=torch.int32), advantage=advantage)
+            ratio = torch.exp(theirs - old)
+            each = -torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
+            want = (each[:5].mean() + each[5:].mean()) / 2
+            got.backward()
+            want.backward()
+            self.close(got.detach(), want.detach(), 1e-6)
+            self.close(mine.grad, theirs.grad, 1e-6)
+
     def test_a_missing_reference_is_named(self):
         for device in self.each():
             with self.assertRaisesRegex(ValueError, "compares with a reference"):

@@ -171,12 +171,20 @@ static int put_component(struct pf_trl_loss *l, struct text *t, const char *comp
 		beta |= strcmp(l->param[i].key, "beta") == 0;
 		l->param[i].used = 1;
 	}
-	if (row && typed && !beta && has_param(row, "beta"))
+	if (row && typed && !beta && has_param(row, "beta") && row->form != PF_FORM_ROLLOUT)
 		put(t, "%cbeta=%s", separator, pf_trl_find("beta")->target);
 	return 0;
 }
 
-/* The name of a loss of loss_type under f_divergence_type and use_weighting; these two are rows of their own here */
+static const char *param_of(const struct pf_trl_loss *l, const char *key)
+{
+	for (unsigned i = 0; i < l->params; i++)
+		if (strcmp(l->param[i].key, key) == 0)
+			return l->param[i].value;
+	return NULL;
+}
+
+/* The name of a loss of loss_type under ld_alpha, f_divergence_type and use_weighting, which make other rows of it here */
 static int spell(const struct pf_trl_loss *l, const char *type, size_t length, char *out, size_t size,
 		 const char **part, struct pf_error *error)
 {
@@ -184,10 +192,16 @@ static int spell(const struct pf_trl_loss *l, const char *type, size_t length, c
 		                                { "alpha_divergence", "fdpo_alpha" } };
 	const int sigmoid = length == 7 && strncmp(type, "sigmoid", 7) == 0;
 	const char *divergence = l->divergence && strcmp(l->divergence, "reverse_kl") != 0 ? l->divergence : NULL;
+	const char *tail = param_of(l, "ld_alpha");
+	const int shortened = tail && strtod(tail, NULL) != 1.0 && strncmp(type, "ld_dpo", 6) != 0;
 
 	snprintf(out, size, "%.*s", (int)length, type);
 	if (l->weighting && (!sigmoid || divergence))
 		return refuse(error, part, "use_weighting", "weights of WPO go with loss_type sigmoid alone here");
+	if (shortened && (!sigmoid || divergence || l->weighting))
+		return refuse(error, part, "ld_alpha", "lighter tails (LD-DPO) go with loss_type sigmoid alone here");
+	if (shortened)
+		snprintf(out, size, "ld_dpo");
 	if (l->weighting)
 		snprintf(out, size, "wpo:max_weight=inf");
 	if (!divergence)
@@ -252,10 +266,10 @@ static int put_base(struct pf_trl_loss *l, struct text *t, const char **part, st
 /* In TRL, simpo carries cpo_alpha x likelihood; leaving it out would be another loss */
 static int check_simpo(const struct pf_trl_loss *l, const char *types, const char **part, struct pf_error *error)
 {
-	for (unsigned i = 0; i < l->params; i++)
-		if (strcmp(l->param[i].key, "cpo_alpha") == 0 && !l->param[i].used && strstr(types, "simpo") &&
-		    strtod(l->param[i].value, NULL) != 0.0)
-			return refuse(error, part, "cpo_alpha",
+	const char *alpha = param_of(l, "cpo_alpha");
+
+	if (alpha && strstr(types, "simpo") && strtod(alpha, NULL) != 0.0)
+		return refuse(error, part, "cpo_alpha",
 				      "simpo has no likelihood term of its own here: say loss_type: [simpo, sft] "
 				      "with loss_weights, or cpo_alpha: 0");
 	return 0;

@@ -29,7 +29,8 @@ static int answer(int code, const struct pf_error *error, char *text, uint64_t s
 	return code;
 }
 
-enum { NEEDS_REFERENCE = 1, NEEDS_Z0 = 2, NEEDS_DELTA = 4, NEEDS_TOKENS = 8, PER_ITEM = 16 };
+enum { NEEDS_REFERENCE = 1, NEEDS_Z0 = 2, NEEDS_DELTA = 4, NEEDS_TOKENS = 8, PER_ITEM = 16, PER_TOKEN = 32,
+       OWN_WEIGHTS = 64, TAIL = 128, COUPLED = 256 };
 
 int pf_flat_number(const char *name)
 {
@@ -37,6 +38,7 @@ int pf_flat_number(const char *name)
 		{ "f32", PF_F32 }, { "f16", PF_F16 }, { "bf16", PF_BF16 }, { "chosen", PF_KIND_CHOSEN },
 		{ "rejected", PF_KIND_REJECTED }, { "extra", PF_KIND_EXTRA }, { "reference", NEEDS_REFERENCE },
 		{ "z0", NEEDS_Z0 }, { "delta", NEEDS_DELTA }, { "tokens", NEEDS_TOKENS }, { "per_item", PER_ITEM },
+		{ "per_token", PER_TOKEN }, { "own_weights", OWN_WEIGHTS }, { "tail", TAIL }, { "coupled", COUPLED },
 	};
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -269,6 +271,20 @@ int pf_flat_head_logps_grad(struct pf_flat_head *head, const double *grad, float
 
 /* ---- losses ---- */
 
+const char *pf_flat_loss_name(uint32_t i)
+{
+	const struct pf_loss_row *row = pf_loss_row(i);
+
+	return row ? row->name : NULL;
+}
+
+const char *pf_flat_loss_form(const char *loss)
+{
+	struct pf_loss parsed;
+
+	return pf_loss_parse(loss, &parsed, NULL) ? NULL : pf_loss_form_name(pf_loss_form(&parsed));
+}
+
 int pf_flat_loss_needs(const char *loss, char *text, uint64_t size)
 {
 	struct pf_error error = { 0 };
@@ -277,9 +293,10 @@ int pf_flat_loss_needs(const char *loss, char *text, uint64_t size)
 	if (answer(pf_loss_parse(loss, &parsed, &error), &error, text, size))
 		return error.code;
 	return (pf_loss_needs_reference(&parsed) ? NEEDS_REFERENCE : 0) |
-	       (pf_loss_uses(&parsed, PF_LOSS_Z0) ? NEEDS_Z0 : 0) |
-	       (pf_loss_uses(&parsed, PF_LOSS_DELTA) ? NEEDS_DELTA : 0) |
-	       (pf_loss_uses(&parsed, PF_LOSS_TOKENS) ? NEEDS_TOKENS : 0) | (pf_loss_per_item(&parsed) ? PER_ITEM : 0);
+	       (pf_loss_uses(&parsed, PF_LOSS_Z0) ? NEEDS_Z0 : 0) | (pf_loss_uses(&parsed, PF_LOSS_DELTA) ? NEEDS_DELTA : 0) |
+	       (pf_loss_uses(&parsed, PF_LOSS_TOKENS) ? NEEDS_TOKENS : 0) | (pf_loss_per_item(&parsed) ? PER_ITEM : 0) |
+	       (pf_loss_per_token(&parsed) ? PER_TOKEN : 0) | (pf_loss_own_weights(&parsed) ? OWN_WEIGHTS : 0) |
+	       (pf_loss_tail(&parsed) ? TAIL : 0) | (pf_loss_coupled(&parsed) ? COUPLED : 0);
 }
 
 static int find_parameter(const struct pf_loss *loss, uint32_t component, const char *name, double *value,
@@ -331,8 +348,8 @@ static int evaluate(struct pf_device *device, const struct pf_loss *loss, const 
 }
 
 int pf_flat_loss(struct pf_device *device, const char *loss, uint64_t count, const int64_t *policy,
-                 const int64_t *reference, const uint32_t *tokens, const int32_t *kind, const float *score,
-                 const float *margin, const float *weight, const float *advantage, const uint32_t *groups,
+                 const int64_t *reference, const int64_t *old, const uint32_t *tokens, const int32_t *kind,
+                 const float *score, const float *margin, const float *weight, const float *advantage, const uint32_t *groups,
                  uint64_t group_count, double divisor, double z0, double delta, double scored_tokens, double *total,
                  double *grad, double *each, char *text, uint64_t size)
 {
@@ -347,6 +364,7 @@ int pf_flat_loss(struct pf_device *device, const char *loss, uint64_t count, con
 	for (uint64_t i = 0; !code && i < count; i++)
 		item[i] = (struct pf_loss_item){.policy = policy[i],
 						.reference = reference ? reference[i] : 0,
+						.old = old ? old[i] : 0,
 						.n = tokens[i],
 						.kind = kind[i],
 						.score = score ? score[i] : 0,

@@ -24,7 +24,8 @@ enum { PF_FLAT_VERSION = 1 };
 /* PF_FLAT_VERSION of the library that is loaded; rises when functions are added */
 PF_API int pf_flat_version(void);
 /* Number behind a name, -1 if unknown. Types of logits: "f32", "f16", "bf16". Kinds of items: "chosen",
- * "rejected", "extra". What a loss needs: "reference", "z0", "delta", "tokens", "per_item" */
+ * "rejected", "extra". Bits of pf_flat_loss_needs: "reference", "z0", "delta", "tokens", "per_item", "per_token",
+ * "own_weights", "tail", "coupled" */
 PF_API int pf_flat_number(const char *name);
 
 /* pf_device_open; memory_bytes and threads 0: all. NULL after an error. Close with pf_device_close */
@@ -58,20 +59,27 @@ PF_API int pf_flat_head_logps(struct pf_flat_head *head, const float *hidden, co
 PF_API int pf_flat_head_logps_grad(struct pf_flat_head *head, const double *grad, float *dhidden, float *dweight,
                                    char *text, uint64_t size);
 
-/* Sum of the bits (pf_flat_number) of what a loss ("ipo:beta=0.2", as in loss.h) needs, or a negative code */
+/* Name of loss number i, NULL past the last; and of what it is computed: "pair", "binary", "triple", "list", "rollout"
+ * or "tokens", NULL if there is no such loss */
+PF_API const char *pf_flat_loss_name(uint32_t i);
+PF_API const char *pf_flat_loss_form(const char *loss);
+/* Sum of the bits of what a loss ("ipo:beta=0.2", as in loss.h) needs, or a negative code. per_item: each item has its
+ * own loss; per_token: items are tokens, groups sequences; own_weights: weights are the policy's own (WPO); tail: sums
+ * are those of LD-DPO; coupled: a step must be evaluated in one call; the others are scalars of a step */
 PF_API int pf_flat_loss_needs(const char *loss, char *text, uint64_t size);
-/* value of a parameter ("beta", "weight") of component number `component`; PF_E_UNKNOWN if that loss has none */
+/* *value of a parameter ("beta", "weight") of component number `component`; PF_E_UNKNOWN if that loss has none */
 PF_API int pf_flat_loss_parameter(const char *loss, uint32_t component, const char *name, double *value, char *text,
                                   uint64_t size);
-/* A loss over items[count] in groups[group_count + 1] (first item of each group, then count); loss.h says what
- * items, groups and the scalars of a step are. score, margin and advantage may be NULL: zeros; weight: ones.
+/* A loss over items[count] in groups[group_count + 1] (first item of each group, then count); loss.h says what items,
+ * groups and the scalars of a step are. reference, old, score, margin and advantage may be NULL: zeros; weight: ones.
  * *total: the loss; grad[count]: dL/d(policy sum), in loss per nat; each[count], which may be NULL: of the item's
  * group or of the item, not divided. PF_E_NOT_FINITE when a group has no finite loss */
 PF_API int pf_flat_loss(struct pf_device *device, const char *loss, uint64_t count, const int64_t *policy,
-                        const int64_t *reference, const uint32_t *tokens, const int32_t *kind, const float *score,
-                        const float *margin, const float *weight, const float *advantage, const uint32_t *groups,
-                        uint64_t group_count, double divisor, double z0, double delta, double scored_tokens,
-                        double *total, double *grad, double *each, char *text, uint64_t size);
+                        const int64_t *reference, const int64_t *old, const uint32_t *tokens, const int32_t *kind,
+                        const float *score, const float *margin, const float *weight, const float *advantage,
+                        const uint32_t *groups, uint64_t group_count, double divisor, double z0, double delta,
+                        double scored_tokens, double *total, double *grad, double *each, char *text,
+                        uint64_t size);
 #ifdef __cplusplus
 }
 #endif
