@@ -17,7 +17,8 @@ for example in score_logits preference_loss dpo_step; do
     ./$example | tee "$example.txt"
 done
 grep -q '^token 1: logp -1.609438, gradient 0.200000 0.200000 0.200000 0.200000 -0.800000' score_logits.txt
-./preference_loss dpo sim | grep -q '^loss 0.7975170'
+./preference_loss dpo sim >dpo.txt
+grep -q '^loss 0.7975170' dpo.txt
 grep -q '^step 0: loss 0.693147' dpo_step.txt
 for device in cpu sim; do
     ./dpo_step $device 10 | awk '{ loss = $4 } END { exit !(NR == 10 && loss < 0.1) }'
@@ -39,12 +40,14 @@ EOT
 cmake -S user -B user/build -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_C_COMPILER="$cc" >/dev/null
 cmake --build user/build >/dev/null
 user/build/score_logits cpu | grep -q '^token 1: logp -1.609438'
-user/build/dpo_step cpu 1 | grep -q '^step 0: loss 0.693147'
+user/build/dpo_step cpu 1 >dpo.txt
+grep -q '^step 0: loss 0.693147' dpo.txt
 if [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import torch' 2>/dev/null; then
     mkdir data
     "$build/examples/make_demo_data" data --pairs 40
     /usr/bin/python3 "$source/examples/torch_head.py" data/pairs.jsonl data/held.jsonl --steps 3 --batch 4 \
-        --library "$lib/libprefpga.so" | grep -q '^step 0: loss 0.693147'
+        --library "$lib/libprefpga.so" >torch_head.txt
+    grep -q '^step 0: loss 0.693147' torch_head.txt
 else
     echo "left out: examples/torch_head.py (python3-torch is not installed)"
 fi
