@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "host/train/expr.h"
 #include "host/train/loss_program.h"
 #include "tests/cmocka.h"
 #include "tests/ref/ref.h"
@@ -102,7 +103,12 @@ static void draw_step(struct step *s, const struct pf_loss_row *row, uint32_t si
 {
 	struct pf_error error;
 
-	if (pf_loss_parse(row->name, &s->loss, &error))
+	char name[256];
+
+	snprintf(name, sizeof name, "%s%s", row->name, strcmp(row->name, "expr") == 0 ? ":" : "");
+	if (name[strlen(name) - 1] == ':')
+		strcat(name, row->title);
+	if (pf_loss_parse(name, &s->loss, &error))
 		fail_msg("%s", error.text);
 	for (unsigned i = 0; i < row->params; i++)
 		s->loss.component[0].param[i] = draw_param(&row->param[i]);
@@ -218,11 +224,11 @@ static void check_loss(const struct pf_loss_row *row)
 		draw_step(&s, row, members(row->form));
 		run(&s, 1, grad);
 		for (uint32_t i = 0; i < s.items; i++)
-			kink |= check_item(&s, i, grad[i], row->name);
+			kink |= check_item(&s, i, grad[i], strcmp(row->name, "expr") ? row->name : row->title);
 		kinks += kink;
 	}
 	if (kinks > KINKS_MOST)
-		fail_msg("loss %s: %d of %d points lie at a kink", row->name, kinks, POINTS);
+		fail_msg("loss %s (%s): %d of %d points lie at a kink", row->name, row->title, kinks, POINTS);
 }
 
 static void gradients_are_derivatives(void **state)
@@ -234,6 +240,33 @@ static void gradients_are_derivatives(void **state)
 	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++)
 		if (!is_detached(row))
 			check_loss(row);
+}
+
+/* Formulas over every operator, function and form */
+static void formulas_have_their_derivatives(void **state)
+{
+	static const char *const formulas[] = {
+		"softplus(-x)", "x^2 - 2*x + 1/(1 + x^2)", "(lw/nw - ll/nl - 0.3)^3", "max(0, 1 - x) + min(x, 0.1*lw)",
+		"log(1e-3 + x^2) * abs(x - 0.2)", "expm1(-abs(x)) + log1p(x^2)", "where(x < 0.1, softplus(-2*x), exp(-x))",
+		"tanh(x/p0) * sigmoid(lw - ll)", "k3((rw - lw)/nw) + k3((rl - ll)/nl)", "log1mexp(min(lw/nw, -0.01)) + log1mexp(min(ll/nl, -0.01))",
+		"blend(sigmoid(x/p0), softplus(-x), exp(-x))", "blend(0.3 + 0.1*tanh(x), x^2, abs(lw - ll))", "-logsigmoid(x - margin)",
+		"sqrt(1 + x^2)", "pow(1 + x^2, p1)", "(1 + x^2)^-2", "softplus(x)*softplus(-x)*softplus(2*x)*softplus(x/3)",
+		"p0*x + p1*x^2 + p2*x^3 + p3*(lw - ll)/nw", "where(y, sigmoid(-beta*(l - r - z0)), 2*sigmoid(beta*(l - r - z0)))",
+		"(l - r)^2/n + y*softplus(-x)", "where(y == 1, -l/n, -log1mexp(min(l/n, -1e-6)))",
+		"gsum(exp(score - glse(score))*(glse(x) - x))", "gvar(x) + gmean(l/n)^2", "gmax(x) - gmean(x)", "(x - gmean(x))^2",
+		"gsum(softplus(-x*score))/gcount", "glse(x) - gsum(x*score)", "sigmoid(x - gmax(x)) * score",
+		"gsum(where(grank(score) == 0, softplus(-x), 0.1*x))", "gvar(gsum(x)*l)*0.001 + gsum(gmean(x))",
+	};
+
+	(void)state;
+	seed = seed_of(31);
+	for (size_t i = 0; i < sizeof formulas / sizeof *formulas; i++) {
+		const struct pf_loss_row *row;
+		struct pf_error error;
+		if (pf_expr_row(formulas[i], strlen(formulas[i]), &row, &error))
+			fail_msg("%s: %s", formulas[i], error.text);
+		check_loss(row);
+	}
 }
 
 static void group_losses_stand_on_every_member(void **state)
@@ -312,6 +345,7 @@ int main(int argc, char **argv)
 		return 2;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gradients_are_derivatives),
+		cmocka_unit_test(formulas_have_their_derivatives),
 		cmocka_unit_test(group_losses_stand_on_every_member),
 		cmocka_unit_test(pairs_ignore_an_extra_member),
 		cmocka_unit_test(loops_stop_at_the_end_of_a_list),

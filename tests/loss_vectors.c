@@ -125,6 +125,93 @@ static void on_sim(void **state)
 	check_backend("sim");
 }
 
+/* ---- formulas that say what a built-in says, against the built-in's vectors ---- */
+
+static const struct { const char *builtin, *formula, *from[2], *to[2]; } formulas[] = {
+	{ "sigmoid", "softplus(-x)", { 0 }, { 0 } },
+	{ "sigmoid", "-logsigmoid(beta*((lw - rw) - (ll - rl)))", { 0 }, { 0 } },
+	{ "ipo", "((lw - rw)/nw - (ll - rl)/nl - 1/(2*beta))^2", { 0 }, { 0 } },
+	{ "ipo_sum", "(x/beta - 0.5/beta)^2", { 0 }, { 0 } },
+	{ "hinge", "max(0, 1 - x)", { 0 }, { 0 } },
+	{ "kto", "where(y, p0*sigmoid(-(beta*(l - r - z0))), p1*sigmoid(beta*(l - r - z0)))", { "lamD", "lamU" }, { "p0", "p1" } },
+	{ "discopop", "blend(sigmoid(x/p0), softplus(-x), exp(-x))", { "tau" }, { "p0" } },
+	{ "discopop", "sigmoid(-(x/p0))*softplus(-x) + exp(-x - softplus(-(x/p0)))", { "tau" }, { "p0" } },
+	{ "cdpo", "(1 - p0)*softplus(-x) + p0*softplus(x)", { "eps" }, { "p0" } },
+	{ "dpo_offset", "softplus(-(x - margin))", { "delta" }, { "margin" } },
+	{ "gpo_exponential", "exp(-x)", { 0 }, { 0 } },
+	{ "gpo_savage", "sigmoid(-x)^2", { 0 }, { 0 } },
+	{ "gpo_truncated_squared", "max(0, 1 - x)^2", { 0 }, { 0 } },
+	{ "nca_pair", "softplus(-beta*(lw - rw)) + 0.5*softplus(beta*(lw - rw)) + 0.5*softplus(beta*(ll - rl))", { 0 }, { 0 } },
+	{ "apo_down", "sigmoid(beta*(lw - rw)) + sigmoid(-x)", { 0 }, { 0 } },
+	{ "orpo", "-lw/nw + beta*softplus(-(min(lw/nw, -1e-6) - log1mexp(min(lw/nw, -1e-6)) - min(ll/nl, -1e-6) + "
+	          "log1mexp(min(ll/nl, -1e-6))))", { 0 }, { 0 } },
+	{ "infonca", "gsum(exp(score/p0 - glse(score/p0))*(glse(x) - x))", { "tau" }, { "p0" } },
+	{ "nca", "gsum(exp(score/p0 - glse(score/p0))*softplus(-x) + softplus(x)/gcount)", { "tau" }, { "p0" } },
+};
+
+static const json_t *entry_of(const char *loss)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach(vectors, i, entry)
+		if (strcmp(json_string_value(json_object_get(entry, "loss")), loss) == 0)
+			return entry;
+	return NULL;
+}
+
+/* The built-in's case with its keys under the formula's names */
+static json_t *renamed(const json_t *record, size_t f)
+{
+	json_t *copy = json_deep_copy(record), *in = json_object_get(copy, "in");
+
+	for (int k = 0; k < 2 && formulas[f].from[k]; k++) {
+		json_object_set(in, formulas[f].to[k], json_object_get(in, formulas[f].from[k]));
+		json_object_del(in, formulas[f].from[k]);
+	}
+	return copy;
+}
+
+static void check_formula(size_t f, struct pf_device *device)
+{
+	char name[512];
+	const json_t *list = json_object_get(entry_of(formulas[f].builtin), "cases"), *record;
+	struct pf_error error;
+	struct pf_cases cases;
+	struct pf_loss loss;
+	size_t i;
+
+	snprintf(name, sizeof name, "expr:%s", formulas[f].formula);
+	if (pf_loss_parse(name, &loss, &error) || pf_cases_init(&cases, &loss, &error))
+		fail_msg("%s: %s", name, error.text);
+	json_array_foreach(list, i, record) {
+		json_t *copy = renamed(record, f);
+		add_case(&cases, copy, i + 1);
+		json_decref(copy);
+	}
+	if (pf_cases_evaluate(&cases, device, &error))
+		fail_msg("%s: %s", name, error.text);
+	json_array_foreach(list, i, record)
+		check_case(&cases, i, record, name);
+	pf_cases_free(&cases);
+}
+
+static void formulas_meet_the_bound(void **state)
+{
+	static const char *const backends[] = { "cpu", "sim" };
+
+	(void)state;
+	for (int b = 0; b < 2; b++) {
+		struct pf_device *device;
+		struct pf_error error;
+		if (pf_device_open(backends[b], NULL, &device, &error))
+			fail_msg("%s", error.text);
+		for (size_t f = 0; f < sizeof formulas / sizeof *formulas; f++)
+			check_formula(f, device);
+		pf_device_close(device);
+	}
+}
+
 /* A backend from the command line */
 static const char *further;
 
@@ -189,6 +276,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_rule_notices_mistakes),
 		cmocka_unit_test(on_cpu),
 		cmocka_unit_test(on_sim),
+		cmocka_unit_test(formulas_meet_the_bound),
 	};
 	return cmocka_run_group_tests(tests, load, unload);
 }

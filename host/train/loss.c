@@ -1,5 +1,6 @@
 /* The rows of losses.def, and loss strings turned into configured losses */
 #include "prefpga/loss.h"
+#include "expr.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -269,6 +270,27 @@ static int take_word(const char *text, size_t length, char *word, const char *wh
 	return 0;
 }
 
+/* A formula reaches to the end or to the colon before its parameters; in braces, to the closing one */
+static int parse_formula(const char **text, struct pf_loss *loss, struct pf_error *error)
+{
+	struct pf_loss_component *c = &loss->component[loss->components];
+	const int braces = (*text)[5] == '{';
+	const char *formula = *text + 5 + braces;
+	size_t length = strcspn(formula, braces ? "}" : ":");
+	int status;
+
+	if (braces && formula[length] != '}')
+		return pf_fail(error, PF_E_ARGUMENT, "\"}\" is missing behind the formula \"%.32s\"", formula);
+	status = pf_expr_row(formula, length, &c->row, error);
+	if (status)
+		return status;
+	c->weight = weight_param.value;
+	for (unsigned i = 0; i < c->row->params; i++)
+		c->param[i] = c->row->param[i].value;
+	*text = formula + length + braces;
+	return 0;
+}
+
 static int parse_name(const char **text, struct pf_loss *loss, struct pf_error *error)
 {
 	struct pf_loss_component *c = &loss->component[loss->components];
@@ -317,7 +339,8 @@ static int parse_setting(const char **text, struct pf_loss *loss, struct pf_erro
 
 static int parse_component(const char **text, struct pf_loss *loss, struct pf_error *error)
 {
-	int status = parse_name(text, loss, error);
+	int status = strncmp(*text, "expr:", 5) == 0 ? parse_formula(text, loss, error)
+	                                             : parse_name(text, loss, error);
 
 	if (status || **text != ':')
 		return status;

@@ -62,8 +62,10 @@ struct pf_loss {
 	unsigned components;
 	struct pf_loss_component component[PF_LOSS_COMPONENTS];
 };
-/* Parses "NAME[:key=value,...][+NAME...]"; key `weight` (default 1) is the component's. Errors name
- * the nearest known name or key, and the range of a value outside it */
+/* Parses "NAME[:key=value,...][+NAME...]"; key `weight` (default 1) is the component's. A NAME may be a
+ * formula, "expr:softplus(-x)", in braces where something follows: "expr:{softplus(-x)}+sft"; its row
+ * stays for the life of the process, of which at most 64 fit. Errors name the nearest known name or
+ * key, the range of a value outside it, and the column in a formula */
 PF_API int pf_loss_parse(const char *text, struct pf_loss *loss, struct pf_error *error);
 /* Sets one parameter (TRL's name, the test vectors' name, or "weight") of one component */
 PF_API int pf_loss_set(struct pf_loss *loss, unsigned component, const char *key, double value,
