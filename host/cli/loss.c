@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "cli.h"
 #include "loss_case.h"
+#include "loss_curve.h"
 
 enum { CASES_MOST = 16384, ITEMS_MOST = 65536, READ_BYTES = 1 << 16 };
 
@@ -263,8 +264,34 @@ static int run_cases(const struct pf_loss *loss, struct pf_device *device, struc
 	return status;
 }
 
+/* ---- loss plot ---- */
+
+static int plot(const struct pf_options *options, const struct pf_loss *loss, struct pf_device *device,
+                struct pf_error *error)
+{
+	struct pf_curves curves;
+	FILE *file;
+	int status;
+
+	snprintf(curves.title, sizeof curves.title, "%s", options->argument[1]);
+	status = pf_curves_find(loss, options->plot_range, device, &curves, error);
+	if (status)
+		return status;
+	pf_curves_text(&curves, stdout);
+	if (!options->svg)
+		return 0;
+	file = fopen(options->svg, "w");
+	if (!file)
+		return pf_fail(error, -errno, "%s: %s", options->svg, strerror(errno));
+	pf_curves_svg(&curves, file);
+	status = ferror(file) ? -EIO : 0;
+	status = fclose(file) ? -errno : status;
+	return status ? pf_fail(error, status, "%s: %s", options->svg, strerror(-status)) : 0;
+}
+
 int pf_verb_loss(const struct pf_options *options)
 {
+	const int plots = options->arguments == 2 && strcmp(options->argument[0], "plot") == 0;
 	const struct pf_device_options wanted = {
 		.image = options->image,
 		.threads = (uint32_t)options->threads,
@@ -275,11 +302,13 @@ int pf_verb_loss(const struct pf_options *options)
 	struct pf_loss loss;
 	int status;
 
-	if (pf_loss_parse(options->argument[0], &loss, &error))
+	if (options->arguments == 2 && !plots)
+		return pf_cli_usage(options, "\"%s\" is not known; there is `loss NAME` and `loss plot NAME`", options->argument[0]);
+	if (pf_loss_parse(options->argument[plots], &loss, &error))
 		return pf_cli_usage(options, "%s", error.text);
 	if (pf_device_open(options->device, &wanted, &device, &error))
 		return pf_cli_fail(options, &error);
-	status = run_cases(&loss, device, &error);
+	status = plots ? plot(options, &loss, device, &error) : run_cases(&loss, device, &error);
 	pf_device_close(device);
 	return status ? pf_cli_fail(options, &error) : PF_EXIT_OK;
 }
