@@ -14,6 +14,18 @@ enum { RANDOM_BYTES = 100 * 1024 };
 
 static json_t *texts;                  /* name: text */
 
+/* A megabyte of one letter */
+static void put_run(const char *name, const char *before, char letter, const char *after)
+{
+	static char run[(1 << 20) + 3];
+	size_t length = strlen(before);
+
+	strcpy(run, before);
+	memset(run + length, letter, 1 << 20);
+	strcpy(run + length + (1 << 20), after);
+	json_object_set_new(texts, name, json_string(run));
+}
+
 static void put_random_bytes(void)
 {
 	static char bytes[RANDOM_BYTES];
@@ -28,6 +40,8 @@ static void put_random_bytes(void)
 	}
 	assert_int_equal(pf_utf8_repair(bytes, sizeof bytes, &repaired), 0);
 	json_object_set_new(texts, "repaired bytes", json_stringn(repaired.text, repaired.length));
+	put_run("letters", "", 'a', "");
+	put_run("blanks", "x", ' ', "y");
 	json_object_set_new(texts, "bytes", json_stringn_nocheck(bytes, sizeof bytes));
 	pf_buffer_free(&repaired);
 }

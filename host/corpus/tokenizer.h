@@ -5,7 +5,7 @@
  * special_tokens_map.json, generation_config.json and chat_template.jinja, as models of Hugging Face's libraries have it:
  * byte-pair encoding, byte-level (GPT-2, Llama 3, Qwen) or by characters with byte fallback (Llama 2, Mistral, Gemma). The
  * ids are those of the tokenizers library. Its fields "truncation" and "padding" are not looked at. Unicode is that of the
- * libraries underneath: classes of patterns 14, normal forms 15; characters newer than that can differ.
+ * libraries underneath: classes of patterns 14, normal forms 9 (unicode.h); characters newer than 14 can differ.
  *
  * Thread-safe once opened. */
 #ifndef PF_CORPUS_TOKENIZER_H

@@ -127,6 +127,33 @@ int pf_is_word(int32_t code)
 
 /* ---- NFC: a list of codes, decomposed, ordered, composed ---- */
 
+/* Marks and a composition that came after Unicode 9 */
+static const struct { int32_t first, last; } later[] = {
+	{ 0x7fd, 0x7fd }, { 0x898, 0x89f }, { 0x8ca, 0x8d3 }, { 0x9fe, 0x9fe }, { 0xc3c, 0xc3c }, { 0xd3b, 0xd3c },
+	{ 0xeba, 0xeba }, { 0x1715, 0x1715 }, { 0x1abf, 0x1ace }, { 0x1df6, 0x1dfa }, { 0xa82c, 0xa82c },
+	{ 0x10d24, 0x10d27 }, { 0x10eab, 0x10eac }, { 0x10efd, 0x10eff }, { 0x10f46, 0x10f50 }, { 0x10f82, 0x10f85 },
+	{ 0x11070, 0x11070 }, { 0x1133b, 0x1133b }, { 0x1145e, 0x1145e }, { 0x11839, 0x1183a }, { 0x11930, 0x11930 },
+	{ 0x11938, 0x11938 }, { 0x1193d, 0x1193e }, { 0x11943, 0x11943 }, { 0x119e0, 0x119e0 }, { 0x11a34, 0x11a34 },
+	{ 0x11a47, 0x11a47 }, { 0x11a99, 0x11a99 }, { 0x11d42, 0x11d42 }, { 0x11d44, 0x11d45 }, { 0x11d97, 0x11d97 },
+	{ 0x11f41, 0x11f42 }, { 0x16ff0, 0x16ff1 }, { 0x1e08f, 0x1e08f }, { 0x1e130, 0x1e136 }, { 0x1e2ae, 0x1e2ae },
+	{ 0x1e2ec, 0x1e2ef }, { 0x1e4ec, 0x1e4ef }
+};
+
+static int is_later(int32_t code)
+{
+	size_t low = 0, high = sizeof later / sizeof *later;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (code > later[middle].last)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < sizeof later / sizeof *later && code >= later[low].first;
+}
+
 static int decompose(const char *text, size_t length, struct pf_tokens *codes)
 {
 	enum { LONGEST = 32 };                 /* no canonical decomposition is longer */
@@ -139,6 +166,10 @@ static int decompose(const char *text, size_t length, struct pf_tokens *codes)
 		at += pf_utf8_read(text + at, length - at, &code);
 		if (pf_tokens_reserve(codes, LONGEST))
 			return -ENOMEM;
+		if (is_later(code)) {
+			codes->id[codes->count++] = code;
+			continue;
+		}
 		made = utf8proc_decompose_char(code, codes->id + codes->count, LONGEST, UTF8PROC_DECOMPOSE | UTF8PROC_STABLE,
 		                               &boundary);
 		codes->count += made > 0 ? (size_t)made : 0;
@@ -148,7 +179,7 @@ static int decompose(const char *text, size_t length, struct pf_tokens *codes)
 
 static unsigned class_of(int32_t code)
 {
-	return (unsigned)utf8proc_get_property(code)->combining_class;
+	return is_later(code) ? 0 : (unsigned)utf8proc_get_property(code)->combining_class;
 }
 
 /* Sorts a run of combining marks by class and keeps the order of equals: one pass per class, for few are in use */
@@ -193,14 +224,28 @@ static int order_marks(struct pf_tokens *codes)
 	return 0;
 }
 
-static int compose(struct pf_tokens *codes, struct pf_buffer *out)
+/* Codes between two later ones, with the one behind them */
+static int compose_run(int32_t *code, size_t length, size_t rest, struct pf_buffer *out)
 {
-	utf8proc_ssize_t count = utf8proc_normalize_utf32(codes->id, (utf8proc_ssize_t)codes->count,
-	                                                  UTF8PROC_COMPOSE | UTF8PROC_STABLE);
-	int status = pf_buffer_reserve(out, (size_t)count * 4);
+	utf8proc_ssize_t count = utf8proc_normalize_utf32(code, (utf8proc_ssize_t)length, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+	int status = pf_buffer_reserve(out, ((size_t)count + rest) * 4);
 
 	for (utf8proc_ssize_t i = 0; i < count && !status; i++)
-		out->length += (size_t)utf8proc_encode_char(codes->id[i], (utf8proc_uint8_t *)out->text + out->length);
+		out->length += (size_t)utf8proc_encode_char(code[i], (utf8proc_uint8_t *)out->text + out->length);
+	if (rest && !status)
+		out->length += (size_t)utf8proc_encode_char(code[length], (utf8proc_uint8_t *)out->text + out->length);
+	return status;
+}
+
+static int compose(struct pf_tokens *codes, struct pf_buffer *out)
+{
+	int status = 0;
+
+	for (size_t from = 0, to; from < codes->count && !status; from = to + 1) {
+		for (to = from; to < codes->count && !is_later(codes->id[to]); to++)
+			;
+		status = compose_run(codes->id + from, to - from, to < codes->count, out);
+	}
 	return status;
 }
 

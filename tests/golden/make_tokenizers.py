@@ -218,6 +218,7 @@ TEXTS = {
     "emoji": "😀👩‍👩‍👧‍👦🏳️‍🌈🇩🇪🇫🇷👍🏽 ☺️ 1️⃣ 🫠",
     "marks": "e\u0301 é a\u0323\u0307 a\u0307\u0323 \u1e9b\u0323 q\u0307\u0323 \u0344 \u212b \u2126 \u1100\u1161\u11a8 한 "
              "\u0958 \u2adc \ufb1d Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘",
+    "new_marks": "a\u1df8\u0323 a\u1ace\u0334e\u08cc\u0711 \u0301\u1aca\u1ce6 \U00011935\U00011930\U00011938 e\u1dfa\u0301",
     "spaces": "a\u00a0b\u2003c\u3000d\u2028e\u2029f\u0085g\u180eh\u200bi\u202fj\ufeffk\u1680l\x0bm\x0cn\x1co  p   q    r\t\ts",
     "ends": "   leading and trailing   \n\n  \t ", "lines": "\n\n\n\r\n\r\r\n \n  \n\t\n x \n y\n\n", "nul": "a\0b\x01\x7f",
     "case": "I'M I'Ll 'S 'ſ 'K we'RE ŉ 'ſtrange 'Vé", "numbers": "1 12 123 1234 12345678 3.14 ١٢٣ ४५६ Ⅷ ½ ² ①②③ 𝟘𝟙 1a2b3c",
@@ -281,6 +282,7 @@ def main():
     with open(f"{HERE}/texts.jsonl", "w", encoding="utf-8") as out:
         for name, text in texts.items():
             out.write(json.dumps({"name": name, "text": text}, ensure_ascii=True) + "\n")
+    texts["letters"], texts["blanks"] = "a" * 2**20, "x" + " " * 2**20 + "y"
     texts["bytes"] = random_bytes(100 * 1024).decode("utf-8", errors="replace")
     lines = [f"# tokenizers {__version__}: family text, number of ids, FNV-1a of them (32 bits each, little-endian), the first ones"]
     for make in FAMILIES:
