@@ -11,6 +11,8 @@
 
 #define QWEN "tests/golden/qwen2"
 
+static char command[4096];
+
 static json_t *line_json(const char *text)
 {
 	json_t *json = json_loads(text, JSON_DISABLE_EOF_CHECK, NULL);
@@ -24,7 +26,7 @@ static json_t *line_json(const char *text)
 
 static void texts_and_back(void **state)
 {
-	char command[4096], ids[512] = "";
+	char ids[512] = "";
 	json_t *json, *id;
 	size_t i;
 
@@ -56,8 +58,6 @@ static void mistakes_are_named(void **state)
 		{ "tokenize --tokenizer bytes --model x y", "the model x brings its own" },
 		{ "sft --tokenizer nosuch --data x", "nosuch: there is no tokenizer.json" },
 	};
-	char command[4096];
-
 	(void)state;
 	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
 		snprintf(command, sizeof command, "%s 2>&1", lines[i][0]);
@@ -75,7 +75,6 @@ static const char records[] =
 /* The ids of a record's line are bos, prompt and completion tokenized apart, and eos unless it has one */
 static void records_as_training_sees_them(void **state)
 {
-	char command[4096];
 	json_t *json;
 
 	(void)state;
@@ -101,8 +100,6 @@ static void records_as_training_sees_them(void **state)
 
 static void run(const char *format, const char *model)
 {
-	char command[4096];
-
 	snprintf(command, sizeof command, format, scratch_path("records.jsonl"), scratch_path(model), scratch_path("cache"),
 	         scratch_path("base"));
 	if (program_run(command) != 0)
@@ -121,8 +118,6 @@ static void expect_tokenizer(const char *folder)
 
 static void models_keep_their_tokenizer(void **state)
 {
-	char command[4096];
-
 	(void)state;
 	scratch_open("tokenize_cli");
 	scratch_text("records.jsonl", records);
@@ -141,15 +136,57 @@ static void models_keep_their_tokenizer(void **state)
 	snprintf(command, sizeof command, "generate --model %s --max-new-tokens 5 --format json \"one\" 2>&1", scratch_path("tuned"));
 	assert_int_equal(program_run(command), 0);
 	json_decref(line_json(program_output));
-	snprintf(command, sizeof command, "generate --model %s --max-new-tokens 5 \"one\" 2>&1", scratch_path("tuned"));
+}
+
+
+/* One sequence is shown while it is made, more of them afterwards: the same text */
+static void text_appears_as_it_is_made(void **state)
+{
+	char streamed[4096];
+
+	(void)state;
+	snprintf(command, sizeof command, "generate --model %s --max-new-tokens 24 --temperature 3 \"one\" 2>/dev/null",
+	         scratch_path("tuned"));
 	assert_int_equal(program_run(command), 0);
-	assert_int_equal(strncmp(program_output, "one", 3), 0);
+	snprintf(streamed, sizeof streamed, "%.4000s", program_output);
+	assert_true(strncmp(streamed, "one", 3) == 0 && streamed[strlen(streamed) - 1] == '\n');
+	snprintf(command, sizeof command, "generate --model %s --max-new-tokens 24 --temperature 3 --samples 2 \"one\" 2>/dev/null",
+	         scratch_path("tuned"));
+	assert_int_equal(program_run(command), 0);
+	assert_int_equal(strncmp(program_output, streamed, strlen(streamed)), 0);
+}
+
+static void expect_prompt(const char *options, const char *prompt)
+{
+	snprintf(command, sizeof command, "generate --model %s --max-new-tokens 1 --format json %s 2>/dev/null",
+	         scratch_path("tuned"), options);
+	assert_int_equal(program_run(command), 0);
+	json_t *json = line_json(program_output);
+	assert_string_equal(json_string_value(json_object_get(json, "prompt")), prompt);
+	json_decref(json);
+}
+
+static void prompts_go_through_the_template(void **state)
+{
+	char option[2048];
+
+	(void)state;
+	expect_prompt("one", "one");
+	expect_prompt("--chat-template chatml one", "<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\n");
+	scratch_text("prompts.jsonl", "{\"prompt\":[{\"role\":\"user\",\"content\":\"one\"}]}\n");
+	snprintf(option, sizeof option, "--prompts %s", scratch_path("prompts.jsonl"));
+	expect_prompt(option, "<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\n");
+	snprintf(option, sizeof option, "--chat-template mistral --prompts %s", scratch_path("prompts.jsonl"));
+	expect_prompt(option, "[INST] one[/INST]");
+	scratch_text("prompts.jsonl", "\n{\"messages\":[{\"role\":\"tool\",\"content\":\"one\"}]}\n");
+	snprintf(command, sizeof command, "generate --model %s --prompts %s 2>&1", scratch_path("tuned"),
+	         scratch_path("prompts.jsonl"));
+	assert_int_equal(program_run(command), 1);
+	assert_non_null(strstr(program_output, "prompts.jsonl:2: field \"messages\", message 1: role \"tool\" is not supported"));
 }
 
 static void another_models_tokenizer_is_refused(void **state)
 {
-	char command[4096];
-
 	(void)state;
 	assert_int_equal(unlink(scratch_path("tuned/tokenizer.json")), 0);
 	snprintf(command, sizeof command, "generate --model %s x 2>&1", scratch_path("tuned"));
@@ -167,6 +204,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(mistakes_are_named),
 		cmocka_unit_test(records_as_training_sees_them),
 		cmocka_unit_test(models_keep_their_tokenizer),
+		cmocka_unit_test(text_appears_as_it_is_made),
+		cmocka_unit_test(prompts_go_through_the_template),
 		cmocka_unit_test(another_models_tokenizer_is_refused),
 	};
 

@@ -5,6 +5,7 @@
 #include "host/corpus/unpack.h"
 #include "prompts.h"
 #include "setup.h"
+#include "shown.h"
 
 enum { TOGETHER = 64 };                /* sequences continued at once */
 
@@ -27,6 +28,7 @@ static int read_prompts(const struct pf_options *o, struct pf_prompts *p, struct
 
 struct batch {
 	const struct pf_tokenizer *tokenizer;
+	struct pf_typing *typing;      /* shows the only sequence while it is made; NULL: none is shown */
 	struct pf_tokens ids, made[TOGETHER];
 	uint32_t offset[TOGETHER + 1];
 };
@@ -36,22 +38,10 @@ static int take_token(void *context, uint32_t sequence, int32_t token)
 	struct batch *b = context;
 	if (*pf_setup_stop())
 		return PF_E_INTERRUPTED;
-	return pf_tokenizer_stops(b->tokenizer, token) ? 1 : pf_tokens_push(&b->made[sequence], token);
-}
-
-static json_t *text_of(const struct pf_tokenizer *tokenizer, const struct pf_tokens *tokens)
-{
-	char *text;
-	size_t bytes;
-	pf_tokenizer_decode(tokenizer, tokens->id, tokens->count, 0, 1, &text, &bytes);
-	json_t *json = text ? json_stringn(text, bytes) : NULL;
-	if (text && !json) {                   /* not UTF-8: show what can be shown */
-		for (size_t i = 0; i < bytes; i++)
-			text[i] = (signed char)text[i] < 0 ? '?' : text[i];
-		json = json_stringn(text, bytes);
-	}
-	free(text);
-	return json;
+	if (pf_tokenizer_stops(b->tokenizer, token))
+		return 1;
+	const int code = b->typing ? pf_typing_take(b->typing, b->tokenizer, token) : 0;
+	return code ? code : pf_tokens_push(&b->made[sequence], token);
 }
 
 static void print_one(const struct pf_options *o, const struct pf_prompts *p, size_t prompt, size_t sample, json_t *text)
@@ -65,8 +55,14 @@ static void print_one(const struct pf_options *o, const struct pf_prompts *p, si
 		putchar('\n');
 		json_decref(json);
 	} else {
-		printf("%.*s%s\n", (int)length, begin, json_string_value(text));
+		printf("%.*s%s\n", (int)length, begin, text ? json_string_value(text) : "");
 	}
+}
+
+static void show_prompt(const struct pf_prompts *p, size_t prompt)
+{
+	printf("%.*s", (int)(p->begin[prompt + 1] - p->begin[prompt]), p->text + p->begin[prompt]);
+	fflush(stdout);
 }
 
 /* Sequence number n is sample n % samples of prompt n / samples; each batch has a seed of its own */
@@ -88,10 +84,13 @@ static int run_batch(const struct pf_setup *s, const struct pf_options *o, const
 	}
 	b->offset[count] = (uint32_t)b->ids.count;
 	if (code)
-		return pf_fail(error, code, "no memory for prompts");
+		return pf_fail(error, code, code == PF_E_DATA ? "a prompt for which a pattern of tokenizer.json needs too many steps"
+		                                              : "no memory for prompts");
+	if (b->typing)
+		show_prompt(p, first);
 	code = pf_generate(s->model, &sampling, b->ids.id, b->offset, (uint32_t)count, take_token, b, error);
-	for (size_t i = 0; !code && i < count; i++) {
-		json_t *text = text_of(s->tokenizer, &b->made[i]);
+	for (size_t i = 0; !code && !b->typing && i < count; i++) {
+		json_t *text = pf_shown_ids(s->tokenizer, b->made[i].id, b->made[i].count, 0, 1);
 		print_one(o, p, (first + i) / (size_t)o->samples, (first + i) % (size_t)o->samples, text);
 		json_decref(text);
 	}
@@ -100,11 +99,17 @@ static int run_batch(const struct pf_setup *s, const struct pf_options *o, const
 
 static int generate(const struct pf_setup *s, const struct pf_options *o, const struct pf_prompts *p, struct pf_error *error)
 {
-	struct batch b = { .tokenizer = s->tokenizer };
 	const size_t total = p->count * (size_t)o->samples;
+	struct pf_typing typing = { 0 };
+	struct batch b = { .tokenizer = s->tokenizer,
+	                   .typing = total == 1 && strcmp(o->format, "text") == 0 ? &typing : NULL };
 	int code = 0;
 	for (size_t first = 0; !code && first < total; first += TOGETHER)
 		code = run_batch(s, o, p, first, total - first < TOGETHER ? total - first : TOGETHER, &b, error);
+	if (b.typing) {
+		pf_typing_end(&typing);
+		putchar('\n');
+	}
 	pf_tokens_free(&b.ids);
 	for (size_t i = 0; i < TOGETHER; i++)
 		pf_tokens_free(&b.made[i]);
@@ -115,10 +120,15 @@ int pf_verb_generate(const struct pf_options *o)
 {
 	struct pf_setup setup = { 0 };
 	struct pf_error error = { 0 };
-	struct pf_prompts prompts = { 0 };
-	int code = read_prompts(o, &prompts, &error);
-	if (!code && !prompts.count)
+	struct pf_prompts prompts = { .asks = strcmp(o->chat_template, "auto") != 0 };
+	int code = pf_setup_tokenizer(&setup, o, &error);
+	prompts.chat = prompts.asks ? (enum pf_chat)pf_chat_find(o->chat_template) : code ? PF_CHAT_UNKNOWN : setup.tokenizer->chat;
+	if (!code)
+		code = read_prompts(o, &prompts, &error);
+	if (!code && !prompts.count) {
+		pf_setup_close(&setup);
 		return pf_cli_usage(o, "no prompt: give one as argument, or --prompts FILE");
+	}
 	if (!code)
 		code = pf_setup_devices(&setup, o, &error);        /* only to refuse what does not exist: see --device */
 	if (!code)

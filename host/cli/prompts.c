@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include "host/corpus/messages.h"
 #include "host/corpus/reader.h"
 
 void pf_prompts_free(struct pf_prompts *p)
@@ -29,7 +30,7 @@ static int make_room(struct pf_prompts *p, size_t length)
 	return 0;
 }
 
-int pf_prompts_add(struct pf_prompts *p, const char *text, size_t length, struct pf_error *error)
+static int add_text(struct pf_prompts *p, const char *text, size_t length, struct pf_error *error)
 {
 	if (make_room(p, length) != 0)
 		return pf_fail(error, -ENOMEM, "no memory for prompts");
@@ -40,17 +41,50 @@ int pf_prompts_add(struct pf_prompts *p, const char *text, size_t length, struct
 	return 0;
 }
 
+static int add_messages(struct pf_prompts *p, const struct pf_messages *messages, struct pf_error *error)
+{
+	char *text;
+	size_t length;
+	int code = pf_messages_prompt(messages, p->chat, &text, &length, error);
+	if (!code)
+		code = add_text(p, text, length, error);
+	free(text);
+	return code;
+}
+
+int pf_prompts_add(struct pf_prompts *p, const char *text, size_t length, struct pf_error *error)
+{
+	struct pf_message question = { PF_ROLE_USER, { text, length } };
+	const struct pf_messages messages = { &question, 1 };
+	return p->asks ? add_messages(p, &messages, error) : add_text(p, text, length, error);
+}
+
+static int add_object(struct pf_prompts *p, const json_t *object, struct pf_error *error)
+{
+	const char *name = json_object_get(object, "prompt") ? "prompt" : "messages";
+	json_t *value = json_object_get(object, name);
+	struct pf_messages messages;
+	if (json_is_string(value))
+		return pf_prompts_add(p, json_string_value(value), json_string_length(value), error);
+	if (!json_is_array(value))
+		return pf_fail(error, PF_E_DATA, "no text or list of messages in field \"prompt\", and none in \"messages\"");
+	int code = pf_messages_read(value, name, &messages, error);
+	if (!code)
+		code = add_messages(p, &messages, error);
+	pf_messages_free(&messages);
+	return code;
+}
+
 int pf_prompts_line(struct pf_prompts *p, const char *line, size_t length, const char *where, struct pf_error *error)
 {
 	json_error_t fault;
 	if (length == 0 || line[0] != '{')
 		return length ? pf_prompts_add(p, line, length, error) : 0;
-	json_t *json = json_loadb(line, length, JSON_ALLOW_NUL, &fault), *prompt = json_object_get(json, "prompt");
-	int code = !json ? pf_fail(error, PF_E_FORMAT, "%s: %s", where, fault.text)
-	           : !json_is_string(prompt)
-	               ? pf_fail(error, PF_E_DATA, "%s: no text in field \"prompt\"", where)
-	               : pf_prompts_add(p, json_string_value(prompt), json_string_length(prompt), error);
+	json_t *json = json_loadb(line, length, JSON_ALLOW_NUL, &fault);
+	int code = json ? add_object(p, json, error) : pf_fail(error, PF_E_FORMAT, "%s", fault.text);
 	json_decref(json);
+	if (code)
+		pf_fail_in(error, "%s", where);
 	return code;
 }
 

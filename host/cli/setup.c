@@ -93,7 +93,7 @@ int pf_setup_tokenizer(struct pf_setup *s, const struct pf_options *o, struct pf
 
 int pf_setup_model(struct pf_setup *s, const struct pf_options *o, int fresh, struct pf_error *error)
 {
-	int code = pf_setup_tokenizer(s, o, error);
+	int code = s->tokenizer ? 0 : pf_setup_tokenizer(s, o, error);
 	if (code)
 		return code;
 	s->max_length = (uint32_t)o->max_length;

@@ -29,7 +29,7 @@ struct pf_setup {
 /* --trace: before the devices, which report to it */
 int  pf_setup_trace(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
 int  pf_setup_devices(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
-/* The tokenizer of --model, or without it --tokenizer; pf_setup_model does it too */
+/* The tokenizer of --model, or without it --tokenizer; pf_setup_model does it if it was not done */
 int  pf_setup_tokenizer(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
 /* --model, or with `fresh` a new one when the option is not given */
 int  pf_setup_model(struct pf_setup *setup, const struct pf_options *options, int fresh, struct pf_error *error);

@@ -3,32 +3,11 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include "host/corpus/unicode.h"
 #include "prefpga/internal/abi.h"
 #include "setup.h"
+#include "shown.h"
 
 /* ---- what is printed ---- */
-
-/* A text as JSON; what is not UTF-8 is shown as U+FFFD */
-static json_t *shown(const char *text, size_t length)
-{
-	struct pf_buffer repaired = { 0 };
-	json_t *json = pf_utf8_repair(text, length, &repaired) ? NULL : json_stringn(repaired.text ? repaired.text : "",
-	                                                                             repaired.length);
-	pf_buffer_free(&repaired);
-	return json;
-}
-
-static json_t *text_of(const struct pf_tokenizer *tokenizer, const int32_t *ids, size_t count, int continues)
-{
-	char *text;
-	size_t length;
-	if (pf_tokenizer_decode(tokenizer, ids, count, 1, continues, &text, &length))
-		return NULL;
-	json_t *json = shown(text, length);
-	free(text);
-	return json;
-}
 
 static json_t *ids_json(const int32_t *ids, size_t count)
 {
@@ -42,7 +21,7 @@ static json_t *pieces_json(const struct pf_tokenizer *tokenizer, const int32_t *
 {
 	json_t *list = json_array();
 	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, text_of(tokenizer, ids + i, 1, 1));
+		json_array_append_new(list, pf_shown_ids(tokenizer, ids + i, 1, 1, 1));
 	return list;
 }
 
@@ -57,7 +36,7 @@ static void print_tokens(const struct pf_tokenizer *tokenizer, const int32_t *id
 {
 	for (size_t i = 0; i < count; i++) {
 		printf("%8d ", (int)ids[i]);
-		print_line(text_of(tokenizer, ids + i, 1, 1));
+		print_line(pf_shown_ids(tokenizer, ids + i, 1, 1, 1));
 	}
 }
 
@@ -71,7 +50,7 @@ static int print_text(const struct pf_setup *s, const struct pf_options *o, cons
 		code = pf_fail(error, code, "the text has no tokens: %s", code == PF_E_DATA
 		               ? "a pattern of tokenizer.json needs too many steps for it" : pf_error_text(code));
 	else if (strcmp(o->format, "json") == 0)
-		print_line(json_pack("{s:o, s:o, s:o}", "text", shown(text, strlen(text)), "ids",
+		print_line(json_pack("{s:o, s:o, s:o}", "text", pf_shown(text, strlen(text)), "ids",
 		                     ids_json(tokens.id, tokens.count), "pieces", pieces_json(s->tokenizer, tokens.id, tokens.count)));
 	else
 		print_tokens(s->tokenizer, tokens.id, tokens.count);
@@ -116,7 +95,7 @@ static int print_decoded(const struct pf_setup *s, const struct pf_options *o, c
 	if (!code && pf_tokenizer_decode(s->tokenizer, tokens.id, tokens.count, 1, 0, &decoded, &length))
 		code = pf_fail(error, -ENOMEM, "no memory for a text");
 	if (!code && strcmp(o->format, "json") == 0)
-		print_line(json_pack("{s:o, s:o}", "ids", ids_json(tokens.id, tokens.count), "text", shown(decoded, length)));
+		print_line(json_pack("{s:o, s:o}", "ids", ids_json(tokens.id, tokens.count), "text", pf_shown(decoded, length)));
 	else if (!code)
 		printf("%.*s\n", (int)length, decoded);
 	free(decoded);
