@@ -153,6 +153,24 @@ static int train_watched(const char *more, int after, int signal, int *code)
 	return lines;
 }
 
+/* What would give other bits is named and refused; nothing of the run changes */
+static void exact_refuses(void)
+{
+	static const struct { const char *option, *says; } other[] = {
+		{ "--card-memory 3M", "card memory" }, { "--shuffle=0", "order" }, { "--seed 9", "seed" },
+		{ "--lr 0.01", "learning rate" }, { "--batch 3", "batch" }, { "--accumulate 2", "accumulate" }, { "--device sim", "device" }, { "--max-length 3", "data" },
+		{ "--threads 1", "threads" }, { "--weight-decay 0.5", "AdamW" },
+	};
+	char more[128], says[128];
+	for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+		snprintf(more, sizeof more, "--resume --exact %s", other[i].option);
+		snprintf(says, sizeof says, "trainer_state.json: %s: \"", other[i].says);
+		assert_int_equal(ended(train("parts", "unused", more)), 1);
+		said(says);
+	}
+	assert_int_equal(access(scratch_path("unused"), F_OK), -1);
+}
+
 static void an_interrupted_training_goes_on_exactly(void **state)
 {
 	(void)state;
@@ -167,6 +185,7 @@ static void an_interrupted_training_goes_on_exactly(void **state)
 	assert_int_equal(code, 130);
 	assert_true(lines >= 5 && lines < STEPS);
 	said("--resume");
+	exact_refuses();
 	assert_int_equal(train_watched("--resume --exact", 0, 0, &code) + lines, STEPS);
 	assert_int_equal(code, 0);
 	same_files("whole/model.safetensors", "parts/model.safetensors");

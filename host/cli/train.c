@@ -50,6 +50,7 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 	add_fact(f, "verb", 1, "%s", o->verb);
 	add_fact(f, "data", 1, "%016llx", (unsigned long long)pf_corpus_hash(s->corpus, PF_SPLIT_TRAIN));
 	add_fact(f, "seed", 1, "%lld", (long long)o->seed);
+	add_fact(f, "order", 1, "%s", o->shuffle ? "shuffled" : "as in the file");
 	add_fact(f, "batch", 1, "%lld", (long long)o->batch);
 	add_fact(f, "accumulate", 1, "%lld", (long long)o->accumulate);
 	add_fact(f, "loss", 0, "%s", strcmp(o->verb, "sft") == 0 ? o->sft_loss : o->loss);
@@ -59,6 +60,7 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 	add_fact(f, "AdamW", 0, "%.17g %.17g %.17g, decay %.17g, clip %.17g", o->beta1, o->beta2, o->eps, o->weight_decay,
 	         o->max_grad_norm);
 	add_fact(f, "device", 0, "%s", o->device);
+	add_fact(f, "card memory", 0, "%lld", (long long)o->card_memory);       /* products of the head go by blocks */
 	add_fact(f, "numerics version", 0, "%u", PF_NUMERICS);
 	add_fact(f, "program", 0, "%016llx", (unsigned long long)program_hash());
 	add_fact(f, "threads", 0, "%u", pf_threads((unsigned)o->threads));

@@ -99,7 +99,8 @@ static int gather_facts(struct trainer *r, struct pf_error *error)
 		return 0;
 	struct pf_fact *fact = &r->fact[r->facts++];
 	fact->key = "reference log-probs";
-	snprintf(fact->value, sizeof fact->value, origin ? "imported, %llu" : "computed", (unsigned long long)origin);
+	int n = snprintf(fact->value, sizeof fact->value, origin ? "imported, %llu" : "computed", (unsigned long long)origin);
+	snprintf(fact->value + n, sizeof fact->value - (size_t)n, ", %016llx", (unsigned long long)pf_reference_key(r->cache));
 	if (origin) {
 		snprintf(text, sizeof text, "log-probs of the reference were imported, not computed: %s; remove that file to have "
 		         "them computed", pf_reference_path(r->cache));
