@@ -234,17 +234,22 @@ static int pf_check_alloc(const struct pf_device *d, int kernel, unsigned arg, u
 	return 0;
 }
 
-static int pf_buf_backend(struct pf_device *d, int kernel, unsigned arg, void *host, struct pf_buf *b,
+/* What the caller's memory is to a buffer */
+enum pf_host { PF_HOST_NONE, PF_HOST_SIDE, PF_HOST_ADOPTED };
+
+static int pf_buf_backend(struct pf_device *d, int kernel, unsigned arg, enum pf_host is, void *host, struct pf_buf *b,
                           struct pf_error *error)
 {
 	const struct pf_backend *backend = d->backend;
-	if (host && backend->alloc_host)
+	if (is == PF_HOST_ADOPTED)
+		return backend->adopt(d->card, host, b->bytes, &b->memory, error);
+	if (is == PF_HOST_SIDE && backend->alloc_host)
 		return backend->alloc_host(d->card, (enum pf_kernel)kernel, arg, host, b->bytes, &b->memory, error);
 	return backend->alloc(d->card, (enum pf_kernel)kernel, arg, b->bytes, &b->memory, error);
 }
 
-static int pf_buf_new(struct pf_device *device, int kernel, unsigned arg, void *host, uint64_t bytes,
-                      struct pf_buf **buf, struct pf_error *error)
+static int pf_buf_new(struct pf_device *device, int kernel, unsigned arg, enum pf_host is, void *host,
+                      uint64_t bytes, struct pf_buf **buf, struct pf_error *error)
 {
 	struct pf_buf *b;
 	*buf = NULL;
@@ -258,7 +263,7 @@ static int pf_buf_new(struct pf_device *device, int kernel, unsigned arg, void *
 	b->bytes = bytes;
 	b->bank = pf_kernel_rows[kernel].arg[arg].bank;
 	pthread_mutex_lock(&device->lock);
-	code = pf_buf_backend(device, kernel, arg, host, b, error);
+	code = pf_buf_backend(device, kernel, arg, is, host, b, error);
 	if (code == 0) {
 		b->older = device->bufs;
 		if (b->older)
@@ -275,7 +280,7 @@ static int pf_buf_new(struct pf_device *device, int kernel, unsigned arg, void *
 int pf_buf_alloc(struct pf_device *device, int kernel, unsigned arg, uint64_t bytes, struct pf_buf **buf,
                  struct pf_error *error)
 {
-	return pf_buf_new(device, kernel, arg, NULL, bytes, buf, error);
+	return pf_buf_new(device, kernel, arg, PF_HOST_NONE, NULL, bytes, buf, error);
 }
 
 int pf_buf_alloc_host(struct pf_device *device, int kernel, unsigned arg, void *host, uint64_t bytes,
@@ -286,7 +291,17 @@ int pf_buf_alloc_host(struct pf_device *device, int kernel, unsigned arg, void *
 		return pf_fail(error, PF_E_ARGUMENT,
 			       "%s: the caller's memory of a buffer must begin on a multiple of %u", device->facts.name,
 			       PF_PAGE_BYTES);
-	return pf_buf_new(device, kernel, arg, host, bytes, buf, error);
+	return pf_buf_new(device, kernel, arg, PF_HOST_SIDE, host, bytes, buf, error);
+}
+
+int pf_buf_adopt(struct pf_device *device, int kernel, unsigned arg, void *memory, uint64_t bytes,
+                 struct pf_buf **buf, struct pf_error *error)
+{
+	*buf = NULL;
+	if (!device->facts.host_visible || !device->backend->adopt || !memory)
+		return pf_fail(error, PF_E_UNSUPPORTED, "%s: works in its own memory; allocate a buffer and copy into "
+		               "it", device->facts.name);
+	return pf_buf_new(device, kernel, arg, PF_HOST_ADOPTED, memory, bytes, buf, error);
 }
 
 static void pf_buf_destroy(struct pf_buf *buf)

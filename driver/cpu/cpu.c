@@ -16,7 +16,7 @@ enum {
 	SEQS_PER_TURN = 16,
 };
 
-struct pf_memory { void *base; uint64_t bytes; };
+struct pf_memory { void *base; uint64_t bytes; int adopted; };
 
 struct card {
 	const struct pf_cpu_level *level;
@@ -151,11 +151,24 @@ static int cpu_alloc(void *opaque, enum pf_kernel kernel, unsigned arg, uint64_t
 	return 0;
 }
 
+static int cpu_adopt(void *opaque, void *host, uint64_t bytes, struct pf_memory **out, struct pf_error *error)
+{
+	const struct card *card = opaque;
+	struct pf_memory *memory = calloc(1, sizeof *memory);
+	if (!memory)
+		return pf_fail(error, -ENOMEM, "cpu: no memory to describe a buffer of %s", card->name);
+	*memory = (struct pf_memory){ host, bytes, 1 };
+	*out = memory;
+	return 0;
+}
+
 static void cpu_free(void *opaque, struct pf_memory *memory)
 {
 	struct card *card = opaque;
-	card->used -= memory->bytes;
-	free(memory->base);
+	if (!memory->adopted) {
+		card->used -= memory->bytes;
+		free(memory->base);
+	}
 	free(memory);
 }
 
@@ -374,6 +387,6 @@ static int cpu_run(void *opaque, unsigned cu, const struct pf_launch *launch, st
 }
 
 const struct pf_backend pf_backend_cpu = {
-	.name = "cpu", .open = cpu_open, .close = cpu_close, .alloc = cpu_alloc, .free = cpu_free, .map = cpu_map,
-	.copy = cpu_copy, .run = cpu_run,
+	.name = "cpu", .open = cpu_open, .close = cpu_close, .alloc = cpu_alloc, .adopt = cpu_adopt, .free = cpu_free,
+	.map = cpu_map, .copy = cpu_copy, .run = cpu_run,
 };

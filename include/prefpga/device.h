@@ -101,6 +101,10 @@ PF_API int pf_buf_alloc(struct pf_device *device, int kernel, unsigned arg, uint
  * directly, without a staging copy; everything else is as ever. Elsewhere it is an ordinary buffer */
 PF_API int pf_buf_alloc_host(struct pf_device *device, int kernel, unsigned arg, void *host, uint64_t bytes,
                              struct pf_buf **buf, struct pf_error *error);
+/* A buffer that is the caller's own memory, which must outlive it and what is pending on it: nothing is copied. Only
+ * where facts.host_visible is 1, else PF_E_UNSUPPORTED */
+PF_API int pf_buf_adopt(struct pf_device *device, int kernel, unsigned arg, void *memory, uint64_t bytes,
+                        struct pf_buf **buf, struct pf_error *error);
 /* NULL is allowed; memory of pending operations goes when they are done */
 PF_API void pf_buf_free(struct pf_buf *buf);
 PF_API uint64_t pf_buf_bytes(const struct pf_buf *buf);

@@ -42,6 +42,8 @@ struct pf_backend {
 	 * other end is the same offset of it need not be copied on the host. NULL: the core uses alloc */
 	int  (*alloc_host)(void *card, enum pf_kernel kernel, unsigned arg, void *host, uint64_t bytes,
 	                   struct pf_memory **memory, struct pf_error *error);
+	/* An allocation that is the host's memory, which free leaves alone. NULL: there is no such thing */
+	int  (*adopt)(void *card, void *host, uint64_t bytes, struct pf_memory **memory, struct pf_error *error);
 	void (*free)(void *card, struct pf_memory *memory);
 	void *(*map)(void *card, struct pf_memory *memory);    /* NULL function: never host visible */
 	/* One call per direction at a time; never 0 bytes. PF_E_TRANSFER from copy: the bytes did not arrive, which the
