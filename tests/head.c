@@ -1,5 +1,5 @@
-/* The head over devices: sums and gradients against plain long double loops; the same bits when blocks do not stay on the
- * device, and on one device or two. */
+/* The head over devices, fused and not: sums and gradients against plain long double loops; the same bits when blocks do
+ * not stay on the device, and on one device or two. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,7 +108,7 @@ static void check_gradients(const struct problem *p)
 
 /* ---- on devices ---- */
 
-static void run_on(struct problem *p, const char *const *specs, unsigned devices, uint64_t memory_bytes)
+static void run_on(struct problem *p, const char *const *specs, unsigned devices, uint64_t memory_bytes, int fused)
 {
 	struct pf_device *device[2];
 	struct pf_error error;
@@ -116,8 +116,9 @@ static void run_on(struct problem *p, const char *const *specs, unsigned devices
 	for (unsigned i = 0; i < devices; i++)
 		if (pf_device_open(specs[i], NULL, &device[i], &error))
 			fail_msg("%s", error.text);
-	const struct pf_head_options options = { device, devices, V, D, memory_bytes, 2, 0 };
-	const struct pf_head_input input = { p->hidden, p->weight, p->target, p->span, T, B, 0, 1 };
+	const struct pf_head_options options = { .device = device, .devices = devices, .vocab = V, .dim = D,
+		.memory_bytes = memory_bytes, .threads = 2, .fused = fused, .backward = 1 };
+	const struct pf_head_input input = { p->hidden, p->weight, p->target, p->span, T, B, 0, 1, 0 };
 	if (pf_head_open(&options, &head, &error) || pf_head_forward(head, &input, p->sum, p->row, &error))
 		fail_msg("%s", error.text);
 	for (size_t i = 0; i < V * D; i++)
@@ -133,9 +134,8 @@ static void on_the_simulated_card(void **state)
 {
 	static const char *const sim[] = { "sim" };
 	struct problem *p = calloc(1, sizeof *p);
-	(void)state;
 	make_problem(p);
-	run_on(p, sim, 1, 0);
+	run_on(p, sim, 1, 0, *state != NULL);
 	check_sums(p);
 	check_gradients(p);
 	free(p);
@@ -145,9 +145,8 @@ static void on_the_host(void **state)
 {
 	static const char *const cpu[] = { "cpu" };
 	struct problem *p = calloc(1, sizeof *p);
-	(void)state;
 	make_problem(p);
-	run_on(p, cpu, 1, 0);
+	run_on(p, cpu, 1, 0, *state != NULL);
 	check_sums(p);
 	check_gradients(p);
 	free(p);
@@ -163,14 +162,35 @@ static void little_memory_same_bits(void **state)
 	(void)state;
 	make_problem(p);
 	make_problem(q);
-	run_on(p, sim, 1, 3 * slot);
+	run_on(p, sim, 1, 3 * slot, 0);
 	check_sums(p);
 	check_gradients(p);
-	run_on(q, sim, 2, 5 * slot);
+	run_on(q, sim, 2, 5 * slot, 0);
 	assert_memory_equal(p->sum, q->sum, sizeof p->sum);
 	assert_memory_equal(p->row, q->row, sizeof p->row);
 	assert_memory_equal(p->dhidden, q->dhidden, sizeof p->dhidden);
 	assert_memory_equal(p->dweight, q->dweight, sizeof p->dweight);
+	free(p);
+	free(q);
+}
+
+/* Shares of both devices: rows do not change, sums of dW round otherwise */
+static void fused_on_two_devices(void **state)
+{
+	static const char *const mixed[] = { "sim", "cpu" }, *const sim[] = { "sim" }, *const two[] = { "sim", "sim:u250*3" };
+	struct problem *p = calloc(1, sizeof *p), *q = calloc(1, sizeof *q);
+	(void)state;
+	make_problem(p);
+	make_problem(q);
+	run_on(p, mixed, 2, 0, 1);
+	check_sums(p);
+	check_gradients(p);
+	run_on(p, sim, 1, 0, 1);
+	run_on(q, two, 2, 0, 1);
+	assert_memory_equal(p->sum, q->sum, sizeof p->sum);
+	assert_memory_equal(p->row, q->row, sizeof p->row);
+	assert_memory_equal(p->dhidden, q->dhidden, sizeof p->dhidden);
+	check_gradients(q);
 	free(p);
 	free(q);
 }
@@ -182,11 +202,12 @@ static void too_little_memory(void **state)
 	struct pf_head *head;
 	(void)state;
 	assert_int_equal(pf_device_open("cpu", NULL, &device, &error), 0);
-	const struct pf_head_options options = { &device, 1, 262144, D, 1 << 20, 1, 0 };
+	const struct pf_head_options options = { .device = &device, .devices = 1, .vocab = 262144, .dim = D,
+		.memory_bytes = 1 << 20, .threads = 1 };
 	assert_int_equal(pf_head_open(&options, &head, &error), PF_E_MEMORY);
 	assert_non_null(strstr(error.text, "--card-memory"));
 	assert_null(head);
-	const struct pf_head_options wide = { &device, 1, 262145, D, 0, 1, 0 };
+	const struct pf_head_options wide = { .device = &device, .devices = 1, .vocab = 262145, .dim = D };
 	assert_int_equal(pf_head_open(&wide, &head, &error), PF_E_RANGE);
 	pf_device_close(device);
 }
@@ -195,6 +216,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(on_the_simulated_card), cmocka_unit_test(on_the_host),
+		{ "on_the_simulated_card, fused", on_the_simulated_card, NULL, NULL, "fused" },
+		{ "on_the_host, fused", on_the_host, NULL, NULL, "fused" },
+		cmocka_unit_test(fused_on_two_devices),
 		cmocka_unit_test(little_memory_same_bits), cmocka_unit_test(too_little_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

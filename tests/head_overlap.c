@@ -15,7 +15,7 @@ extern const struct pf_backend pf_backend_sim;
 static float hidden[T * D], weight[V * D];
 static int32_t target[T];
 static const struct pf_span span[BLOCKS] = { { 0, 64, 64, 0 }, { 64, 128, 128, 0 }, { 128, 192, 192, 0 }, { 192, 256, 256, 0 } };
-static const struct pf_head_input input = { hidden, weight, target, span, T, BLOCKS, 0, 1 };
+static const struct pf_head_input input = { hidden, weight, target, span, T, BLOCKS, 0, 1, 0 };
 
 struct forward { struct pf_head *head; struct pf_seq sum[BLOCKS]; int code; };
 
@@ -29,7 +29,8 @@ static void *run_forward(void *context)
 static void open_head(struct pf_device *device, struct forward *f)
 {
 	const uint64_t slot = ROWS * (63 * 64 + 4 + 64 + 4 + 16 + 64 + 32) + 7 * 4096;
-	const struct pf_head_options options = { &device, 1, V, D, (BLOCKS + 1) * slot, 1, 0 };
+	const struct pf_head_options options = { .device = &device, .devices = 1, .vocab = V, .dim = D,
+		.memory_bytes = (BLOCKS + 1) * slot, .threads = 1 };
 	struct pf_error error;
 	if (pf_head_open(&options, &f->head, &error))
 		fail_msg("%s", error.text);

@@ -488,7 +488,7 @@ static double loss_at(struct world *w, struct pf_running *r, const struct pf_ste
 	return tally.loss;
 }
 
-/* Central differences along the gradient and beside it, at most 1e-3 of the slope off: what fp32 forward passes show.
+/* Central differences along the gradient and beside it, at most 2e-3 of the slope off: what fp32 forward passes show.
  * (KTO's own z0 is a constant for the gradient, so differences see another function: hence its sister with z0 = 0) */
 static void gradient_is_the_slope(void **state)
 {
@@ -510,6 +510,7 @@ static void gradient_is_the_slope(void **state)
 		pf_random_seed(&random, 11, k);
 		for (uint64_t i = 0; i < size; i++)       /* away from the reference, where every term is at work */
 			w.model->param[i] += 0.02f * (float)pf_random_normal(&random);
+		pf_model_touch(w.model);
 		assert_int_equal(pf_running_open(&r, &w.t.run, w.model, 1, &error), 0);
 		assert_int_equal(pf_running_sampler(&r, w.corpus, PF_SPLIT_TRAIN, 1, 1, 1, &sampler, &error), 0);
 		assert_int_equal(pf_sampler_step(&sampler, 0, &r.pack, &facts, &error), 0);
@@ -526,10 +527,11 @@ static void gradient_is_the_slope(void **state)
 		for (int s = 0; s < 2; s++) {
 			for (uint64_t i = 0; i < size; i++)
 				w.model->param[i] = start[i] + (float)((s ? -step : step) * (double)along[i]);
+			pf_model_touch(w.model);
 			side[s] = loss_at(&w, &r, &facts, NULL);
 		}
 		const double measured = (side[0] - side[1]) / (2.0 * step);
-		if (!(fabs(measured - slope) <= 1e-3 * fabs(slope)))
+		if (!(fabs(measured - slope) <= 2e-3 * fabs(slope)))
 			fail_msg("%s: slope %.9g, by differences %.9g", losses[k], slope, measured);
 		pf_running_close(&r);
 		free(start);

@@ -1,11 +1,10 @@
 /* Verb logprob: log-probs and gradients of logits in NumPy files. */
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "host/corpus/npy.h"
+#include "arrays.h"
 #include "host/model/replace.h"
 #include "host/train/score.h"
 #include "host/train/seconds.h"
@@ -16,10 +15,7 @@
 
 struct outputs { struct pf_npy_out *logp, *lse, *grad; };
 
-struct totals {
-	uint64_t tokens, finite, hits, bad; /* scored rows; those with a finite logp; target likeliest; logits not usable */
-	double   logp, seconds;
-};
+struct totals { struct pf_arrays_totals rows; double seconds; };
 
 struct logprob {
 	const struct pf_options *options;
@@ -36,25 +32,6 @@ struct logprob {
 };
 
 /* ---- what goes in ---- */
-static int open_typed(const char *path, enum pf_dtype type, struct pf_npy *npy, struct pf_error *error)
-{
-	int code = pf_npy_open(path, npy, error);
-	if (code || npy->shape.type == type)
-		return code;
-	return pf_fail(error, PF_E_TYPE, "%s: elements are %s; convert them with a.astype('%s')", path,
-	               pf_npy_type_name(npy->shape.type), pf_npy_type_name(type));
-}
-
-/* "(3, 4)" */
-static const char *shape_text(const struct pf_npy_shape *shape, char text[256])
-{
-	size_t at = (size_t)snprintf(text, 256, "(");
-	for (unsigned i = 0; i < shape->dims; i++)
-		at += (size_t)snprintf(text + at, 256 - at, i ? ", %" PRIu64 : "%" PRIu64, shape->size[i]);
-	snprintf(text + at, 256 - at, shape->dims == 1 ? ",)" : ")");
-	return text;
-}
-
 /* One number for each row of the logits? */
 static int check_rows(const struct logprob *l, const struct pf_npy *npy, const char *path, struct pf_error *error)
 {
@@ -65,7 +42,7 @@ static int check_rows(const struct logprob *l, const struct pf_npy *npy, const c
 	if (rows->dims == expected.dims && memcmp(rows->size, z->size, rows->dims * sizeof z->size[0]) == 0)
 		return 0;
 	return pf_fail(error, PF_E_SHAPE, "%s: shape %s, but the logits in %s have %s rows: one number a row is needed", path,
-	               shape_text(rows, got), l->options->logits, shape_text(&expected, want));
+	               pf_arrays_shape(rows, got), l->options->logits, pf_arrays_shape(&expected, want));
 }
 
 static int open_logits(struct logprob *l, struct pf_error *error)
@@ -81,10 +58,10 @@ static int open_logits(struct logprob *l, struct pf_error *error)
 		return pf_fail(error, PF_E_TYPE, "%s: elements are %s; logits must be float32, float16, or bfloat16 stored as "
 		               "uint16: convert them with a.astype('float32')", path, pf_npy_type_name(z->type));
 	if (z->dims < 2 || z->size[z->dims - 1] == 0)
-		return pf_fail(error, PF_E_SHAPE, "%s: shape %s; logits must be [rows, vocabulary]", path, shape_text(z, text));
+		return pf_fail(error, PF_E_SHAPE, "%s: shape %s; logits must be [rows, vocabulary]", path, pf_arrays_shape(z, text));
 	if (z->size[z->dims - 1] > PF_VOCAB_MAX)
 		return pf_fail(error, PF_E_SHAPE, "%s: shape %s; the last dimension, the vocabulary, may be %u at most", path,
-		               shape_text(z, text), PF_VOCAB_MAX);
+		               pf_arrays_shape(z, text), PF_VOCAB_MAX);
 	return 0;
 }
 
@@ -93,11 +70,11 @@ static int open_inputs(struct logprob *l, struct pf_error *error)
 	const struct pf_options *o = l->options;
 	int code = open_logits(l, error);
 	if (!code)
-		code = open_typed(o->targets, PF_I32, &l->targets, error);
+		code = pf_arrays_open(o->targets, PF_I32, &l->targets, error);
 	if (!code)
 		code = check_rows(l, &l->targets, o->targets, error);
 	if (!code && o->coef)
-		code = open_typed(o->coef, PF_F32, &l->coef, error);
+		code = pf_arrays_open(o->coef, PF_F32, &l->coef, error);
 	if (!code && o->coef)
 		code = check_rows(l, &l->coef, o->coef, error);
 	if (code)
@@ -151,32 +128,12 @@ static int open_outputs(struct logprob *l, struct pf_error *error)
 	return code;
 }
 
-static int commit(struct pf_npy_out **out, struct pf_error *error)
-{
-	struct pf_npy_out *file = *out;
-	*out = NULL;
-	return file ? pf_npy_commit(file, error) : 0;
-}
-
 static int commit_outputs(struct logprob *l, struct pf_error *error)
 {
-	int code = commit(&l->out.logp, error);
+	int code = pf_arrays_commit(&l->out.logp, error);
 	if (!code)
-		code = commit(&l->out.lse, error);
-	return code ? code : commit(&l->out.grad, error);
-}
-
-static void count_row(struct totals *totals, const struct pf_row *row)
-{
-	if (row->status & PF_ROW_IGNORED)
-		return;
-	totals->tokens++;
-	totals->bad += (row->status & (PF_ROW_RANGE | PF_ROW_EMPTY)) != 0;
-	totals->hits += row->target == row->max;
-	if (!isfinite(row->logp))
-		return;
-	totals->finite++;
-	totals->logp += (double)row->logp_q32 * 0x1p-32;
+		code = pf_arrays_commit(&l->out.lse, error);
+	return code ? code : pf_arrays_commit(&l->out.grad, error);
 }
 
 static float log_sum_exp(const struct pf_row *row)
@@ -212,7 +169,7 @@ static int take_batch(void *context, const struct pf_score_batch *batch, struct 
 		return pf_fail(error, PF_E_INTERRUPTED, "interrupted; nothing was written");
 	int code = make_room(l, batch->rows, error);
 	for (uint32_t t = 0; t < batch->rows; t++)
-		count_row(&l->totals, &batch->row[t]);
+		pf_arrays_count(&l->totals.rows, &batch->row[t]);
 	if (!code)
 		code = write_column(l, l->out.logp, batch, 0, error);
 	if (!code)
@@ -227,22 +184,6 @@ static int take_batch(void *context, const struct pf_score_batch *batch, struct 
 }
 
 /* ---- the run ---- */
-static void log_note(void *context, int level, const char *text)
-{
-	(void)level;
-	pf_cli_note(context, "%s", text);
-}
-
-static int open_device(struct logprob *l, struct pf_error *error)
-{
-	const struct pf_options *o = l->options;
-	const struct pf_device_options options = {
-		.memory_bytes = o->card_memory, .watchdog_ms = pf_option_milliseconds(o->timeout),
-		.threads = (uint32_t)o->threads, .image = o->image, .log = log_note, .log_context = (void *)o,
-	};
-	return pf_device_open(o->device, &options, &l->device, error);
-}
-
 static int run(struct logprob *l, struct pf_error *error)
 {
 	l->started = pf_seconds();
@@ -258,46 +199,20 @@ static int run(struct logprob *l, struct pf_error *error)
 	return code;
 }
 
-static json_t *json_finite(double value)
-{
-	return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *summary(const struct logprob *l)
 {
-	const struct totals *t = &l->totals;
+	const struct pf_arrays_totals *t = &l->totals.rows;
+	const double seconds = l->totals.seconds;
 	const double mean = t->finite ? t->logp / (double)t->finite : NAN;
 	const uint64_t bytes = l->counts.beats * PF_BEAT_BYTES, link = l->counts.bytes_in + l->counts.bytes_out;
 	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:f, s:o, s:o}",
 		"device", pf_device_facts(l->device)->name, "variant", pf_device_facts(l->device)->variant,
 		"rows", (json_int_t)l->input.rows, "vocabulary", (json_int_t)l->input.vocab,
-		"tokens", (json_int_t)t->tokens, "bad_rows", (json_int_t)t->bad, "mean_logp", json_finite(mean),
-		"perplexity", json_finite(exp(-mean)), "accuracy", json_finite((double)t->hits / (double)t->tokens),
-		"device_bytes", (json_int_t)bytes, "link_bytes", (json_int_t)link, "seconds", t->seconds,
-		"tokens_per_second", json_finite((double)t->tokens / t->seconds),
-		"gigabytes_per_second", json_finite((double)bytes * 1e-9 / t->seconds));
-}
-
-static void print_summary(const struct logprob *l)
-{
-	json_t *json = summary(l), *value;
-	const char *key;
-	if (strcmp(l->options->format, "json") == 0) {
-		json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-		putchar('\n');
-	} else {
-		json_object_foreach(json, key, value)
-			if (json_is_string(value))
-				printf("%-22s %s\n", key, json_string_value(value));
-			else if (json_is_integer(value))
-				printf("%-22s %" JSON_INTEGER_FORMAT "\n", key, json_integer_value(value));
-			else if (json_is_real(value))
-				printf("%-22s %.6g\n", key, json_real_value(value));
-	}
-	json_decref(json);
-	if (l->totals.bad)
-		pf_cli_note(l->options, "%" PRIu64 " rows have NaN, +inf, logits of %g and more, or nothing but -inf: their logp "
-		            "is NaN, their gradient zero", l->totals.bad, (double)PF_LOGIT_LIMIT);
+		"tokens", (json_int_t)t->tokens, "bad_rows", (json_int_t)t->bad, "mean_logp", pf_arrays_number(mean),
+		"perplexity", pf_arrays_number(exp(-mean)), "accuracy", pf_arrays_number((double)t->hits / (double)t->tokens),
+		"device_bytes", (json_int_t)bytes, "link_bytes", (json_int_t)link, "seconds", seconds,
+		"tokens_per_second", pf_arrays_number((double)t->tokens / seconds),
+		"gigabytes_per_second", pf_arrays_number((double)bytes * 1e-9 / seconds));
 }
 
 static void close_all(struct logprob *l)
@@ -327,13 +242,15 @@ int pf_verb_logprob(const struct pf_options *options)
 	if (!code)
 		code = check_values(&l, &error);
 	if (!code)
-		code = open_device(&l, &error);
+		code = pf_arrays_device(options, &l.device, &error);
 	if (!code)
 		code = open_outputs(&l, &error);
 	if (!code)
 		code = run(&l, &error);
-	if (!code)
-		print_summary(&l);
+	if (!code) {
+		pf_arrays_print(options, summary(&l));
+		pf_arrays_note(options, &l.totals.rows);
+	}
 	close_all(&l);
 	return code ? pf_setup_exit(options, &error) : PF_EXIT_OK;
 }

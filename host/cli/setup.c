@@ -217,11 +217,17 @@ static enum pf_advantages find_advantages(const char *name)
 	return PF_ADVANTAGES_GROUP;
 }
 
+enum pf_way pf_setup_way(const struct pf_options *o)
+{
+	return strcmp(o->way, "spill") == 0 ? PF_WAY_SPILL : strcmp(o->way, "recompute") == 0 ? PF_WAY_RECOMPUTE : PF_WAY_AUTO;
+}
+
 struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)
 {
 	return (struct pf_run){ .device = s->device, .devices = s->devices, .memory_bytes = o->card_memory,
 		.max_length = s->max_length, .batch = (uint32_t)o->batch, .accumulate = (uint32_t)o->accumulate,
-		.threads = (unsigned)o->threads, .loss = &s->loss, .advantages = find_advantages(o->advantages),
+		.threads = (unsigned)o->threads, .logits = strcmp(o->head, "logits") == 0, .way = pf_setup_way(o),
+		.loss = &s->loss, .advantages = find_advantages(o->advantages),
 		.reference = s->reference, .uniform = s->uniform, .cache = o->cache,
 		.trace = s->trace, .stop = pf_setup_stop() };
 }

@@ -41,6 +41,7 @@ int  pf_setup_data(struct pf_setup *setup, const struct pf_options *options, str
 struct pf_corpus_options pf_setup_reading(const struct pf_setup *setup, const struct pf_options *options,
                                           enum pf_record_form want);
 /* What training and evaluation share, from all of the above */
+enum pf_way pf_setup_way(const struct pf_options *options);      /* of --way */
 struct pf_run pf_setup_run(const struct pf_setup *setup, const struct pf_options *options);
 void pf_setup_close(struct pf_setup *setup);
 

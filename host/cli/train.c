@@ -60,6 +60,7 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 	add_fact(f, "AdamW", 0, "%.17g %.17g %.17g, decay %.17g, clip %.17g", o->beta1, o->beta2, o->eps, o->weight_decay,
 	         o->max_grad_norm);
 	add_fact(f, "device", 0, "%s", o->device);
+	add_fact(f, "head", 0, "%s, %s", o->head, o->way);
 	add_fact(f, "card memory", 0, "%lld", (long long)o->card_memory);       /* products of the head go by blocks */
 	add_fact(f, "numerics version", 0, "%u", PF_NUMERICS);
 	add_fact(f, "program", 0, "%016llx", (unsigned long long)program_hash());

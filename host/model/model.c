@@ -1,6 +1,7 @@
 #include "model.h"
 #include <errno.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,12 @@ int pf_model_alloc(const struct pf_model_config *config, struct pf_model **out,
 	return code;
 }
 
+void pf_model_touch(struct pf_model *model)
+{
+	static atomic_uint_fast64_t last;
+	model->version = atomic_fetch_add(&last, 1) + 1;
+}
+
 void pf_model_close(struct pf_model *model)
 {
 	if (!model)
@@ -60,6 +67,7 @@ struct pf_model *pf_model_copy(const struct pf_model *model)
 	if (pf_model_alloc(&model->config, &copy, NULL) != 0)
 		return NULL;
 	memcpy(copy->param, model->param, model->layout.size * sizeof *model->param);
+	pf_model_touch(copy);
 	return copy;
 }
 
@@ -103,6 +111,7 @@ int pf_model_create(const struct pf_model_config *config, uint64_t seed, struct 
 		const struct pf_tensor *t = &model->layout.tensor[i];
 		init_tensor(t, config, seed, i, model->param + t->offset);
 	}
+	pf_model_touch(model);
 	*out = model;
 	return 0;
 }
@@ -133,6 +142,7 @@ int pf_model_load(const char *directory, struct pf_model **out, struct pf_error 
 	model->source = strdup(directory);
 	code = model->source ? pf_shards_load(directory, model, error)
 	                     : pf_fail(error, -ENOMEM, "%s: out of memory", directory);
+	pf_model_touch(model);
 	if (code != 0)
 		pf_model_close(model);
 	else

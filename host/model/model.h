@@ -9,11 +9,15 @@ struct pf_model {
 	struct pf_model_config config;
 	struct pf_layout layout;
 	float *param; /* [layout.size], 64-byte aligned */
+	uint64_t version; /* another number, in this process, whenever param changed; see pf_model_touch */
 	/* of a model that was read: its config.json, the type of its weights, its folder; else NULL */
 	char *text, *source;
 	enum pf_dtype stored;
 };
 
+/* Call after changing param: gives a version that no model had before, so that whoever keeps a copy
+ * of the weights knows. Thread-safe */
+void pf_model_touch(struct pf_model *model);
 /* A model whose parameters are all zero */
 int pf_model_alloc(const struct pf_model_config *config, struct pf_model **model,
                    struct pf_error *error);

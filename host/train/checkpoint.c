@@ -189,6 +189,7 @@ static int load_weights(const char *folder, struct pf_model *model, struct pf_er
 		               "started with", folder);
 	else
 		memcpy(model->param, saved->param, saved->layout.size * sizeof *saved->param);
+	pf_model_touch(model);
 	pf_model_close(saved);
 	return code;
 }

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../model/logits.h"
+#include "head_fused.h"
 #include "prefpga/internal/kernels.h"
+#include "seq_add.h"
 
 enum { STAGES = 3, LANES = 16, ROWS_LEAST = 16, ROWS_MOST = 8192, BLOCK_BYTES = 16 << 20 };
 
@@ -30,6 +32,7 @@ struct block {
 };
 
 struct pf_head {
+	struct pf_head_fused *fused;   /* does it all, or NULL */
 	uint32_t vocab, dim, stride, rows, slots, slots_open;
 	unsigned threads;
 	double cap;                    /* of the logits; 0: none */
@@ -142,8 +145,8 @@ int pf_head_open(const struct pf_head_options *o, struct pf_head **head, struct 
 	h->threads = o->threads;
 	h->cap = o->logit_cap;
 	h->stride = (o->vocab + LANES - 1) / LANES;
-	int code = open_slots(h, o, error);
-	if (!code && h->cap > 0.0 && !(h->raw = calloc(h->rows, row_bytes(h))))
+	int code = o->fused ? pf_head_fused_open(o, &h->fused, error) : open_slots(h, o, error);
+	if (!code && !o->fused && h->cap > 0.0 && !(h->raw = calloc(h->rows, row_bytes(h))))
 		code = pf_fail(error, -ENOMEM, "no memory for blocks of %u rows", h->rows);
 	if (code) {
 		pf_head_close(h);
@@ -157,6 +160,7 @@ void pf_head_close(struct pf_head *h)
 {
 	if (!h)
 		return;
+	pf_head_fused_close(h->fused);
 	for (uint32_t i = 0; i < h->slots_open; i++)
 		slot_close(&h->slot[i]);
 	for (int i = 0; i < STAGES; i++)
@@ -305,18 +309,6 @@ static int ask_sums(struct pf_head *h, struct slot *s, uint32_t b, struct pf_row
 	                      pf_error_text(code)) : 0;
 }
 
-static void add_seq(struct pf_seq *total, const struct pf_seq *part)
-{
-	total->logp += part->logp;
-	total->logp_tail += part->logp_tail;
-	total->entropy += part->entropy;
-	total->log_weight += part->log_weight;
-	total->mean_logit += part->mean_logit;
-	total->n += part->n;
-	total->hits += part->hits;
-	total->status |= part->status;
-}
-
 /* Waits for every operation of the slot; the first error wins */
 static int settle(struct slot *s, struct pf_error *error)
 {
@@ -348,13 +340,15 @@ static int collect_sums(struct pf_head *h, uint32_t b, struct pf_seq *sum, struc
 	struct slot *s = &h->slot[b % h->slots];
 	int code = settle(s, error);
 	for (uint32_t i = k->seq_begin; !code && i < k->seq_end; i++)
-		add_seq(&sum[i], &s->host_seq[i - k->seq_begin]);
+		pf_seq_add(&sum[i], &s->host_seq[i - k->seq_begin]);
 	return code;
 }
 
 int pf_head_forward(struct pf_head *h, const struct pf_head_input *input, struct pf_seq *sum, struct pf_row *row,
                     struct pf_error *error)
 {
+	if (h->fused)
+		return pf_head_fused_forward(h->fused, input, sum, row, error);
 	h->input = *input;
 	memset(sum, 0, input->seqs * sizeof *sum);
 	int code = make_blocks(h, error);
@@ -437,6 +431,8 @@ int pf_head_backward(struct pf_head *h, const double *grad, float *dhidden, floa
 {
 	const uint32_t ahead = STAGES - 1;       /* blocks in flight while the host multiplies */
 	int code = 0;
+	if (h->fused)
+		return pf_head_fused_backward(h->fused, grad, dhidden, dweight, error);
 	for (uint32_t b = 0; !code && b < h->blocks + ahead; b++) {
 		if (b < h->blocks)
 			code = ask_gradient(h, b, grad, error);

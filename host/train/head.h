@@ -1,6 +1,7 @@
-/* head.h: the language-model head over a device: hidden states and a weight matrix in, log-probs and gradients out.
+/* head.h: the language-model head over devices: hidden states and a weight matrix in, log-probs and gradients out.
  *
- * The host multiplies hidden[T,D] by weight[V,D] block by block, the device turns each block of logits into row
+ * Fused (head_fused.h): hidden states go to the devices, which form logits tile by tile; none are on the host. Otherwise
+ * logits cross the link, as is right for kernels that take ready ones, and the rest of this is about that form: the host multiplies hidden[T,D] by weight[V,D] block by block, the device turns each block of logits into row
  * statistics and per-sequence sums (phase 1) and, once the preference loss has said dL/dlogp per sequence, into
  * logit gradients in place (phase 3), which the host multiplies back. Blocks overlap: while the device works on one,
  * the host multiplies the next. Blocks stay on the device between the phases when they fit its memory; otherwise
@@ -12,6 +13,7 @@
 #define PF_TRAIN_HEAD_H
 #include "prefpga/device.h"
 #include "prefpga/internal/abi.h"
+#include "fused.h"
 
 struct pf_head;
 
@@ -24,6 +26,7 @@ struct pf_head_input {
 	uint32_t              tokens, seqs;
 	uint32_t              flags;   /* PF_WANT_STATS: entropy, mean logit, log sum p^2 in the sums */
 	float                 tail;    /* gradient of tokens from a span's split on, as a multiple of the span's (LD-DPO) */
+	uint64_t              version; /* of weight, as in fused.h */
 };
 
 struct pf_head_options {
@@ -33,9 +36,12 @@ struct pf_head_options {
 	uint64_t memory_bytes;         /* at most so much of each device; 0: half of the smallest */
 	unsigned threads;              /* of the host's products; 0: all processors */
 	double   logit_cap;            /* logits are cap tanh(z / cap); 0: no cap */
+	int      fused;                /* 1: logits never leave the devices */
+	int      backward;             /* fused: pf_head_backward will be called */
+	enum pf_way way;               /* fused */
 };
 
-/* Fails with PF_E_MEMORY when not even three blocks of 16 rows fit */
+/* Not fused: fails with PF_E_MEMORY when not even three blocks of 16 rows fit */
 int pf_head_open(const struct pf_head_options *options, struct pf_head **head, struct pf_error *error);
 void pf_head_close(struct pf_head *head);                       /* NULL is allowed */
 

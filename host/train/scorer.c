@@ -41,7 +41,7 @@ static int open_parts(struct pf_scorer *s, const struct pf_model_config *config,
 {
 	const struct pf_decoder_options body = { o->max_tokens, o->max_length, o->threads, o->backward };
 	const struct pf_head_options head = { o->device, o->devices, config->vocab, config->dim, o->memory_bytes,
-	                                      o->threads, config->logit_cap };
+	                                      o->threads, config->logit_cap, !o->logits, o->backward, o->way };
 	const uint64_t floats = (uint64_t)o->max_tokens * config->dim;
 	s->hidden = pf_floats_alloc(floats);
 	s->place = malloc(o->max_tokens * sizeof *s->place);
@@ -167,7 +167,7 @@ int pf_scorer_forward(struct pf_scorer *s, const struct pf_model *model, const s
 	pf_rows_gather(pf_decoder_hidden(s->decoder), s->dim, s->place, s->scored, s->hidden);
 	const double middle = pf_seconds();
 	const struct pf_head_input input = { s->hidden, model->param + s->layout->head, s->target, s->span, s->scored,
-	                                     s->spans, flags, (float)s->tail };
+	                                     s->spans, flags, (float)s->tail, model->version };
 	code = pf_head_forward(s->head, &input, sum, row, error);
 	count_times(s, "body forward", &s->times.body, began, middle, "head forward", &s->times.head);
 	return code;

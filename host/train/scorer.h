@@ -26,6 +26,8 @@ struct pf_scorer_options {
 	int      tails;                /* 1: what a sequence has beyond the shortest of its group is its tail, */
 	double   tail;                 /* whose tokens get so much of the sequence's gradient */
 	struct pf_trace *trace;        /* gets body and head as phases; may be NULL */
+	int      logits;               /* 1: the head in the form whose logits cross the link (head.h) */
+	enum pf_way way;               /* of the fused form */
 };
 
 int  pf_scorer_open(const struct pf_model_config *config, const struct pf_layout *layout,

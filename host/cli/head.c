@@ -1,0 +1,305 @@
+/* Verb head: the fused head over NumPy files: hidden states and W in, log-probs and gradients out; no [T, V] anywhere on
+ * the host. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include "arrays.h"
+#include "host/model/replace.h"
+#include "host/train/fused.h"
+#include "host/train/seconds.h"
+#include "progress.h"
+#include "setup.h"
+
+enum { CHUNK = 8192 };                 /* tokens at a time, whole blocks of the kernels */
+#define QUIET_SECONDS 2.0
+
+struct head {
+	const struct pf_options  *options;
+	struct pf_npy             hidden, weight, bias, targets, coef;
+	struct pf_npy_out        *logp, *dhidden, *dweight, *dbias;
+	struct pf_device         *device;
+	struct pf_fused          *fused;
+	uint64_t                  rows;
+	uint32_t                  vocab, dim, chunk;
+	int                       backward;
+	struct pf_row            *row;         /* of a chunk, as the next three */
+	float                    *column, *ones, *dh;
+	float                    *dw, *db;     /* [V, D], [V] */
+	struct pf_arrays_totals   totals;
+	struct pf_device_counts   counts;
+	struct pf_progress        progress;
+	double                    started, seconds;
+};
+
+/* ---- what goes in ---- */
+static int bad_shape(const char *path, const struct pf_npy *npy, const char *want, struct pf_error *error)
+{
+	char text[256];
+	return pf_fail(error, PF_E_SHAPE, "%s: shape %s; %s", path, pf_arrays_shape(&npy->shape, text), want);
+}
+
+/* [rows] or [rows, cols] with rows, cols known, or 0 for any */
+static int open_array(const char *path, enum pf_dtype type, unsigned dims, uint64_t rows, uint64_t cols, const char *want,
+                      struct pf_npy *npy, struct pf_error *error)
+{
+	int code = pf_arrays_open(path, type, npy, error);
+	if (code)
+		return code;
+	const struct pf_npy_shape *s = &npy->shape;
+	if (s->dims != dims || (rows && s->size[0] != rows) || (dims == 2 && cols && s->size[1] != cols))
+		return bad_shape(path, npy, want, error);
+	return 0;
+}
+
+static int check_sizes(struct head *h, struct pf_error *error)
+{
+	const struct pf_npy_shape *hidden = &h->hidden.shape, *weight = &h->weight.shape;
+	if (hidden->size[1] == 0 || hidden->size[1] > PF_DEPTH_MAX * 16)
+		return bad_shape(h->options->hidden, &h->hidden, "hidden states have 1 to 8192 numbers", error);
+	if (weight->size[0] == 0 || weight->size[0] > PF_VOCAB_MAX)
+		return bad_shape(h->options->weight, &h->weight, "a vocabulary has 1 to 262144 words", error);
+	if (hidden->size[0] > UINT32_MAX)
+		return bad_shape(h->options->hidden, &h->hidden, "that is too many rows", error);
+	h->rows = hidden->size[0];
+	h->dim = (uint32_t)hidden->size[1];
+	h->vocab = (uint32_t)weight->size[0];
+	h->chunk = (uint32_t)(h->rows < CHUNK ? h->rows : CHUNK);
+	return 0;
+}
+
+static int open_inputs(struct head *h, struct pf_error *error)
+{
+	const struct pf_options *o = h->options;
+	int code = open_array(o->hidden, PF_F32, 2, 0, 0, "hidden states must be [rows, D]", &h->hidden, error);
+	if (!code)
+		code = open_array(o->weight, PF_F32, 2, 0, h->hidden.shape.size[1],
+		                  "the weight must be [vocabulary, D] with the D of the hidden states", &h->weight, error);
+	if (!code)
+		code = check_sizes(h, error);
+	if (!code)
+		code = open_array(o->targets, PF_I32, 1, h->rows, 0, "one target for each hidden state is needed", &h->targets,
+		                  error);
+	if (!code && o->bias)
+		code = open_array(o->bias, PF_F32, 1, h->vocab, 0, "one bias for each word is needed", &h->bias, error);
+	if (!code && o->coef)
+		code = open_array(o->coef, PF_F32, 1, h->rows, 0, "one coefficient for each hidden state is needed", &h->coef,
+		                  error);
+	return code;
+}
+
+static int check_values(const struct head *h, struct pf_error *error)
+{
+	const int32_t *target = h->targets.data;
+	const float *coef = h->coef.data;
+	for (uint64_t t = 0; t < h->rows; t++) {
+		if (target[t] != PF_IGNORE && (target[t] < 0 || (uint32_t)target[t] >= h->vocab))
+			return pf_fail(error, PF_E_RANGE, "%s: row %" PRIu64 ": target %d is no token of a vocabulary of %u; use "
+			               "0..%u, or %d to ignore the row", h->options->targets, t, target[t], h->vocab, h->vocab - 1,
+			               PF_IGNORE);
+		if (coef && !(fabsf(coef[t]) < 0x1p126f))
+			return pf_fail(error, PF_E_RANGE, "%s: row %" PRIu64 ": coefficient %g; must be finite and below 2^126",
+			               h->options->coef, t, (double)coef[t]);
+	}
+	return 0;
+}
+
+/* ---- what comes out ---- */
+static int create(const char *path, struct pf_npy_shape shape, struct pf_npy_out **out, struct pf_error *error)
+{
+	return path ? pf_npy_create(path, &shape, out, error) : 0;
+}
+
+static int open_outputs(struct head *h, struct pf_error *error)
+{
+	const struct pf_options *o = h->options;
+	int code = create(o->logp_out, (struct pf_npy_shape){ PF_F32, 1, { h->rows } }, &h->logp, error);
+	if (!code)
+		code = create(o->dhidden, h->hidden.shape, &h->dhidden, error);
+	if (!code)
+		code = create(o->dweight, h->weight.shape, &h->dweight, error);
+	return code ? code : create(o->dbias, (struct pf_npy_shape){ PF_F32, 1, { h->vocab } }, &h->dbias, error);
+}
+
+static int open_arrays(struct head *h, struct pf_error *error)
+{
+	const size_t tokens = h->chunk ? h->chunk : 1, matrix = (size_t)h->vocab * h->dim;
+	h->row = malloc(tokens * sizeof *h->row);
+	h->column = malloc(tokens * sizeof *h->column);
+	h->ones = malloc(tokens * sizeof *h->ones);
+	h->dh = h->backward ? malloc(tokens * h->dim * sizeof *h->dh) : NULL;
+	h->dw = h->options->dweight ? calloc(matrix, sizeof *h->dw) : NULL;
+	h->db = h->options->dbias ? calloc(h->vocab, sizeof *h->db) : NULL;
+	if (!h->row || !h->column || !h->ones || (h->backward && !h->dh) || (h->options->dweight && !h->dw) ||
+	    (h->options->dbias && !h->db))
+		return pf_fail(error, -ENOMEM, "no memory for gradients of [%u, %u]", h->vocab, h->dim);
+	for (size_t t = 0; t < tokens; t++)
+		h->ones[t] = 1;
+	return 0;
+}
+
+static int open_fused(struct head *h, struct pf_error *error)
+{
+	const struct pf_options *o = h->options;
+	const struct pf_fused_options options = {
+		.device = h->device, .vocab = h->vocab, .dim = h->dim, .bias = o->bias != NULL, .backward = h->backward,
+		.way = pf_setup_way(o), .memory_bytes = o->card_memory / 2,
+		.form = { (float)o->head_scale, (float)o->softcap, (float)o->head_temperature, (float)o->z_loss,
+		          (float)o->entropy_bonus },
+	};
+	return pf_fused_open(&options, &h->fused, error);
+}
+
+/* ---- the run ---- */
+static int run_chunk(struct head *h, uint64_t first, uint32_t rows, struct pf_error *error)
+{
+	const struct pf_fused_weight weight = { h->weight.data, h->bias.data, 1 };
+	const struct pf_fused_tokens tokens = { (const float *)h->hidden.data + first * h->dim,
+		(const int32_t *)h->targets.data + first, NULL, rows, 0, 0 };
+	const float *coef = h->coef.data ? (const float *)h->coef.data + first : h->ones;
+	int code = pf_fused_forward(h->fused, &weight, &tokens, NULL, h->row, error);
+	if (!code)
+		code = pf_fused_wait(h->fused, error);
+	if (!code && h->backward)
+		code = pf_fused_backward(h->fused, coef, h->dh, h->dw, h->db, error);
+	if (!code)
+		code = pf_fused_wait(h->fused, error);
+	for (uint32_t t = 0; !code && t < rows; t++) {
+		pf_arrays_count(&h->totals, &h->row[t]);
+		h->column[t] = h->row[t].logp;
+	}
+	if (!code && h->logp)
+		code = pf_npy_append(h->logp, h->column, rows, error);
+	if (!code && h->dhidden)
+		code = pf_npy_append(h->dhidden, h->dh, (uint64_t)rows * h->dim, error);
+	return code;
+}
+
+static int run_chunks(struct head *h, struct pf_error *error)
+{
+	int code = 0;
+	for (uint64_t first = 0; !code && first < h->rows; first += h->chunk) {
+		const uint64_t left = h->rows - first;
+		if (*pf_setup_stop())
+			return pf_fail(error, PF_E_INTERRUPTED, "interrupted; nothing was written");
+		code = run_chunk(h, first, (uint32_t)(left < h->chunk ? left : h->chunk), error);
+		if (pf_seconds() - h->started > QUIET_SECONDS)
+			pf_progress_show(&h->progress, left < h->chunk ? h->rows : first + h->chunk, "");
+	}
+	return code;
+}
+
+static int commit_all(struct head *h, struct pf_error *error)
+{
+	int code = 0;
+	if (h->dweight)
+		code = pf_npy_append(h->dweight, h->dw, (uint64_t)h->vocab * h->dim, error);
+	if (!code && h->dbias)
+		code = pf_npy_append(h->dbias, h->db, h->vocab, error);
+	if (!code)
+		code = pf_arrays_commit(&h->logp, error);
+	if (!code)
+		code = pf_arrays_commit(&h->dhidden, error);
+	if (!code)
+		code = pf_arrays_commit(&h->dweight, error);
+	return code ? code : pf_arrays_commit(&h->dbias, error);
+}
+
+static int run(struct head *h, struct pf_error *error)
+{
+	h->started = pf_seconds();
+	pf_setup_stop();
+	pf_progress_start(&h->progress, stderr, "head", 0, h->rows);
+	int code = run_chunks(h, error);
+	if (pf_seconds() - h->started > QUIET_SECONDS)
+		pf_progress_finish(&h->progress, h->rows, "");
+	if (!code)
+		code = commit_all(h, error);
+	h->seconds = pf_seconds() - h->started;
+	pf_device_counts(h->device, &h->counts);
+	return code;
+}
+
+static json_t *summary(const struct head *h)
+{
+	const struct pf_arrays_totals *t = &h->totals;
+	const double mean = t->finite ? t->logp / (double)t->finite : NAN;
+	struct rusage usage = { 0 };
+	const char *why;
+	const char *way = pf_fused_way(h->fused, &why) == PF_WAY_SPILL ? "spill" : "recompute";
+	getrusage(RUSAGE_SELF, &usage);
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}",
+		"device", pf_device_facts(h->device)->name, "variant", pf_device_facts(h->device)->variant,
+		"rows", (json_int_t)h->rows, "vocabulary", (json_int_t)h->vocab, "dim", (json_int_t)h->dim,
+		"tokens", (json_int_t)t->tokens, "bad_rows", (json_int_t)t->bad, "mean_logp", pf_arrays_number(mean),
+		"perplexity", pf_arrays_number(exp(-mean)),
+		"accuracy", pf_arrays_number((double)t->hits / (double)t->tokens),
+		"way", h->backward ? way : "none", "way_because", why,
+		"link_bytes_in", (json_int_t)h->counts.bytes_in, "link_bytes_out", (json_int_t)h->counts.bytes_out,
+		"device_bytes", (json_int_t)(h->counts.beats * PF_BEAT_BYTES),
+		"peak_device_bytes", (json_int_t)pf_fused_peak(h->fused),
+		"peak_host_bytes", (json_int_t)usage.ru_maxrss * 1024, "seconds", h->seconds,
+		"tokens_per_second", pf_arrays_number((double)t->tokens / h->seconds));
+}
+
+static void close_all(struct head *h)
+{
+	struct pf_npy *in[] = { &h->hidden, &h->weight, &h->bias, &h->targets, &h->coef };
+	struct pf_npy_out *out[] = { h->logp, h->dhidden, h->dweight, h->dbias };
+	float *memory[] = { h->column, h->ones, h->dh, h->dw, h->db };
+	pf_fused_close(h->fused);
+	pf_device_close(h->device);
+	for (size_t i = 0; i < sizeof out / sizeof *out; i++)
+		pf_npy_abandon(out[i]);
+	for (size_t i = 0; i < sizeof in / sizeof *in; i++)
+		pf_npy_close(in[i]);
+	for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+		free(memory[i]);
+	free(h->row);
+}
+
+/* Two outputs that are one file: the flags of both, or NULL */
+static const char *same_outputs(const struct pf_options *o)
+{
+	const char *path[] = { o->logp_out, o->dhidden, o->dweight, o->dbias };
+	for (int i = 0; i < 4; i++)
+		for (int j = 0; j < i; j++)
+			if (path[i] && path[j] && pf_replace_same(path[i], path[j]))
+				return path[i];
+	return NULL;
+}
+
+int pf_verb_head(const struct pf_options *options)
+{
+	struct head h = { .options = options, .backward = options->dhidden || options->dweight || options->dbias };
+	struct pf_error error = { 0 };
+	if (!options->hidden || !options->weight || !options->targets)
+		return pf_cli_usage(options, "--hidden, --weight and --targets are needed: NumPy files of [rows, D], "
+		                    "[vocabulary, D] and [rows]");
+	if (options->coef && !h.backward)
+		return pf_cli_usage(options, "--coef is for gradients; say where they go with --dhidden, --dweight or --dbias");
+	if (options->dbias && !options->bias)
+		return pf_cli_usage(options, "--dbias is the gradient of --bias, which is not given");
+	if (same_outputs(options))
+		return pf_cli_usage(options, "two outputs name the file %s; give each its own", same_outputs(options));
+	int code = open_inputs(&h, &error);
+	if (!code)
+		code = check_values(&h, &error);
+	if (!code)
+		code = open_arrays(&h, &error);
+	if (!code)
+		code = pf_arrays_device(options, &h.device, &error);
+	if (!code)
+		code = open_fused(&h, &error);
+	if (!code)
+		code = open_outputs(&h, &error);
+	if (!code)
+		code = run(&h, &error);
+	if (!code) {
+		pf_arrays_print(options, summary(&h));
+		pf_arrays_note(options, &h.totals);
+	}
+	close_all(&h);
+	return code ? pf_setup_exit(options, &error) : PF_EXIT_OK;
+}

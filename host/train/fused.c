@@ -1,0 +1,544 @@
+#include "fused.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "prefpga/internal/kernels.h"
+
+enum { SETS = 2, PORTS = PF_WEIGHT_PORTS, PIECE = 1024, PIECES_MOST = 64, SMALL_BYTES = 4096, LANE = 16 };
+
+/* A buffer that grows, and the padded copy of what goes through it, where the layout differs */
+struct place { struct pf_buf *buf; uint64_t bytes; float *host; };
+
+/* One W on the device */
+struct set {
+	const float   *weight;
+	uint64_t       version, used;  /* used: of the clock, 0: empty */
+	struct pf_buf *port[PORTS];
+	struct place   bias;
+};
+
+/* What wait has still to do for a gradient that came back through staging */
+struct sums { float *dweight, *dbias; };
+
+struct pf_fused {
+	struct pf_fused_options options;
+	uint32_t      pitch;           /* D in whole beats, elements */
+	int           visible;
+	struct set    set[SETS], *now; /* now: of the last forward */
+	uint64_t      clock, peak, held;
+	struct place  hidden, dhidden, target, coef, row, span, seq, raw, dport[PORTS], dbias;
+	struct pf_buf *adopted[PORTS];
+	float        *stage_w;         /* [PF_PORT_SHARE, pitch]: a port's part, padded or on its way back */
+	struct pf_fused_tokens tokens;
+	uint32_t      mode;            /* of the last forward */
+	const char   *why;
+	struct pf_seq *sum;
+	struct pf_row *to_row;
+	float        *dhidden_to;
+	struct sums   sums;
+	int           forward_pending;
+	struct pf_ticket in[16], run[PIECES_MOST], out[4];
+	unsigned      ins, runs, outs;
+};
+
+/* ---- memory ---- */
+static void drop(struct pf_fused *f, struct place *p)
+{
+	pf_buf_free(p->buf);
+	f->held -= p->buf ? p->bytes : 0;
+	free(p->host);
+	*p = (struct place){ NULL, 0, NULL };
+}
+
+static int grow(struct pf_fused *f, struct place *p, int kernel, unsigned arg, uint64_t bytes, struct pf_error *error)
+{
+	bytes = bytes ? (bytes + PF_PAGE_BYTES - 1) / PF_PAGE_BYTES * PF_PAGE_BYTES : SMALL_BYTES;
+	if (p->buf && bytes <= p->bytes)
+		return 0;
+	drop(f, p);
+	int code = pf_buf_alloc(f->options.device, kernel, arg, bytes, &p->buf, error);
+	if (code)
+		return code;
+	p->bytes = bytes;
+	f->held += bytes;
+	f->peak = f->held > f->peak ? f->held : f->peak;
+	return 0;
+}
+
+/* Room in the host's memory for [rows, pitch] */
+static int grow_host(float **host, uint64_t rows, uint32_t pitch, struct pf_error *error)
+{
+	free(*host);
+	*host = calloc(rows ? rows : 1, (size_t)pitch * sizeof **host);
+	return *host ? 0 : pf_fail(error, -ENOMEM, "no memory for %llu rows of %u on their way", (unsigned long long)rows, pitch);
+}
+
+static void free_set(struct pf_fused *f, struct set *s)
+{
+	for (int p = 0; p < PORTS; p++)
+		pf_buf_free(s->port[p]);
+	drop(f, &s->bias);
+	*s = (struct set){ 0 };
+}
+
+static void free_adopted(struct pf_fused *f)
+{
+	for (int p = 0; p < PORTS; p++) {
+		pf_buf_free(f->adopted[p]);
+		f->adopted[p] = NULL;
+	}
+}
+
+int pf_fused_open(const struct pf_fused_options *options, struct pf_fused **fused, struct pf_error *error)
+{
+	const struct pf_fused_form *form = &options->form;
+	*fused = NULL;
+	if (options->vocab == 0 || options->vocab > PF_VOCAB_MAX)
+		return pf_fail(error, PF_E_RANGE, "vocabulary of %u: 1 to %u are possible", options->vocab, PF_VOCAB_MAX);
+	if (options->dim == 0 || options->dim > PF_DEPTH_MAX * LANE)
+		return pf_fail(error, PF_E_RANGE, "hidden states of %u numbers: 1 to %u are possible", options->dim,
+		               PF_DEPTH_MAX * LANE);
+	if (!(form->scale > 0 && form->softcap >= 0 && form->temperature > 0))
+		return pf_fail(error, PF_E_RANGE, "scale %g, softcap %g, temperature %g: scale and temperature must be above 0, "
+		               "softcap above 0 or 0 for none", (double)form->scale, (double)form->softcap,
+		               (double)form->temperature);
+	struct pf_fused *f = calloc(1, sizeof *f);
+	if (!f)
+		return pf_fail(error, -ENOMEM, "no memory for the head");
+	f->options = *options;
+	f->pitch = (options->dim + LANE - 1) / LANE * LANE;
+	f->visible = pf_device_facts(options->device)->host_visible && f->pitch == options->dim;
+	*fused = f;
+	return 0;
+}
+
+void pf_fused_close(struct pf_fused *f)
+{
+	if (!f)
+		return;
+	struct place *all[] = { &f->hidden, &f->dhidden, &f->target, &f->coef, &f->row, &f->span, &f->seq, &f->raw,
+	                        &f->dbias };
+	pf_fused_wait(f, NULL);
+	for (int i = 0; i < SETS; i++)
+		free_set(f, &f->set[i]);
+	free_adopted(f);
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		drop(f, all[i]);
+	for (int p = 0; p < PORTS; p++)
+		drop(f, &f->dport[p]);
+	free(f->stage_w);
+	free(f);
+}
+
+/* ---- operations of a phase; the first failure shows in wait ---- */
+static void copy_in(struct pf_fused *f, struct pf_buf *buf, const void *from, uint64_t bytes)
+{
+	if (bytes)
+		pf_copy_in(buf, 0, from, bytes, f->ins ? &f->in[f->ins - 1] : NULL, &f->in[f->ins]), f->ins++;
+}
+
+static void copy_out(struct pf_fused *f, struct pf_buf *buf, void *to, uint64_t bytes, const struct pf_ticket *after)
+{
+	if (bytes)
+		pf_copy_out(buf, 0, to, bytes, after, &f->out[f->outs++]);
+}
+
+static int settle(struct pf_ticket *ticket, unsigned *count, int code, struct pf_error *error)
+{
+	for (unsigned i = 0; i < *count; i++) {
+		int one = pf_wait(&ticket[i], code ? NULL : error);
+		code = code ? code : one;
+	}
+	*count = 0;
+	return code;
+}
+
+static int settle_all(struct pf_fused *f, struct pf_error *error)
+{
+	int code = settle(f->in, &f->ins, 0, error);
+	code = settle(f->run, &f->runs, code, error);
+	return settle(f->out, &f->outs, code, error);
+}
+
+/* One copy, waited for */
+static int move(struct pf_buf *buf, void *host, uint64_t bytes, int in, struct pf_error *error)
+{
+	struct pf_ticket ticket = { 0 };
+	if (bytes == 0)
+		return 0;
+	if (in)
+		pf_copy_in(buf, 0, host, bytes, NULL, &ticket);
+	else
+		pf_copy_out(buf, 0, host, bytes, NULL, &ticket);
+	return pf_wait(&ticket, error);
+}
+
+/* ---- W ---- */
+static uint64_t port_rows(const struct pf_fused *f, int port)
+{
+	return PF_PORT_ROWS(f->options.vocab, (unsigned)port);
+}
+
+/* Where port `port` begins in an array of [V, cols] */
+static uint64_t port_at(const struct pf_fused *f, int port, uint32_t cols)
+{
+	const uint64_t first = (uint64_t)port * PF_PORT_SHARE(f->options.vocab);
+	return (first < f->options.vocab ? first : f->options.vocab) * cols;
+}
+
+static uint64_t port_bytes(const struct pf_fused *f, int port)
+{
+	const uint64_t bytes = port_rows(f, port) * f->pitch * sizeof(float);
+	return bytes ? bytes : SMALL_BYTES;
+}
+
+static void widen(const float *from, uint32_t cols, float *to, uint32_t pitch, uint64_t rows)
+{
+	for (uint64_t r = 0; r < rows; r++)
+		memcpy(to + r * pitch, from + r * cols, cols * sizeof *to);
+}
+
+static void add_narrowed(const float *from, uint32_t pitch, float *to, uint32_t cols, uint64_t rows)
+{
+	for (uint64_t r = 0; r < rows; r++)
+		for (uint32_t d = 0; d < cols; d++)
+			to[r * cols + d] += from[r * pitch + d];
+}
+
+static int load_port(struct pf_fused *f, struct set *s, int port, const float *weight, struct pf_error *error)
+{
+	const uint64_t rows = port_rows(f, port), bytes = port_bytes(f, port);
+	const float *from = weight + port_at(f, port, f->options.dim);
+	const unsigned arg = PF_ARG_linear_logprob_weight + (unsigned)port;
+	int code = 0;
+	if (f->visible && rows)
+		return pf_buf_adopt(f->options.device, PF_KERNEL_linear_logprob, arg, (void *)from, bytes, &s->port[port], error);
+	if (!s->port[port]) {
+		code = pf_buf_alloc(f->options.device, PF_KERNEL_linear_logprob, arg, bytes, &s->port[port], error);
+		f->held += code ? 0 : bytes;
+		f->peak = f->held > f->peak ? f->held : f->peak;
+	}
+	if (code || rows == 0)
+		return code;
+	if (f->pitch == f->options.dim)
+		return move(s->port[port], (void *)from, bytes, 1, error);
+	code = grow_host(&f->stage_w, PF_PORT_SHARE(f->options.vocab), f->pitch, error);
+	if (code)
+		return code;
+	widen(from, f->options.dim, f->stage_w, f->pitch, rows);
+	return move(s->port[port], f->stage_w, bytes, 1, error);
+}
+
+/* Makes f->now the set of this W */
+static int load(struct pf_fused *f, const struct pf_fused_weight *w, struct pf_error *error)
+{
+	struct set *s = &f->set[0];
+	for (int i = 0; i < SETS; i++)
+		if (f->set[i].used && f->set[i].weight == w->weight)
+			s = &f->set[i];
+		else if (s->weight != w->weight && f->set[i].used < s->used)
+			s = &f->set[i];
+	f->now = s;
+	const int same = s->used && s->weight == w->weight && (f->visible || (w->version && s->version == w->version));
+	if (!same && (f->visible || s->weight != w->weight) && s->used && f->visible)
+		free_set(f, s);
+	s->used = ++f->clock;
+	if (same && !w->bias)
+		return 0;
+	int code = 0;
+	for (int p = 0; !same && !code && p < PORTS; p++)
+		code = load_port(f, s, p, w->weight, error);
+	if (!code)
+		code = grow(f, &s->bias, PF_KERNEL_linear_logprob, PF_ARG_linear_logprob_bias,
+		            w->bias ? f->options.vocab * sizeof *w->bias : 0, error);
+	if (!code && w->bias)
+		code = move(s->bias.buf, (void *)w->bias, f->options.vocab * sizeof *w->bias, 1, error);
+	s->weight = code ? NULL : w->weight;
+	s->version = w->version;
+	s->used = code ? 0 : s->used;
+	return code;
+}
+
+/* ---- forward ---- */
+static void choose_way(struct pf_fused *f, uint32_t tokens)
+{
+	const struct pf_fused_options *o = &f->options;
+	const uint64_t room = o->memory_bytes ? o->memory_bytes : pf_device_facts(o->device)->memory_bytes / 2;
+	const uint64_t bytes = PF_RAW_BEATS(tokens, o->vocab) * PF_BEAT_BYTES;
+	int spill = o->backward && o->way != PF_WAY_RECOMPUTE && (o->way == PF_WAY_SPILL || bytes <= room);
+	f->why = !o->backward ? "no way back is wanted" : o->way != PF_WAY_AUTO ? "as asked"
+	         : spill ? "the chunk's logits fit, and reading 4 V bytes a token costs less than 2 D V operations"
+	                 : "the chunk's logits do not fit the device memory given";
+	f->mode = (spill ? PF_LINEAR_RAW : 0) | (o->bias ? PF_LINEAR_BIAS : 0);
+}
+
+static int make_room(struct pf_fused *f, const struct pf_fused_tokens *t, struct pf_error *error)
+{
+	const int forward = PF_KERNEL_linear_logprob, back = PF_KERNEL_linear_grad;
+	const uint64_t tokens = t->tokens, matrix = tokens * f->pitch * sizeof(float);
+	const struct { struct place *place; int kernel; unsigned arg; uint64_t bytes; } want[] = {
+		{ &f->hidden, forward, PF_ARG_linear_logprob_hidden, matrix },
+		{ &f->target, forward, PF_ARG_linear_logprob_target, tokens * sizeof(int32_t) },
+		{ &f->row, forward, PF_ARG_linear_logprob_out, tokens * sizeof(struct pf_row) },
+		{ &f->raw, forward, PF_ARG_linear_logprob_raw,
+		  f->mode & PF_LINEAR_RAW ? PF_RAW_BEATS(tokens, f->options.vocab) * PF_BEAT_BYTES : 0 },
+		{ &f->span, PF_KERNEL_seq_sum, PF_ARG_seq_sum_span, t->seqs * sizeof(struct pf_span) },
+		{ &f->seq, PF_KERNEL_seq_sum, PF_ARG_seq_sum_out, t->seqs * sizeof(struct pf_seq) },
+		{ &f->dhidden, back, PF_ARG_linear_grad_dhidden, f->options.backward ? matrix : 0 },
+		{ &f->coef, back, PF_ARG_linear_grad_coef, f->options.backward ? tokens * sizeof(float) : 0 },
+	};
+	int code = 0;
+	for (size_t i = 0; !code && i < sizeof want / sizeof *want; i++)
+		code = grow(f, want[i].place, want[i].kernel, want[i].arg, want[i].bytes, error);
+	if (!code && f->pitch != f->options.dim)
+		code = grow_host(&f->hidden.host, tokens, f->pitch, error);
+	return code ? pf_fail_in(error, "chunk of %u tokens: give fewer with --chunk-tokens, or more with --card-memory",
+	                         t->tokens), code : 0;
+}
+
+/* Tokens of a piece: all compute units get about as many */
+static uint32_t piece_tokens(const struct pf_fused *f, int kernel)
+{
+	uint32_t cus = pf_device_cus(f->options.device, kernel);
+	cus = cus < 1 ? 1 : cus > PIECES_MOST ? PIECES_MOST : cus;
+	const uint32_t each = (f->tokens.tokens + cus - 1) / cus;
+	return (each + PIECE - 1) / PIECE * PIECE;
+}
+
+static struct pf_arg piece_of(struct pf_buf *buf, uint64_t offset)
+{
+	return (struct pf_arg){ .buf = buf, .offset = offset };
+}
+
+static void put_float(struct pf_arg *arg, float value)
+{
+	arg->val.f32 = value;
+}
+
+/* Scalars that both kernels have, rows .. temperature, from arg[0] on */
+static void put_scalars(const struct pf_fused *f, uint32_t rows, uint32_t mode, struct pf_arg *arg)
+{
+	arg[0].val.u32 = rows;
+	arg[1].val.u32 = f->pitch / LANE;
+	arg[2].val.u32 = f->options.vocab;
+	arg[3].val.u32 = mode;
+	put_float(&arg[4], f->options.form.scale);
+	put_float(&arg[5], f->options.form.softcap);
+	put_float(&arg[6], f->options.form.temperature);
+}
+
+static uint64_t raw_at(const struct pf_fused *f, uint32_t first)
+{
+	return f->mode & PF_LINEAR_RAW ? PF_RAW_BEATS(first, f->options.vocab) * PF_BEAT_BYTES : 0;
+}
+
+static void run_forward(struct pf_fused *f, uint32_t first, uint32_t rows, const struct pf_ticket *after)
+{
+	struct pf_arg arg[PF_ARG_linear_logprob_COUNT] = { { 0 } };
+	arg[PF_ARG_linear_logprob_hidden] = piece_of(f->hidden.buf, (uint64_t)first * f->pitch * sizeof(float));
+	for (unsigned p = 0; p < PORTS; p++)
+		arg[PF_ARG_linear_logprob_weight + p].buf = f->now->port[p];
+	arg[PF_ARG_linear_logprob_bias].buf = f->now->bias.buf;
+	arg[PF_ARG_linear_logprob_target] = piece_of(f->target.buf, first * sizeof(int32_t));
+	arg[PF_ARG_linear_logprob_out] = piece_of(f->row.buf, first * sizeof(struct pf_row));
+	arg[PF_ARG_linear_logprob_raw] = piece_of(f->raw.buf, raw_at(f, first));
+	put_scalars(f, rows, f->mode, &arg[PF_ARG_linear_logprob_rows]);
+	pf_run(f->options.device, PF_KERNEL_linear_logprob, arg, PF_ARG_linear_logprob_COUNT, after, &f->run[f->runs++]);
+}
+
+int pf_fused_forward(struct pf_fused *f, const struct pf_fused_weight *weight, const struct pf_fused_tokens *tokens,
+                     struct pf_seq *sum, struct pf_row *row, struct pf_error *error)
+{
+	int code = pf_fused_wait(f, error);
+	f->tokens = *tokens;
+	choose_way(f, tokens->tokens);
+	if (tokens->flags & PF_WANT_STATS || f->options.form.entropy != 0)
+		f->mode |= PF_LINEAR_STATS;
+	if (!code)
+		code = load(f, weight, error);
+	if (!code)
+		code = make_room(f, tokens, error);
+	if (code)
+		return code;
+	const float *hidden = tokens->hidden;
+	if (f->pitch != f->options.dim) {
+		widen(hidden, f->options.dim, f->hidden.host, f->pitch, tokens->tokens);
+		hidden = f->hidden.host;
+	}
+	copy_in(f, f->hidden.buf, hidden, (uint64_t)tokens->tokens * f->pitch * sizeof *hidden);
+	copy_in(f, f->target.buf, tokens->target, tokens->tokens * sizeof *tokens->target);
+	copy_in(f, f->span.buf, tokens->span, tokens->seqs * sizeof *tokens->span);
+	const struct pf_ticket *ready = f->ins ? &f->in[f->ins - 1] : NULL;
+	const uint32_t each = piece_tokens(f, PF_KERNEL_linear_logprob);
+	for (uint32_t first = 0; first < tokens->tokens; first += each)
+		run_forward(f, first, tokens->tokens - first < each ? tokens->tokens - first : each, ready);
+	f->sum = sum;
+	f->to_row = row;
+	f->forward_pending = 1;
+	return 0;
+}
+
+/* What comes behind all pieces of a forward: sums over sequences, records */
+static int finish_forward(struct pf_fused *f, struct pf_error *error)
+{
+	const struct pf_fused_tokens *t = &f->tokens;
+	int code = 0;
+	f->forward_pending = 0;
+	for (uint32_t first = 0; !code && f->sum && t->tokens && first < t->seqs; first += PF_SEQS_MAX) {
+		const uint32_t seqs = t->seqs - first < PF_SEQS_MAX ? t->seqs - first : PF_SEQS_MAX;
+		const struct pf_arg arg[] = { { .buf = f->row.buf },
+			piece_of(f->span.buf, first * sizeof(struct pf_span)),
+			piece_of(f->seq.buf, first * sizeof(struct pf_seq)), { .val.u32 = t->tokens }, { .val.u32 = seqs } };
+		pf_run(f->options.device, PF_KERNEL_seq_sum, arg, PF_ARG_seq_sum_COUNT, NULL, &f->run[f->runs++]);
+		code = settle_all(f, error);
+	}
+	if (code)
+		return code;
+	if (f->sum && t->tokens)
+		copy_out(f, f->seq.buf, f->sum, t->seqs * sizeof *f->sum, NULL);
+	if (f->to_row)
+		copy_out(f, f->row.buf, f->to_row, t->tokens * sizeof *f->to_row, NULL);
+	return settle_all(f, error);
+}
+
+/* ---- backward ---- */
+
+/* A fresh buffer that kernels read and write must have been written once */
+static int grow_written(struct pf_fused *f, struct place *p, unsigned arg, uint64_t bytes, struct pf_error *error)
+{
+	const struct pf_buf *had = p->buf;
+	int code = grow(f, p, PF_KERNEL_linear_grad, arg, bytes, error);
+	if (code || p->buf == had)
+		return code;
+	void *zero = calloc(1, p->bytes);
+	if (!zero)
+		return pf_fail(error, -ENOMEM, "no memory for %llu bytes", (unsigned long long)p->bytes);
+	code = move(p->buf, zero, p->bytes, 1, error);
+	free(zero);
+	return code;
+}
+
+/* Where dW goes: the caller's memory, or buffers whose sums wait brings back */
+static int open_dweight(struct pf_fused *f, float *dweight, struct pf_error *error)
+{
+	int code = 0;
+	free_adopted(f);
+	for (int p = 0; !code && p < PORTS; p++) {
+		const unsigned arg = PF_ARG_linear_grad_dweight + (unsigned)p;
+		if (dweight && f->visible && port_rows(f, p))
+			code = pf_buf_adopt(f->options.device, PF_KERNEL_linear_grad, arg, dweight + port_at(f, p, f->pitch),
+			                    port_bytes(f, p), &f->adopted[p], error);
+		else
+			code = grow_written(f, &f->dport[p], arg, dweight && !f->visible ? port_bytes(f, p) : 0, error);
+	}
+	if (!code)
+		code = grow_written(f, &f->dbias, PF_ARG_linear_grad_dbias, f->options.bias ? f->options.vocab * sizeof(float) : 0,
+		                    error);
+	if (!code && dweight && f->visible)            /* what adds to the caller's dW adds to this too */
+		memset(pf_buf_map(f->dbias.buf), 0, f->dbias.bytes);
+	if (!code && !f->stage_w && (f->options.bias || (dweight && !f->visible)))
+		code = grow_host(&f->stage_w, PF_PORT_SHARE(f->options.vocab), f->pitch > 4 ? f->pitch : 4, error);
+	return code;
+}
+
+static void run_backward(struct pf_fused *f, uint32_t first, uint32_t rows, uint32_t mode, const struct pf_ticket *after)
+{
+	struct pf_arg arg[PF_ARG_linear_grad_COUNT] = { { 0 } };
+	const uint64_t at = (uint64_t)first * f->pitch * sizeof(float);
+	arg[PF_ARG_linear_grad_hidden] = piece_of(f->hidden.buf, at);
+	arg[PF_ARG_linear_grad_bias].buf = f->now->bias.buf;
+	arg[PF_ARG_linear_grad_target] = piece_of(f->target.buf, first * sizeof(int32_t));
+	arg[PF_ARG_linear_grad_coef] = piece_of(f->coef.buf, first * sizeof(float));
+	arg[PF_ARG_linear_grad_row] = piece_of(f->row.buf, first * sizeof(struct pf_row));
+	arg[PF_ARG_linear_grad_raw] = piece_of(f->raw.buf, raw_at(f, first));
+	arg[PF_ARG_linear_grad_dhidden] = piece_of(f->dhidden.buf, at);
+	for (unsigned p = 0; p < PORTS; p++) {
+		arg[PF_ARG_linear_grad_weight + p].buf = f->now->port[p];
+		arg[PF_ARG_linear_grad_dweight + p].buf = f->adopted[p] ? f->adopted[p] : f->dport[p].buf;
+	}
+	arg[PF_ARG_linear_grad_dbias].buf = f->dbias.buf;
+	put_scalars(f, rows, mode, &arg[PF_ARG_linear_grad_rows]);
+	put_float(&arg[PF_ARG_linear_grad_zloss], f->options.form.zloss);
+	put_float(&arg[PF_ARG_linear_grad_entropy], f->options.form.entropy);
+	pf_run(f->options.device, PF_KERNEL_linear_grad, arg, PF_ARG_linear_grad_COUNT, after, &f->run[f->runs++]);
+}
+
+int pf_fused_backward(struct pf_fused *f, const float *coef, float *dhidden, float *dweight, float *dbias,
+                      struct pf_error *error)
+{
+	const uint32_t tokens = f->tokens.tokens;
+	const int shared = dweight || f->options.bias;         /* sums that every piece adds to */
+	int code = pf_fused_wait(f, error);
+	if (!code)
+		code = open_dweight(f, dweight, error);
+	if (code || tokens == 0)
+		return code;
+	copy_in(f, f->coef.buf, coef, tokens * sizeof *coef);
+	const struct pf_ticket *ready = &f->in[f->ins - 1];
+	const uint32_t each = piece_tokens(f, PF_KERNEL_linear_grad);
+	for (uint32_t first = 0; first < tokens; first += each) {
+		const int add = first > 0 || (dweight && f->visible);
+		run_backward(f, first, tokens - first < each ? tokens - first : each,
+		             f->mode | (dweight ? PF_LINEAR_DWEIGHT : 0) | (add ? PF_LINEAR_ADD : 0), ready);
+		ready = shared ? &f->run[f->runs - 1] : ready;
+	}
+	f->dhidden_to = dhidden;
+	f->sums = (struct sums){ f->visible ? NULL : dweight, f->options.bias ? dbias : NULL };
+	return 0;
+}
+
+static int bring_dweight(struct pf_fused *f, float *dweight, struct pf_error *error)
+{
+	int code = 0;
+	for (int p = 0; !code && p < PORTS; p++) {
+		const uint64_t rows = port_rows(f, p);
+		code = move(f->dport[p].buf, f->stage_w, rows * f->pitch * sizeof *dweight, 0, error);
+		if (!code)
+			add_narrowed(f->stage_w, f->pitch, dweight + port_at(f, p, f->options.dim), f->options.dim, rows);
+	}
+	return code;
+}
+
+static int bring_dhidden(struct pf_fused *f, float *to, struct pf_error *error)
+{
+	const uint64_t tokens = f->tokens.tokens, bytes = tokens * f->pitch * sizeof *to;
+	if (f->pitch == f->options.dim)
+		return move(f->dhidden.buf, to, bytes, 0, error);
+	int code = move(f->dhidden.buf, f->hidden.host, bytes, 0, error);
+	memset(to, 0, tokens * f->options.dim * sizeof *to);
+	if (!code)
+		add_narrowed(f->hidden.host, f->pitch, to, f->options.dim, tokens);
+	return code;
+}
+
+int pf_fused_wait(struct pf_fused *f, struct pf_error *error)
+{
+	int code = settle_all(f, error);
+	if (!code && f->forward_pending)
+		code = finish_forward(f, error);
+	if (!code && f->dhidden_to)
+		code = bring_dhidden(f, f->dhidden_to, error);
+	if (!code && f->sums.dweight)
+		code = bring_dweight(f, f->sums.dweight, error);
+	if (!code && f->sums.dbias) {
+		code = move(f->dbias.buf, f->stage_w, f->options.vocab * sizeof(float), 0, error);
+		if (!code)
+			add_narrowed(f->stage_w, 1, f->sums.dbias, 1, f->options.vocab);
+	}
+	f->forward_pending = 0;
+	f->dhidden_to = NULL;
+	f->sums = (struct sums){ NULL, NULL };
+	return code;
+}
+
+enum pf_way pf_fused_way(const struct pf_fused *f, const char **why)
+{
+	if (why)
+		*why = f->why ? f->why : "nothing was computed yet";
+	return f->mode & PF_LINEAR_RAW ? PF_WAY_SPILL : PF_WAY_RECOMPUTE;
+}
+
+uint64_t pf_fused_peak(const struct pf_fused *f)
+{
+	return f->peak;
+}

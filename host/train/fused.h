@@ -1,0 +1,62 @@
+/* fused.h: the head on one device without logits on the host: kernels linear_logprob and linear_grad with everything they
+ * need around them.
+ *
+ * W stays on the device while it is the same (pointer and version): two sets, so that policy and reference take turns.
+ * A device that sees the host's memory works in it: W, dW are not copied then. Tokens are shared by the device's compute
+ * units in pieces of a multiple of 1,024; where dW is wanted their backward runs follow each other, so that its sums
+ * have one order. Rows whose D is not a multiple of 16 are padded on the way.
+ *
+ * Forward and backward only submit; pf_fused_wait makes their results valid, and must come between them, and before
+ * the caller's arrays change. One thread per object. */
+#ifndef PF_TRAIN_FUSED_H
+#define PF_TRAIN_FUSED_H
+#include "prefpga/device.h"
+#include "prefpga/internal/abi.h"
+
+struct pf_fused;
+
+/* How linear_grad comes by the logits: from device memory, where forward left 4 V bytes a token, or once more from the
+ * products. AUTO: spill when the chunk's logits fit the memory given, since reading 4 V bytes costs any device less
+ * than 2 D V operations (LOSSES: F < D B / 4) */
+enum pf_way { PF_WAY_AUTO, PF_WAY_SPILL, PF_WAY_RECOMPUTE };
+
+/* Logits are softcap tanh(scale raw / softcap) / temperature, without tanh for softcap 0; the loss has, per token that
+ * counts, zloss lse^2 - entropy H beside -c logp */
+struct pf_fused_form { float scale, softcap, temperature, zloss, entropy; };
+#define PF_FUSED_PLAIN { 1, 0, 1, 0, 0 }
+
+struct pf_fused_options {
+	struct pf_device    *device;
+	uint32_t             vocab, dim;
+	int                  bias;
+	int                  backward;         /* pf_fused_backward will be called: what it reads stays */
+	enum pf_way          way;
+	uint64_t             memory_bytes;     /* for raw logits, at most; 0: half of the device's */
+	struct pf_fused_form form;
+};
+
+/* weight[V, D], bias[V] or NULL. version: another number whenever the numbers changed; 0: always taken as changed */
+struct pf_fused_weight { const float *weight, *bias; uint64_t version; };
+
+struct pf_fused_tokens {
+	const float          *hidden;          /* [T, D] */
+	const int32_t        *target;          /* [T] */
+	const struct pf_span *span;            /* [seqs], within [0, T); NULL with seqs 0 */
+	uint32_t              tokens, seqs;
+	uint32_t              flags;           /* PF_WANT_STATS; always taken with an entropy bonus */
+};
+
+int  pf_fused_open(const struct pf_fused_options *options, struct pf_fused **fused, struct pf_error *error);
+void pf_fused_close(struct pf_fused *fused);                   /* NULL is allowed */
+/* sum[seqs], row[T]: either may be NULL. T may be 0 */
+int  pf_fused_forward(struct pf_fused *fused, const struct pf_fused_weight *weight, const struct pf_fused_tokens *tokens,
+                      struct pf_seq *sum, struct pf_row *row, struct pf_error *error);
+/* For the last forward: coef[T]; dhidden[T, D] is overwritten, dweight[V, D] and dbias[V] are added to, or NULL */
+int  pf_fused_backward(struct pf_fused *fused, const float *coef, float *dhidden, float *dweight, float *dbias,
+                       struct pf_error *error);
+int  pf_fused_wait(struct pf_fused *fused, struct pf_error *error);
+/* What the last forward decided, and why: a static text */
+enum pf_way pf_fused_way(const struct pf_fused *fused, const char **why);
+/* Most device memory in use at a time, of what the object allocated (not of adopted memory) */
+uint64_t pf_fused_peak(const struct pf_fused *fused);
+#endif

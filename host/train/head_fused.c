@@ -1,0 +1,169 @@
+#include "head_fused.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "seq_add.h"
+
+enum { BLOCK = PF_TOKENS };
+
+/* Tokens [begin, end) and the sequences that touch them, on one device */
+struct share {
+	struct pf_fused *fused;
+	uint32_t         begin, end, seq_begin, seq_end, seqs_room;
+	struct pf_span  *span;                 /* relative to begin */
+	struct pf_seq   *seq;
+};
+
+struct pf_head_fused {
+	uint32_t             dim, coef_room;
+	struct pf_head_input input;            /* of the last forward */
+	float               *coef;             /* [T] */
+	unsigned             shares;
+	struct share         share[];
+};
+
+int pf_head_fused_open(const struct pf_head_options *o, struct pf_head_fused **head, struct pf_error *error)
+{
+	struct pf_head_fused *h = calloc(1, sizeof *h + o->devices * sizeof h->share[0]);
+	*head = NULL;
+	if (!h)
+		return pf_fail(error, -ENOMEM, "no memory for the head");
+	h->dim = o->dim;
+	int code = 0;
+	for (; !code && h->shares < o->devices; h->shares++) {
+		const struct pf_fused_options fused = { .device = o->device[h->shares], .vocab = o->vocab, .dim = o->dim,
+			.backward = o->backward, .way = o->way, .memory_bytes = o->memory_bytes, .form = { 1, (float)o->logit_cap, 1, 0, 0 } };
+		code = pf_fused_open(&fused, &h->share[h->shares].fused, error);
+	}
+	if (code) {
+		pf_head_fused_close(h);
+		return code;
+	}
+	*head = h;
+	return 0;
+}
+
+void pf_head_fused_close(struct pf_head_fused *h)
+{
+	for (unsigned i = 0; h && i < h->shares; i++) {
+		pf_fused_close(h->share[i].fused);
+		free(h->share[i].span);
+		free(h->share[i].seq);
+	}
+	if (h)
+		free(h->coef);
+	free(h);
+}
+
+static int share_room(struct share *s, struct pf_error *error)
+{
+	const uint32_t seqs = s->seq_end - s->seq_begin;
+	if (seqs <= s->seqs_room)
+		return 0;
+	free(s->span);
+	free(s->seq);
+	s->span = calloc(seqs, sizeof *s->span);
+	s->seq = calloc(seqs, sizeof *s->seq);
+	s->seqs_room = s->span && s->seq ? seqs : 0;
+	return s->seqs_room ? 0 : pf_fail(error, -ENOMEM, "no memory for %u sequences", seqs);
+}
+
+static uint32_t clip(uint32_t t, const struct share *s)
+{
+	return (t < s->begin ? s->begin : t > s->end ? s->end : t) - s->begin;
+}
+
+/* Cuts the tokens into shares of whole blocks and finds their sequences */
+static int cut(struct pf_head_fused *h, struct pf_error *error)
+{
+	const struct pf_head_input *in = &h->input;
+	const uint32_t blocks = (in->tokens + BLOCK - 1) / BLOCK;
+	int code = 0;
+	for (unsigned i = 0; !code && i < h->shares; i++) {
+		struct share *s = &h->share[i];
+		s->begin = (uint32_t)((uint64_t)blocks * i / h->shares) * BLOCK;
+		s->end = i + 1 < h->shares ? (uint32_t)((uint64_t)blocks * (i + 1) / h->shares) * BLOCK : in->tokens;
+		for (s->seq_begin = 0; s->seq_begin < in->seqs && in->span[s->seq_begin].end <= s->begin; s->seq_begin++)
+			;
+		for (s->seq_end = s->seq_begin; s->seq_end < in->seqs && in->span[s->seq_end].begin < s->end; s->seq_end++)
+			;
+		code = share_room(s, error);
+		for (uint32_t q = s->seq_begin; !code && q < s->seq_end; q++) {
+			const struct pf_span *whole = &in->span[q];
+			s->span[q - s->seq_begin] = (struct pf_span){ clip(whole->begin, s), clip(whole->end, s),
+				clip(whole->split, s), 0 };
+		}
+	}
+	return code;
+}
+
+/* Waits for every share, whatever the first error was */
+static int wait_all(struct pf_head_fused *h, int code, struct pf_error *error)
+{
+	for (unsigned i = 0; i < h->shares; i++) {
+		int one = pf_fused_wait(h->share[i].fused, code ? NULL : error);
+		code = code ? code : one;
+	}
+	return code;
+}
+
+int pf_head_fused_forward(struct pf_head_fused *h, const struct pf_head_input *input, struct pf_seq *sum,
+                          struct pf_row *row, struct pf_error *error)
+{
+	h->input = *input;
+	memset(sum, 0, input->seqs * sizeof *sum);
+	const struct pf_fused_weight weight = { input->weight, NULL, input->version };
+	int code = cut(h, error);
+	for (unsigned i = 0; !code && i < h->shares; i++) {
+		const struct share *s = &h->share[i];
+		const struct pf_fused_tokens tokens = { input->hidden + (size_t)s->begin * h->dim, input->target + s->begin,
+			s->span, s->end - s->begin, s->seq_end - s->seq_begin, input->flags };
+		if (tokens.seqs)
+			memset(s->seq, 0, tokens.seqs * sizeof *s->seq);
+		code = pf_fused_forward(s->fused, &weight, &tokens, s->seq, row ? row + s->begin : NULL, error);
+	}
+	code = wait_all(h, code, error);
+	for (unsigned i = 0; !code && i < h->shares; i++)
+		for (uint32_t q = h->share[i].seq_begin; q < h->share[i].seq_end; q++)
+			pf_seq_add(&sum[q], &h->share[i].seq[q - h->share[i].seq_begin]);
+	return code;
+}
+
+/* c = -dL/d(sum of logp) for the tokens of each sequence, `tail` times that from its split on, as kernel coef does it; 0
+ * for tokens of none */
+static int spread(struct pf_head_fused *h, const double *grad, struct pf_error *error)
+{
+	const struct pf_head_input *in = &h->input;
+	if (in->tokens > h->coef_room) {
+		free(h->coef);
+		h->coef = malloc(in->tokens * sizeof *h->coef);
+		h->coef_room = h->coef ? in->tokens : 0;
+	}
+	if (in->tokens > h->coef_room)
+		return pf_fail(error, -ENOMEM, "no memory for %u coefficients", in->tokens);
+	if (in->tokens)
+		memset(h->coef, 0, in->tokens * sizeof *h->coef);
+	for (uint32_t q = 0; q < in->seqs; q++)
+		for (uint32_t t = in->span[q].begin; t < in->span[q].end; t++) {
+			const double c = -grad[q] * (t < in->span[q].split ? 1.0 : (double)in->tail);
+			h->coef[t] = fabs(c) < 0x1p-126 ? 0.0f : (float)c;
+		}
+	return 0;
+}
+
+int pf_head_fused_backward(struct pf_head_fused *h, const double *grad, float *dhidden, float *dweight,
+                           struct pf_error *error)
+{
+	int code = spread(h, grad, error);
+	for (unsigned i = 0; !code && i < h->shares; i++) {
+		const struct share *s = &h->share[i];
+		/* devices that work in the caller's memory take their turns: they add to one dW */
+		if (i > 0 && dweight)
+			code = wait_all(h, 0, error);
+		if (!code)
+			code = pf_fused_backward(s->fused, h->coef + s->begin, dhidden + (size_t)s->begin * h->dim, dweight, NULL,
+			                         error);
+	}
+	return wait_all(h, code, error);
+}

@@ -1,0 +1,161 @@
+/* Verb head, the program itself: NumPy files in and out on cpu and sim, both ways back, against the reference; errors leave
+ * nothing. argv[1]: the program. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "host/corpus/npy.h"
+#include "tests/cmocka.h"
+#include "tests/ref/linear.h"
+#include "tests/scratch.h"
+
+enum { T = 70, V = 203, D = 21 };
+
+static const char *program;
+static float hidden[T * D], weight[V * D], bias[V], coef[T];
+static int32_t target[T];
+
+static void save(const char *name, struct pf_npy_shape shape, const void *data)
+{
+	struct pf_npy_out *out = NULL;
+	struct pf_error error = { 0 };
+	if (pf_npy_create(scratch_path(name), &shape, &out, &error) ||
+	    pf_npy_append(out, data, pf_npy_count(&shape), &error) || pf_npy_commit(out, &error))
+		fail_msg("%s", error.text);
+}
+
+static void save_inputs(void)
+{
+	for (int i = 0; i < T * D; i++)
+		hidden[i] = (float)sin(i * 0.37);
+	for (int i = 0; i < V * D; i++)
+		weight[i] = (float)cos(i * 1.7);
+	for (int v = 0; v < V; v++)
+		bias[v] = v == 17 ? -INFINITY : (float)sin(v * 2.1);
+	for (int t = 0; t < T; t++) {
+		target[t] = t % 6 == 3 ? -100 : t * 131 % V;
+		coef[t] = (float)(t - 35) / 32;
+	}
+	save("h.npy", (struct pf_npy_shape){ PF_F32, 2, { T, D } }, hidden);
+	save("w.npy", (struct pf_npy_shape){ PF_F32, 2, { V, D } }, weight);
+	save("b.npy", (struct pf_npy_shape){ PF_F32, 1, { V } }, bias);
+	save("y.npy", (struct pf_npy_shape){ PF_I32, 1, { T } }, target);
+	save("c.npy", (struct pf_npy_shape){ PF_F32, 1, { T } }, coef);
+}
+
+/* Runs `prefpga head` with these options in the scratch folder; what it prints goes to text */
+static int run(const char *options, char text[2048])
+{
+	char command[1024];
+	snprintf(command, sizeof command, "cd '%s' && '%s' head %s 2>&1", scratch_path("."), program, options);
+	FILE *pipe = popen(command, "r");
+	size_t got = fread(text, 1, 2047, pipe);
+	text[got] = 0;
+	return pclose(pipe) >> 8;
+}
+
+static void check_file(const char *name, size_t count, const long double *want, const long double *size, double share)
+{
+	struct pf_npy npy;
+	struct pf_error error = { 0 };
+	if (pf_npy_open(scratch_path(name), &npy, &error))
+		fail_msg("%s", error.text);
+	assert_int_equal(pf_npy_count(&npy.shape), count);
+	for (size_t i = 0; i < count; i++) {
+		const double got = (double)((const float *)npy.data)[i];
+		if (!(fabsl(got - want[i]) <= share * (double)size[i] + 1e-12))
+			fail_msg("%s[%zu]: %.9g, the reference says %.9Lg", name, i, got, want[i]);
+	}
+	pf_npy_close(&npy);
+}
+
+static void check_outputs(const struct ref_linear *ref)
+{
+	static long double g[2 * (T * D + V * D + V)], logp[T], one[T];
+	const struct ref_linear_grad grad = { g, g + T * D, g + 2 * T * D, g + 2 * T * D + V * D, g + 2 * (T * D + V * D),
+	                                      g + 2 * (T * D + V * D) + V };
+	const double size = ref_linear_grad(ref, coef, &grad), share = ref_linear_share(size);
+	double z[V];
+	for (uint32_t t = 0; t < T; t++) {
+		struct ref_row row;
+		ref_linear_logits(ref, t, z);
+		ref_logprob(z, V, target[t], &row);
+		logp[t] = row.logp;
+		one[t] = 1;
+	}
+	check_file("logp.npy", T, logp, one, 2 * ref_linear_logit_error(size) + 1e-6);
+	check_file("dh.npy", T * D, grad.dhidden, grad.dhidden_size, share);
+	check_file("dw.npy", V * D, grad.dweight, grad.dweight_size, share);
+	check_file("db.npy", V, grad.dbias, grad.dbias_size, share);
+}
+
+static void files_against_the_reference(void **state)
+{
+	static const char *const devices[] = { "cpu --way spill", "cpu --way recompute", "sim --way spill", "sim:u250*2 --way recompute" };
+	const struct ref_linear ref = { hidden, weight, bias, target, T, D, V, 1.25, 5, 0.75, 0.01, 0.05 };
+	char options[512], text[2048];
+	(void)state;
+	scratch_open("head");
+	save_inputs();
+	for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
+		snprintf(options, sizeof options, "--hidden h.npy --weight w.npy --bias b.npy --targets y.npy --out logp.npy "
+		         "--coef c.npy --dhidden dh.npy --dweight dw.npy --dbias db.npy --scale 1.25 --softcap 5 "
+		         "--temperature 0.75 --z-loss 0.01 --entropy-bonus 0.05 --format json --device %s", devices[i]);
+		if (run(options, text) != 0)
+			fail_msg("%s", text);
+		check_outputs(&ref);
+		json_t *json = json_loads(text, 0, NULL);
+		assert_non_null(json);
+		assert_int_equal(json_integer_value(json_object_get(json, "dim")), D);
+		assert_string_equal(json_string_value(json_object_get(json, "way")), i % 2 ? "recompute" : "spill");
+		assert_true(json_integer_value(json_object_get(json, "link_bytes_in")) >= (T * D + V) * 4);
+		assert_true(json_integer_value(json_object_get(json, "peak_device_bytes")) > 0);
+		assert_true(json_integer_value(json_object_get(json, "peak_host_bytes")) > 0);
+		assert_true(json_real_value(json_object_get(json, "seconds")) > 0);
+		json_decref(json);
+	}
+}
+
+static void mistakes_are_named_and_leave_nothing(void **state)
+{
+	static const struct { const char *options, *says; } cases[] = {
+		{ "--hidden h.npy --weight w.npy", "--hidden, --weight and --targets are needed" },
+		{ "--hidden h.npy --weight h.npy --targets c.npy --out o.npy", "c.npy: elements are float32" },
+		{ "--hidden h.npy --weight y.npy --targets y.npy --out o.npy", "y.npy: elements are int32" },
+		{ "--hidden w.npy --weight w.npy --targets y.npy --out o.npy", "one target for each hidden state" },
+		{ "--hidden h.npy --weight w.npy --targets bad.npy --out o.npy", "row 2: target 203 is no token" },
+		{ "--hidden h.npy --weight w.npy --targets y.npy --bias y.npy --out o.npy", "y.npy: elements are int32" },
+		{ "--hidden h.npy --weight w.npy --targets y.npy --coef c.npy --out o.npy", "--coef is for gradients" },
+		{ "--hidden h.npy --weight w.npy --targets y.npy --dbias o.npy", "--dbias is the gradient of --bias" },
+		{ "--hidden h.npy --weight w.npy --targets y.npy --out o.npy --dhidden o.npy", "give each its own" },
+		{ "--hidden h.npy --weight w.npy --targets y.npy --coef nan.npy --dhidden o.npy", "row 4: coefficient nan" },
+		{ "--hidden h.npy --weight w.npy --targets y.npy --temperature 0 --out o.npy", "temperature" },
+		{ "--hidden missing.npy --weight w.npy --targets y.npy", "missing.npy" },
+	};
+	char text[2048];
+	(void)state;
+	scratch_open("head");
+	save_inputs();
+	target[2] = V;
+	coef[4] = NAN;
+	save("bad.npy", (struct pf_npy_shape){ PF_I32, 1, { T } }, target);
+	save("nan.npy", (struct pf_npy_shape){ PF_F32, 1, { T } }, coef);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		if (run(cases[i].options, text) == 0 || !strstr(text, cases[i].says))
+			fail_msg("%s: %s", cases[i].options, text);
+		assert_int_equal(access(scratch_path("o.npy"), F_OK), -1);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(files_against_the_reference), cmocka_unit_test(mistakes_are_named_and_leave_nothing),
+	};
+	if (argc < 2)
+		return 2;
+	program = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
