@@ -5,7 +5,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$1
 shift
-[ $# -gt 0 ] || set -- logprob body torch_logprob
+[ $# -gt 0 ] || set -- logprob body linear torch_logprob
 mkdir -p "$here/results"
 machine="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1 | tr ',' ' '), $(nproc) processors"
 commit=$(git -C "$here" rev-parse --short HEAD 2>/dev/null || echo none)
