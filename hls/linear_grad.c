@@ -60,7 +60,7 @@ static void pf_tile_dz(const float raw[PF_TOKENS][PF_TOKENS], const struct pf_to
                        const struct pf_form *form, float entropy, uint32_t vocab, uint32_t tile,
                        float dz[PF_TOKENS][PF_TOKENS], float dzt[PF_TOKENS][PF_TOKENS])
 {
-rows:
+dz:
 	for (uint32_t r = 0; r < PF_TOKENS; r++) {
 #pragma HLS PIPELINE II=4
 		const uint32_t v = pf_tile_index(vocab, tile, r);
@@ -88,7 +88,7 @@ static void pf_live_read(const struct PF_BEAT *hidden, const struct pf_token tok
 tokens:
 	for (uint32_t t = 0; t < PF_TOKENS; t++) {
 #pragma HLS LOOP_TRIPCOUNT min=64 max=64
-beats:
+live:
 		for (uint32_t b = 0; b < PF_PIECE_BEATS; b++) {
 #pragma HLS PIPELINE II=1
 			struct PF_BEAT w = { { 0 } };
@@ -109,7 +109,7 @@ rows:
 	for (uint32_t r = 0; r < PF_TILE_ROWS; r++) {
 #pragma HLS LOOP_TRIPCOUNT min=16 max=16
 		const float *row = piece[first + r];
-beats:
+write:
 		for (uint32_t b = 0; b < PF_PIECE_BEATS; b++) {
 #pragma HLS PIPELINE II=1
 			if (r < rows && b < beats) {
@@ -144,12 +144,13 @@ static void pf_block_zero(uint32_t depth, float dh[PF_DEPTH_MAX / PF_PIECE_BEATS
 pieces:
 	for (uint32_t k = 0; k < depth; k += PF_PIECE_BEATS) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=128
-tokens:
+zero:
 		for (uint32_t t = 0; t < PF_TOKENS; t++) {
 #pragma HLS PIPELINE II=1
+			float *own = dh[k / PF_PIECE_BEATS][t];
 lanes:
 			for (uint32_t l = 0; l < PF_TOKENS; l++)
-				dh[k / PF_PIECE_BEATS][t][l] = 0.0f;
+				own[l] = 0.0f;
 		}
 	}
 }
@@ -160,7 +161,7 @@ static void pf_block_write(const float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKE
 tokens:
 	for (uint32_t t = 0; t < n; t++) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=64
-beats:
+out:
 		for (uint32_t b = 0; b < depth; b++) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT min=1 max=512
@@ -183,7 +184,7 @@ rows:
 #pragma HLS LOOP_TRIPCOUNT min=64 max=64
 		const uint32_t v = pf_tile_index(vocab, tile, r);
 		float sum = 0.0f;
-tokens:
+sums:
 		for (uint32_t t = 0; t < PF_TOKENS; t++) {
 #pragma HLS PIPELINE II=8
 			sum += dzt[r][t];

@@ -36,13 +36,14 @@ bins:
 static void pf_tile_logits(const float raw[PF_TOKENS][PF_TOKENS], const struct pf_form *form,
                            float x[PF_TOKENS][PF_TOKENS])
 {
-rows:
+bend:
 	for (uint32_t r = 0; r < PF_TOKENS; r++) {
 #pragma HLS PIPELINE II=1
+		const float *own = raw[r];
 tokens:
 		for (uint32_t t = 0; t < PF_TOKENS; t++) {
 			float unused;
-			x[t][r] = pf_form_logit(raw[r][t], form, &unused);
+			x[t][r] = pf_form_logit(own[t], form, &unused);
 		}
 	}
 }
@@ -113,7 +114,7 @@ static void pf_raw_write(const float raw[PF_TOKENS][PF_TOKENS], struct PF_BEAT *
 rows:
 	for (uint32_t r = 0; r < PF_TOKENS; r++) {
 #pragma HLS LOOP_TRIPCOUNT min=64 max=64
-beats:
+raw:
 		for (uint32_t b = 0; b < PF_PIECE_BEATS; b++) {
 #pragma HLS PIPELINE II=1
 			struct PF_BEAT w;

@@ -120,6 +120,7 @@ runs:
 rows:
 		for (uint32_t i = 0; i < PF_TOKENS; i += 4) {
 #pragma HLS PIPELINE II=1
+			const float (*own)[PF_TOKENS] = a + i;
 lanes:
 			for (uint32_t j = 0; j < PF_TOKENS; j++) {
 				float s0 = k0 ? out[i][j] : 0.0f, s1 = k0 ? out[i + 1][j] : 0.0f;
@@ -128,10 +129,10 @@ lanes:
 run:
 				do {
 					const float x = from[k][j];
-					s0 += a[i][k0 + k] * x;
-					s1 += a[i + 1][k0 + k] * x;
-					s2 += a[i + 2][k0 + k] * x;
-					s3 += a[i + 3][k0 + k] * x;
+					s0 += own[0][k0 + k] * x;
+					s1 += own[1][k0 + k] * x;
+					s2 += own[2][k0 + k] * x;
+					s3 += own[3][k0 + k] * x;
 				} while (++k < PF_RUN);
 				out[i][j] = s0;
 				out[i + 1][j] = s1;
@@ -148,9 +149,10 @@ static void pf_piece_add(const float from[PF_TOKENS][PF_TOKENS], uint32_t start,
 rows:
 	for (uint32_t i = 0; i < PF_TOKENS; i++) {
 #pragma HLS PIPELINE II=1
+		const float *own = from[i];
 lanes:
 		for (uint32_t j = 0; j < PF_TOKENS; j++)
-			to[i][j] = (start ? 0.0f : to[i][j]) + from[i][j];
+			to[i][j] = (start ? 0.0f : to[i][j]) + own[j];
 	}
 }
 

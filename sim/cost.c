@@ -7,6 +7,7 @@
 
 #define BEATS(elements, lanes) ceil((elements) / (double)(lanes))
 #define LEAST(a, b) fmin(a, b)
+#define BIT(mode, bit) ((uint32_t)(mode) & (bit) ? 1.0 : 0.0)
 
 struct loop {
 	enum pf_kernel kernel;

@@ -22,6 +22,9 @@ RUNS = [
     ("seq_sum", dict(rows=90, seqs=7)),
     ("coef", dict(rows=90, seqs=7, tail=1)),
     ("logit_grad", dict(rows=5, vocab=1000, stride=64)),
+    ("linear_logprob", dict(rows=70, depth=5, vocab=150, mode=4, scale=1, softcap=0, temperature=1)),
+    ("linear_grad", dict(rows=70, depth=5, vocab=150, mode=14, scale=1, softcap=0, temperature=1, zloss=0, entropy=0)),
+    ("linear_grad", dict(rows=70, depth=9, vocab=90, mode=0, scale=1, softcap=0, temperature=1, zloss=0, entropy=0)),
     ("logit_grad_bf16", dict(rows=5, vocab=1000, stride=33)),
 ]
 DRIVER = r"""
@@ -100,20 +103,21 @@ def check_sources(rows, folder, complete, complain):
 
 def value_of(expression, scalars):
     import math
-    names = dict(scalars, BEATS=lambda v, lanes: math.ceil(v / lanes), LEAST=min)
+    names = dict(scalars, BEATS=lambda v, lanes: math.ceil(v / lanes), LEAST=min, BIT=lambda mode, bit: int(mode & bit != 0))
     return eval(expression, {"__builtins__": {}}, names)
 
 
 def call_of(compiler, include, kernel, scalars):
     text = '#include "prefpga/internal/kernels.def"\n#define A(k, name, dir, ctype, ports, bundle, bank, count) ' \
-           '@@name dir ctype@@\n#define S()\nPF_ARGS_%s(A, S)\n' % kernel
+           '@@name dir ports@@\n#define S()\nPF_ARGS_%s(A, S)\n' % kernel
     run = subprocess.run([compiler, "-E", "-P", "-I", include, "-x", "c", "-"], input=text, text=True,
                          capture_output=True, check=True)
     words = []
     for arg in re.findall(r"@@(.*?)@@", run.stdout):
-        name, direction = arg.split()[:2]
+        name, direction, ports = arg.split()
         given = {"span": "span", "coef": "one", "row": "row"}
-        words.append(str(scalars[name]) if direction == "VAL" else given.get(name, "room()"))
+        word = str(scalars[name]) if direction == "VAL" else given.get(name, "room()")
+        words.extend([word] * max(1, int(ports)))
     return "pf_k_%s(%s);" % (kernel, ", ".join(words))
 
 
@@ -123,7 +127,8 @@ def count(compiler, folder, build, kernel, file, scalars):
     with tempfile.TemporaryDirectory(dir=build) as work:
         open(os.path.join(work, "kernel.c"), "w").write(
             "#define PF_STEP 1\n#define PF_KERNEL_SUFFIX\n%s#include \"%s\"\n"
-            % ("#define PF_BF16\n" if kernel.endswith("bf16") else "", os.path.join(folder, "hls", file)))
+            % ("#define PF_BF16\n" if kernel.endswith("bf16") else "",
+               os.path.join(folder, "hls", file if file.endswith(".c") else kernel + ".c")))
         open(os.path.join(work, "driver.c"), "w").write(DRIVER % call_of(compiler, include, kernel, scalars))
         run = lambda *words: subprocess.run(words, cwd=work, check=True, capture_output=True, text=True)
         run(compiler, "-O0", "--coverage", "-w", "-I", include, "-c", "kernel.c")
