@@ -190,6 +190,24 @@ static void errors_name_file_and_line(void **state)
 	assert_int_equal(pack.ids.id[pack.offsets[1] - 1], PF_BYTES_EOS);
 }
 
+/* What caches of log-probs are keyed by: other tokens of the same file are another key */
+static void keys_know_template_and_tokenizer(void **state)
+{
+	static const char line[] = "{\"messages\":[" U("q") "," A("x") "]}\n";
+	uint64_t key[4];
+
+	(void)state;
+	assert_int_equal(open_with("qwen2", line, PF_CHAT_UNKNOWN), 0);
+	key[0] = pf_corpus_hash(corpus, PF_SPLIT_TRAIN);
+	assert_int_equal(open_with("qwen2", line, PF_CHAT_CHATML), 0);
+	key[1] = pf_corpus_hash(corpus, PF_SPLIT_TRAIN);
+	assert_int_equal(open_with("qwen2", line, PF_CHAT_NONE), 0);
+	key[2] = pf_corpus_hash(corpus, PF_SPLIT_TRAIN);
+	assert_int_equal(open_with("llama3", line, PF_CHAT_CHATML), 0);
+	key[3] = pf_corpus_hash(corpus, PF_SPLIT_TRAIN);
+	assert_true(key[0] == key[1] && key[1] != key[2] && key[2] != key[3] && key[1] != key[3]);
+}
+
 static int close_all(void **state)
 {
 	(void)state;
@@ -206,6 +224,7 @@ int main(void)
 		cmocka_unit_test(faults),
 		cmocka_unit_test(templates_of_tokenizers),
 		cmocka_unit_test(errors_name_file_and_line),
+		cmocka_unit_test(keys_know_template_and_tokenizer),
 	};
 
 	scratch_open("corpus_messages");

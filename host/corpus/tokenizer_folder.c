@@ -36,7 +36,7 @@ static int read_whole(int fd, const char *path, struct pf_buffer *out, struct pf
 	if (!S_ISREG(facts.st_mode) || facts.st_size > BYTES_MAX)
 		return pf_fail(error, PF_E_UNSUPPORTED, "%s: not a regular file of at most %d MiB", path, BYTES_MAX >> 20);
 	while (got > 0) {
-		if (pf_buffer_reserve(out, (size_t)facts.st_size + 1))
+		if (pf_buffer_reserve(out, out->length ? 1 : (size_t)facts.st_size + 1))
 			return pf_fail(error, -ENOMEM, "%s: out of memory", path);
 		got = read(fd, out->text + out->length, out->room - out->length);
 		if (got < 0 && errno != EINTR)
