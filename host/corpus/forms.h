@@ -55,8 +55,8 @@ struct pf_record {                               /* texts point into `json` */
 };
 
 /* Parses text[length]. form AUTO: found from the fields. marker: NULL for the usual ones. chat: the template that makes
- * texts of messages. Returns 0, or an error whose
- * text lacks only file and line; *fault says of what class (NONE: out of memory). Free the record after success */
+ * texts of messages. Returns 0, or an error whose text lacks only file and line; *fault says of what class (NONE: it is
+ * not the record's: no memory, no chat template). Free the record after success */
 int  pf_record_read(const char *text, size_t length, enum pf_record_form form, const char *marker, enum pf_chat chat,
                     struct pf_record *record, enum pf_fault *fault, struct pf_error *error);
 void pf_record_free(struct pf_record *record);

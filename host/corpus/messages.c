@@ -110,10 +110,10 @@ static int fail(struct resolving *r, enum pf_fault fault, const char *text)
 	return pf_fail(r->error, PF_E_DATA, "%s", text);
 }
 
-/* An error of a callee: a fault of the record, unless memory was short */
+/* An error of a callee: a fault of the record, unless memory was short or there is no template for any record */
 static int blame(struct resolving *r, int status)
 {
-	if (status && status != -ENOMEM)
+	if (status && status != -ENOMEM && r->chat != PF_CHAT_UNKNOWN)
 		*r->fault = PF_FAULT_FIELD;
 	return status;
 }
