@@ -5,7 +5,7 @@
 #include <string.h>
 #include "config.h"
 #include "config_family.h"
-#include "replace.h"
+#include "text.h"
 
 static json_t *token_json(int32_t token)
 {
@@ -86,21 +86,6 @@ static json_t *config_json(const struct pf_model_config *c)
 	return root;
 }
 
-static int write_text(const char *path, char *text, struct pf_error *error)
-{
-	struct pf_replace *file;
-	size_t length = strlen(text);
-	text[length++] = '\n'; /* in the place of the terminator */
-	int code = pf_replace_open(path, &file, error);
-	if (code != 0)
-		return code;
-	code = pf_replace_write(file, text, length, error);
-	if (code == 0)
-		return pf_replace_commit(file, error);
-	pf_replace_abandon(file);
-	return code;
-}
-
 /* A family has keys for its own features only: what would be read back must be what is written */
 static int check_text(const char *text, const struct pf_model_config *config, const char *path, struct pf_error *error)
 {
@@ -132,7 +117,7 @@ int pf_config_write_as(const struct pf_model_config *config, const char *known, 
 	code = text ? check_text(text, config, path, error)
 	            : pf_fail(error, -ENOMEM, "%s: out of memory", path);
 	if (code == 0)
-		code = write_text(path, text, error);
+		code = pf_text_write(path, text, error);
 	free(text);
 	json_decref(root);
 	return code;

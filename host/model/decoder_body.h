@@ -11,7 +11,9 @@
 #include <string.h>
 #include "config.h"
 #include "decoder.h"
+#include "lora.h"
 #include "parallel.h"
+#include "prefpga/internal/kmath.h"
 #include "rows.h"
 #define REAL_BITS BODY_BITS
 #include "real.h"
@@ -27,7 +29,6 @@ static void product(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t m, size_t n, 
 #include "decoder_state.h"
 #include "decoder_open.h"
 #include "decoder_attention.h"
-#include "decoder_layer.h"
 
 typedef void (*stage_fn)(struct PF_T(decoder) *d, size_t index, REAL *scratch);
 struct stage {
@@ -47,23 +48,20 @@ static void run_stage(struct PF_T(decoder) *d, stage_fn run, size_t pieces)
 	pf_parallel(d->threads, pieces, stage_piece, &s);
 }
 
+#include "decoder_weights.h"
+#include "decoder_layer.h"
+
 static size_t tiles(const struct PF_T(decoder) *d)
 {
 	return (d->tokens + d->tile - 1) / d->tile;
 }
 
-static void enter_layer(struct PF_T(decoder) *d)
-{
-	d->weights = d->param + d->layout->layer[d->at].begin;
-	d->dweights = d->dparam ? d->dparam + d->layout->layer[d->at].begin : NULL;
-}
-
 static void forward_layers(struct PF_T(decoder) *d)
 {
 	const size_t heads = d->config.kv_heads;
-	d->dparam = NULL;
+	load_ends(d);
 	for (d->at = 0; d->at < d->config.layers; d->at++) {
-		enter_layer(d);
+		enter_layer(d, 0);
 		run_stage(d, stage_qkv, tiles(d));
 		if (d->cache)
 			run_stage(d, stage_keep, d->spans * heads);
@@ -164,14 +162,16 @@ static int cut_batch(struct PF_T(decoder) *d, const uint32_t *slot, const uint32
 	return 0;
 }
 
-static int begin(struct PF_T(decoder) *d, const REAL *param, struct PF_T(cache) *cache,
+static int begin(struct PF_T(decoder) *d, const struct PF_T(weights) *weights, struct PF_T(cache) *cache,
                  const uint32_t *slot, const int32_t *ids, const uint32_t *offsets, uint32_t seqs,
                  struct pf_error *error)
 {
 	d->ready = 0;
 	d->cache = cache;
-	d->param = param;
+	d->source = *weights;
+	d->param = weights->param;
 	int code = check_offsets(d, offsets, seqs, error);
+	code = code != 0 ? code : make_window(d, error);
 	code = code != 0 ? code : check_ids(d, ids, offsets[seqs], error);
 	if (code != 0)
 		return code;
@@ -182,7 +182,14 @@ static int begin(struct PF_T(decoder) *d, const REAL *param, struct PF_T(cache) 
 int PF_T(decoder_forward)(struct PF_T(decoder) *d, const REAL *param, const int32_t *ids,
                           const uint32_t *offsets, uint32_t seqs, struct pf_error *error)
 {
-	int code = begin(d, param, NULL, NULL, ids, offsets, seqs, error);
+	const struct PF_T(weights) weights = { .param = param };
+	return PF_T(decoder_forward_with)(d, &weights, ids, offsets, seqs, error);
+}
+
+int PF_T(decoder_forward_with)(struct PF_T(decoder) *d, const struct PF_T(weights) *weights, const int32_t *ids,
+                               const uint32_t *offsets, uint32_t seqs, struct pf_error *error)
+{
+	int code = begin(d, weights, NULL, NULL, ids, offsets, seqs, error);
 	if (code != 0)
 		return code;
 	forward_layers(d);
@@ -194,11 +201,19 @@ int PF_T(decoder_extend)(struct PF_T(decoder) *d, const REAL *param, struct PF_T
                          const uint32_t *slot, const int32_t *ids, const uint32_t *offsets,
                          uint32_t seqs, struct pf_error *error)
 {
+	const struct PF_T(weights) weights = { .param = param };
+	return PF_T(decoder_extend_with)(d, &weights, cache, slot, ids, offsets, seqs, error);
+}
+
+int PF_T(decoder_extend_with)(struct PF_T(decoder) *d, const struct PF_T(weights) *weights, struct PF_T(cache) *cache,
+                              const uint32_t *slot, const int32_t *ids, const uint32_t *offsets, uint32_t seqs,
+                              struct pf_error *error)
+{
 	for (uint32_t i = 0; i < seqs; i++)
 		if (slot[i] >= cache->slots)
 			return pf_fail(error, PF_E_RANGE, "decoder: slot %u of a cache of %u",
 			               slot[i], cache->slots);
-	int code = begin(d, param, cache, slot, ids, offsets, seqs, error);
+	int code = begin(d, weights, cache, slot, ids, offsets, seqs, error);
 	if (code != 0)
 		return code;
 	forward_layers(d);
@@ -214,9 +229,10 @@ struct outer {
 	REAL *dweight;
 };
 
+/* None for a matrix that is not trained */
 static size_t outer_pieces(const struct outer *o)
 {
-	return (o->out + OUTER_ROWS - 1) / OUTER_ROWS * ((o->in + OUTER_COLS - 1) / OUTER_COLS);
+	return !o->dweight ? 0 : (o->out + OUTER_ROWS - 1) / OUTER_ROWS * ((o->in + OUTER_COLS - 1) / OUTER_COLS);
 }
 
 static void outer_piece(const struct PF_T(decoder) *d, const struct outer *o, size_t index)
@@ -228,14 +244,19 @@ static void outer_piece(const struct PF_T(decoder) *d, const struct outer *o, si
 	        o->dweight + i * o->in + j, o->in);
 }
 
+static REAL *matrix_grad(const struct PF_T(decoder) *d, enum pf_part part)
+{
+	return is_trained(d, part) ? part_grad(d, part) : NULL;
+}
+
 enum { MLP_OUTERS = 3 };
 
 static void mlp_outers(const struct PF_T(decoder) *d, struct outer o[MLP_OUTERS])
 {
 	const struct gradients *g = &d->grad;
-	o[0] = (struct outer){ d->up_dim, d->dim, g->gate_up, g->normed, part_grad(d, PF_PART_UP) };
-	o[1] = (struct outer){ d->dim, d->ffn, g->branch2, g->hidden, part_grad(d, PF_PART_DOWN) };
-	o[2] = (struct outer){ d->dim, d->q_dim, g->branch1, g->attended, part_grad(d, PF_PART_OUT) };
+	o[0] = (struct outer){ d->up_dim, d->dim, g->gate_up, g->normed, matrix_grad(d, PF_PART_UP) };
+	o[1] = (struct outer){ d->dim, d->ffn, g->branch2, g->hidden, matrix_grad(d, PF_PART_DOWN) };
+	o[2] = (struct outer){ d->dim, d->q_dim, g->branch1, g->attended, matrix_grad(d, PF_PART_OUT) };
 }
 
 /* Attention on the way back and the weights of the MLP do not need each other: together they fill
@@ -273,7 +294,7 @@ static size_t attend_grad_pieces(const struct PF_T(decoder) *d)
 static struct outer qkv_outer(const struct PF_T(decoder) *d)
 {
 	const struct gradients *g = &d->grad;
-	return (struct outer){ d->qkv_dim, d->dim, g->qkv, g->normed, part_grad(d, PF_PART_QKV) };
+	return (struct outer){ d->qkv_dim, d->dim, g->qkv, g->normed, matrix_grad(d, PF_PART_QKV) };
 }
 
 static void stage_qkv_outer(struct PF_T(decoder) *d, size_t index, REAL *scratch)
@@ -294,15 +315,16 @@ static void add_vector(const struct PF_T(decoder) *d, enum pf_part part, REAL *t
 
 static void backward_layer(struct PF_T(decoder) *d)
 {
-	enter_layer(d);
+	enter_layer(d, 1);
 	const struct outer o = qkv_outer(d);
 	run_stage(d, stage_mlp_grad, tiles(d));
 	run_stage(d, stage_attend_grad, attend_grad_pieces(d));
 	run_stage(d, stage_qkv_grad, tiles(d));
 	run_stage(d, stage_qkv_outer, outer_pieces(&o));
 	for (int part = 0; part < PF_PARTS; part++)
-		if (d->vector_dim[part] > 0)
+		if (d->vector_dim[part] > 0 && !d->source.lora)
 			add_vector(d, (enum pf_part)part, part_grad(d, (enum pf_part)part));
+	leave_layer(d);
 }
 
 /* A strip of columns for all tokens in order: tokens repeat, columns do not */
@@ -310,16 +332,24 @@ static void stage_embed_grad(struct PF_T(decoder) *d, size_t index, REAL *scratc
 {
 	const size_t j = index * EMBED_COLS, cols = least(EMBED_COLS, d->dim - j);
 	const REAL scale = embedding_scale(d);
+	const int frozen = d->layout->frozen_head && d->layout->head == d->layout->embed;
 	(void)scratch;
 	for (size_t n = 0; n < d->tokens; n++) {
 		REAL *to = d->dparam + d->layout->embed + (size_t)d->ids[n] * d->dim + j;
 		const REAL *from = d->grad.x + n * d->dim + j;
-		for (size_t i = 0; i < cols; i++)
+		for (size_t i = 0; !frozen && i < cols; i++)
 			to[i] += scale * from[i];
 		if (d->layout->position != PF_ABSENT)
 			d->rows->add_row(1, cols, from,
 			                 d->dparam + d->layout->position + (size_t)d->position[n] * d->dim + j);
 	}
+}
+
+static void add_ends(const struct PF_T(decoder) *d, REAL *grad)
+{
+	add_vector(d, PF_PART_NORM1, grad + d->layout->norm);
+	if (d->layout->norm_bias != PF_ABSENT)
+		add_vector(d, PF_PART_NORM1_BIAS, grad + d->layout->norm_bias);
 }
 
 int PF_T(decoder_backward)(struct PF_T(decoder) *d, const REAL *dhidden, REAL *grad,
@@ -332,11 +362,11 @@ int PF_T(decoder_backward)(struct PF_T(decoder) *d, const REAL *dhidden, REAL *g
 	d->dhidden = dhidden;
 	d->dparam = grad;
 	run_stage(d, stage_final_grad, tiles(d));
-	add_vector(d, PF_PART_NORM1, grad + d->layout->norm);
-	if (d->layout->norm_bias != PF_ABSENT)
-		add_vector(d, PF_PART_NORM1_BIAS, grad + d->layout->norm_bias);
+	if (!d->source.lora)
+		add_ends(d, grad);
 	for (d->at = d->config.layers; d->at-- > 0;)
 		backward_layer(d);
-	run_stage(d, stage_embed_grad, (d->dim + EMBED_COLS - 1) / EMBED_COLS);
+	if (!d->source.lora)
+		run_stage(d, stage_embed_grad, (d->dim + EMBED_COLS - 1) / EMBED_COLS);
 	return 0;
 }

@@ -46,8 +46,7 @@ static struct PF_T(norm) norm_at(const struct PF_T(decoder) *d, enum pf_part par
 
 static struct PF_T(norm) final_norm(const struct PF_T(decoder) *d)
 {
-	const uint64_t bias = d->layout->norm_bias;
-	return norm_like(d, d->dim, d->param + d->layout->norm, bias == PF_ABSENT ? NULL : d->param + bias);
+	return norm_like(d, d->dim, d->norm_weight, d->norm_bias);
 }
 
 /* y[rows, out] (+)= x[rows, in] w^T, and the bias */
@@ -145,17 +144,18 @@ static REAL embedding_scale(const struct PF_T(decoder) *d)
 	return d->config.scaled_embedding ? (REAL)sqrt((double)d->dim) : 1;
 }
 
-static void embed(const struct PF_T(decoder) *d, struct tile t, REAL *x)
+static void embed(const struct PF_T(decoder) *d, struct tile t, REAL *x, REAL *scratch)
 {
 	const REAL scale = embedding_scale(d);
 	for (size_t i = 0; i < t.rows; i++) {
 		REAL *row = x + i * d->dim;
-		memcpy(row, d->param + d->layout->embed + (size_t)d->ids[t.begin + i] * d->dim, d->dim * sizeof *x);
+		load_weights(d, d->layout->embed + (uint64_t)d->ids[t.begin + i] * d->dim, d->dim, row);
 		if (scale != 1)
 			d->rows->scale(1, d->dim, &scale, row);
-		if (d->layout->position != PF_ABSENT)
-			d->rows->add_row(1, d->dim, d->param + d->layout->position +
-			                                    (size_t)d->position[t.begin + i] * d->dim, row);
+		if (d->layout->position == PF_ABSENT)
+			continue;
+		load_weights(d, d->layout->position + (uint64_t)d->position[t.begin + i] * d->dim, d->dim, scratch);
+		d->rows->add_row(1, d->dim, scratch, row);
 	}
 }
 
@@ -211,7 +211,7 @@ static void stage_qkv(struct PF_T(decoder) *d, size_t index, REAL *scratch)
 	const struct PF_T(norm) before = norm_at(d, PF_PART_NORM1);
 	REAL *x = a->x + t.begin * d->dim, *normed = scratch, *qkv = scratch + t.rows * d->dim;
 	if (d->at == 0)
-		embed(d, t, x);
+		embed(d, t, x, scratch);
 	d->rows->norm(&before, t.rows, x, normed, a->rstd1 + t.begin);
 	linear(d, PF_PART_QKV, t.rows, d->qkv_dim, d->dim, normed, 0, qkv);
 	if (d->config.qk_norm)

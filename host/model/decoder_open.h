@@ -186,6 +186,7 @@ void PF_T(decoder_close)(struct PF_T(decoder) *d)
 		return;
 	free(d->acts);
 	free(d->memory);
+	free(d->window);
 	free(d);
 }
 

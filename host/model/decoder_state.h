@@ -80,6 +80,7 @@ struct PF_T(decoder) {
 	struct activations *acts; /* [layers + 1], of the last only x */
 	struct gradients grad;
 	REAL *hidden, *rstd; /* [N, D], [N] of the final norm */
+	REAL *window;        /* decoder_weights.h; NULL until weights need it */
 	REAL *scratch;       /* [threads, scratch_each] */
 	size_t scratch_each;
 	uint32_t *position;          /* [N] */
@@ -89,12 +90,14 @@ struct PF_T(decoder) {
 
 	/* the batch at work */
 	uint32_t tokens, spans, blocks, tile;
+	struct PF_T(weights) source;
 	const REAL *param, *dhidden;
 	REAL *dparam;
 	struct PF_T(cache) *cache; /* NULL in forward */
 	unsigned at;               /* layer, */
 	const REAL *weights;       /* its part of the flat array, */
 	REAL *dweights;            /* and of the gradient's */
+	const REAL *norm_weight, *norm_bias; /* of the final norm; no bias: NULL */
 	int ready;                 /* a forward whose backward is outstanding */
 };
 

@@ -197,6 +197,13 @@ void pf_layout_fini(struct pf_layout *layout)
 	memset(layout, 0, sizeof *layout);
 }
 
+void pf_layout_freeze_head(struct pf_layout *layout)
+{
+	layout->frozen_head = 1;
+	for (unsigned i = 0; i < layout->tensors; i++)
+		layout->tensor[i].frozen |= layout->tensor[i].offset == layout->head;
+}
+
 uint64_t pf_tensor_elements(const struct pf_tensor *tensor)
 {
 	return (uint64_t)tensor->rows * tensor->cols;
@@ -224,7 +231,7 @@ static unsigned tensor_shape(const struct pf_tensor *t, uint64_t shape[2])
 static int declare(const struct pf_tensor *t, const char *prefix, enum pf_dtype type,
                    struct pf_safetensors_writer *writer, struct pf_error *error)
 {
-	char name[128];
+	char name[160];
 	uint64_t shape[2];
 	unsigned rank = tensor_shape(t, shape);
 	snprintf(name, sizeof name, "%.60s%s", prefix, t->name);
@@ -321,7 +328,7 @@ static int fill_tensor(const struct pf_tensor *t, const struct pf_safetensor *st
 static const struct pf_safetensor *find_stored(const struct pf_safetensors *file, const char *prefix,
                                                const struct pf_tensor *t)
 {
-	char name[128];
+	char name[160];
 	snprintf(name, sizeof name, "%.60s%s", prefix, t->name);
 	const struct pf_safetensor *stored = pf_safetensors_find(file, name);
 	if (stored)

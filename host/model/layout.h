@@ -24,11 +24,12 @@ enum pf_tensor_role {
 };
 
 struct pf_tensor {
-	char name[64];
+	char name[96];
 	uint64_t offset;
 	uint32_t rows, cols;      /* [rows, cols]; norms and biases have one row and are vectors on disk */
 	enum pf_tensor_role role; /* RESIDUAL: a matrix that ends a residual branch */
 	int transposed;           /* 1: [cols, rows] on disk */
+	int frozen;               /* 1: not trained; its gradient stays zero */
 };
 
 /* What a layer consists of, in the order of the flat array */
@@ -56,6 +57,7 @@ struct pf_layout {
 	uint64_t parameters;        /* without the gaps */
 	uint64_t embed, norm, head; /* [V, D], [D], [V, D]; head == embed when tied */
 	uint64_t position, norm_bias; /* [max_positions, D], [D]; or PF_ABSENT */
+	int frozen_head;            /* the head's tensor is frozen */
 	unsigned layers, tensors;
 	struct pf_layer_layout *layer;
 	struct pf_tensor *tensor; /* in the order of offsets */
@@ -65,6 +67,8 @@ struct pf_layout {
 int pf_layout_init(struct pf_layout *layout, const struct pf_model_config *config,
                    struct pf_error *error);
 void pf_layout_fini(struct pf_layout *layout);
+/* Freezes the head; with a tied head that is the embedding, which then has no gradient from either side */
+void pf_layout_freeze_head(struct pf_layout *layout);
 uint64_t pf_tensor_elements(const struct pf_tensor *tensor);
 /* 1 if weight decay applies: matrices, embeddings and head, not norms and biases */
 int pf_tensor_decays(const struct pf_tensor *tensor);

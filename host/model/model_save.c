@@ -89,26 +89,13 @@ static int save_shard(struct saving *s, unsigned shard, unsigned first, unsigned
 	return save_tensors(s, name, first, count, error);
 }
 
-static int write_text(const char *path, const char *text, struct pf_error *error)
-{
-	struct pf_replace *file;
-	int code = pf_replace_open(path, &file, error);
-	if (code != 0)
-		return code;
-	code = pf_replace_write(file, text, strlen(text), error);
-	if (code == 0)
-		return pf_replace_commit(file, error);
-	pf_replace_abandon(file);
-	return code;
-}
-
 static int save_index(const struct saving *s, struct pf_error *error)
 {
 	char path[PATH_MOST];
 	json_t *root = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)s->bytes, "weight_map", s->map);
 	char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
 	int code = text ? path_to(s, index_name, path, error) : pf_fail(error, -ENOMEM, "%s: out of memory", s->directory);
-	code = code != 0 ? code : write_text(path, text, error);
+	code = code != 0 ? code : pf_text_write(path, text, error);
 	free(text);
 	json_decref(root);
 	return code;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "replace.h"
 
 enum { BYTES_MOST = 1 << 28, PIECE = 1 << 16 };
 
@@ -56,5 +57,19 @@ int pf_text_read(const char *path, char **text, struct pf_error *error)
 		free(*text);
 		*text = NULL;
 	}
+	return code;
+}
+
+int pf_text_write(const char *path, const char *text, struct pf_error *error)
+{
+	struct pf_replace *file;
+	int code = pf_replace_open(path, &file, error);
+	if (code != 0)
+		return code;
+	code = pf_replace_write(file, text, strlen(text), error);
+	code = code != 0 ? code : pf_replace_write(file, "\n", 1, error);
+	if (code == 0)
+		return pf_replace_commit(file, error);
+	pf_replace_abandon(file);
 	return code;
 }
