@@ -151,7 +151,7 @@ static void test_threads(void **state)
 static void test_not_finite(void **state)
 {
 	static const float bad[] = { NAN, INFINITY, -INFINITY, FLT_MAX };
-	struct pf_model *model = fixture(), *kept = pf_model_copy(model);
+	struct pf_model *model = fixture(), *kept = pf_model_reference(model);
 	float *grad = pf_floats_alloc(model->layout.size);
 	struct pf_adamw a;
 	(void)state;
@@ -198,7 +198,7 @@ static void test_state(void **state)
 		assert_int_equal(pf_adamw_step(&a, 1e-3, model->param, grad, NULL), 0);
 	}
 	save(&a, path);
-	struct pf_model *second = pf_model_copy(model);
+	struct pf_model *second = pf_model_reference(model);
 	init(&b, &model->layout, &usual);
 	assert_int_equal(pf_safetensors_open(path, &file, NULL), 0);
 	assert_int_equal(pf_adamw_read(&b, file, NULL), 0);

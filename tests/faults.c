@@ -100,7 +100,7 @@ static int marked_steps(const char *path)
 static void train(struct pf_device **device, const char *const *spec, unsigned devices, enum pf_on_fault on_fault,
                   struct outcome *o)
 {
-	struct pf_model *model = pf_model_copy(reference);
+	struct pf_model *model = pf_model_reference(reference);
 	struct pf_training_result result;
 	o->renewal = (struct pf_renewal) { .device = device, .spec = spec, .devices = devices, .on_fault = on_fault,
 		.note = on_note, .opened = on_opened, .context = o, .recovery = { .sleep = virtual_sleep } };

@@ -22,8 +22,8 @@ static uint64_t peak_bytes(void)
 	return (uint64_t)usage.ru_maxrss << 10;
 }
 
-/* In a process of its own, whose peak begins small; -1: it failed */
-static int64_t load_peak(const char *folder, const char *again)
+/* In a process of its own, whose peak begins small; -1: it failed. half: weights are held as bfloat16 */
+static int64_t load_peak(const char *folder, const char *again, int half)
 {
 	int64_t grown = -1;
 	int pipes[2];
@@ -34,7 +34,7 @@ static int64_t load_peak(const char *folder, const char *again)
 		struct pf_model *model;
 		const struct pf_model_save_options options = { PF_BF16, 0 };
 		const uint64_t before = peak_bytes();
-		int code = pf_model_load(folder, &model, NULL);
+		int code = half ? pf_model_load_half(folder, &model, NULL) : pf_model_load(folder, &model, NULL);
 		code = code || !again ? code : pf_model_save_as(model, &options, again, NULL);
 		grown = code ? -1 : (int64_t)(peak_bytes() - before);
 		_exit(write(pipes[1], &grown, sizeof grown) != sizeof grown);
@@ -49,7 +49,7 @@ static int64_t load_peak(const char *folder, const char *again)
 
 static void check_peak(const char *folder, const char *again, uint64_t bytes)
 {
-	const int64_t peak = load_peak(folder, again);
+	const int64_t peak = load_peak(folder, again, again == NULL);
 	print_message("%llu MiB of weights, peak %lld MiB\n", (unsigned long long)bytes >> 20, (long long)peak >> 20);
 	assert_true(peak > 0 && (uint64_t)peak <= bytes + bytes / 10);
 }
@@ -66,6 +66,7 @@ static void test_peak(void **state)
 		assert_int_equal(pf_model_save_as(model, &options, scratch_path("model"), NULL), 0);
 		pf_model_close(model);
 		check_peak(scratch_path("model"), scratch_path("again"), bytes);
+		check_peak(scratch_path("again"), NULL, bytes / 2); /* saved as BF16 */
 	}
 }
 

@@ -131,7 +131,7 @@ static void open_training(struct world *w, const char *loss, const char *out)
 	if (pf_corpus_open(path, tokenizer, &options, &w->corpus, &error))
 		fail_msg("%s", error.text);
 	w->model = make_model();
-	w->reference = pf_model_copy(w->model);
+	w->reference = pf_model_reference(w->model);
 	w->fact = (struct pf_fact){ "threads", "2", 0 };
 	w->t = (struct pf_training){ .run = { .device = &device, .devices = 1, .max_length = 64, .batch = BATCH,
 			.accumulate = 1, .threads = 2, .loss = &w->loss, .reference = w->reference, .stop = &w->stop },

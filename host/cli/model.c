@@ -1,4 +1,4 @@
-/* Verb model: what is in a checkpoint, and what training it takes. */
+/* Verb model: what is in a checkpoint, what training it takes, and adapters added up. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +6,7 @@
 #include "host/model/config.h"
 #include "host/model/config_family.h"
 #include "host/model/decoder.h"
+#include "host/model/model.h"
 #include "host/model/shards.h"
 
 enum { CHUNK_TOKENS = 8192 };          /* of the trainer, if no group has more */
@@ -224,9 +225,44 @@ static int verb_inspect(const struct pf_options *o, const char *directory)
 	return code ? pf_cli_fail(o, &error) : PF_EXIT_OK;
 }
 
+/* auto: as the model was stored */
+static enum pf_dtype save_type(const struct pf_options *o, const struct pf_model *model)
+{
+	const enum pf_dtype stored = pf_model_stored(model);
+	if (strcmp(o->save_dtype, "auto") == 0)
+		return stored == PF_F16 || stored == PF_BF16 ? stored : PF_F32;
+	return strcmp(o->save_dtype, "bf16") == 0 ? PF_BF16 : strcmp(o->save_dtype, "f16") == 0 ? PF_F16 : PF_F32;
+}
+
+static int merge(const struct pf_options *o, const char *directory, struct pf_error *error)
+{
+	struct pf_model *model = NULL;
+	int code = pf_model_load(directory, &model, error);
+	if (!code)
+		code = pf_model_adapt_from(model, o->adapter, error);
+	if (!code)
+		code = pf_model_merge(model, (unsigned)o->threads, error);
+	if (!code) {
+		const struct pf_model_save_options options = { save_type(o, model), o->shard_size };
+		code = pf_model_save_as(model, &options, o->out, error);
+	}
+	pf_model_close(model);
+	return code;
+}
+
+static int verb_merge(const struct pf_options *o, const char *directory)
+{
+	struct pf_error error = { 0 };
+	if (!o->adapter || !o->out)
+		return pf_cli_usage(o, "merge needs --adapter, the adapter's folder, and --out, the folder of the result");
+	return merge(o, directory, &error) ? pf_cli_fail(o, &error) : PF_EXIT_OK;
+}
+
 int pf_verb_model(const struct pf_options *o)
 {
 	if (strcmp(o->argument[0], "inspect") == 0)
 		return verb_inspect(o, o->argument[1]);
-	return pf_cli_usage(o, "%s: inspect is what there is", o->argument[0]);
+	if (strcmp(o->argument[0], "merge") == 0)
+		return verb_merge(o, o->argument[1]);
+	return pf_cli_usage(o, "%s: inspect and merge is what there is", o->argument[0]);
 }

@@ -91,6 +91,33 @@ int pf_setup_tokenizer(struct pf_setup *s, const struct pf_options *o, struct pf
 	                : pf_tokenizer_open(o->tokenizer ? o->tokenizer : "bytes", &s->tokenizer, error);
 }
 
+static int in_bf16(const struct pf_options *o)
+{
+	return o->weights && strcmp(o->weights, "bf16") == 0;
+}
+
+/* Only what is trained needs masters in float32; an adapter's base is not */
+static int load_model(const struct pf_options *o, struct pf_model **model, struct pf_error *error)
+{
+	const int trains = strcmp(o->verb, "sft") == 0 || strcmp(o->verb, "train") == 0;
+	const int frozen = !trains || o->lora > 0 || o->adapter;
+	return in_bf16(o) && frozen ? pf_model_load_half(o->model, model, error) : pf_model_load(o->model, model, error);
+}
+
+/* What is trained of it, and in which form it is computed with */
+static int prepare_model(struct pf_model *model, const struct pf_options *o, struct pf_error *error)
+{
+	const struct pf_lora_options lora = { (uint32_t)o->lora, o->lora_alpha, o->lora_targets, 0 };
+	model->rounded = in_bf16(o) && model->param;
+	if (o->freeze_head)
+		pf_layout_freeze_head(&model->layout);
+	if (o->adapter && o->lora > 0)
+		return pf_fail(error, PF_E_ARGUMENT, "--adapter has a rank of its own: leave --lora out");
+	if (o->adapter)
+		return pf_model_adapt_from(model, o->adapter, error);
+	return o->lora > 0 ? pf_model_adapt(model, &lora, (uint64_t)o->seed, error) : 0;
+}
+
 int pf_setup_model(struct pf_setup *s, const struct pf_options *o, int fresh, struct pf_error *error)
 {
 	int code = s->tokenizer ? 0 : pf_setup_tokenizer(s, o, error);
@@ -98,10 +125,12 @@ int pf_setup_model(struct pf_setup *s, const struct pf_options *o, int fresh, st
 		return code;
 	s->max_length = (uint32_t)o->max_length;
 	if (o->model) {
-		code = pf_model_load(o->model, &s->model, error);
+		code = load_model(o, &s->model, error);
 		if (!code)
 			code = check_vocabulary(s, o->model, error);
-		return code ? code : check_length(s, o, error);
+		if (!code)
+			code = check_length(s, o, error);
+		return code ? code : prepare_model(s->model, o, error);
 	}
 	if (!fresh)
 		return pf_fail(error, PF_E_ARGUMENT, "--model is missing: the folder of a checkpoint; `prefpga sft` makes one");
@@ -109,7 +138,8 @@ int pf_setup_model(struct pf_setup *s, const struct pf_options *o, int fresh, st
 		return pf_fail(error, PF_E_RANGE, "--dim %lld is not a multiple of --heads %lld", (long long)o->dim,
 		               (long long)o->heads);
 	const struct pf_model_config shape = fresh_shape(s, o);
-	return pf_model_create(&shape, (uint64_t)o->seed, &s->model, error);
+	code = pf_model_create(&shape, (uint64_t)o->seed, &s->model, error);
+	return code ? code : prepare_model(s->model, o, error);
 }
 
 int pf_setup_reference(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
@@ -120,8 +150,9 @@ int pf_setup_reference(struct pf_setup *s, const struct pf_options *o, struct pf
 	if (s->uniform)
 		return 0;
 	if (o->reference)
-		return pf_model_load(o->reference, &s->reference, error);
-	s->reference = pf_model_copy(s->model);
+		return in_bf16(o) ? pf_model_load_half(o->reference, &s->reference, error)
+		                  : pf_model_load(o->reference, &s->reference, error);
+	s->reference = pf_model_reference(s->model);
 	return s->reference ? 0 : pf_fail(error, -ENOMEM, "no memory for the reference policy");
 }
 
@@ -236,8 +267,8 @@ void pf_setup_close(struct pf_setup *s)
 {
 	pf_corpus_close(s->corpus);
 	pf_corpus_close(s->eval_corpus);
+	pf_model_close(s->reference); /* which may be the model without its adapter */
 	pf_model_close(s->model);
-	pf_model_close(s->reference);
 	pf_tokenizer_close(s->tokenizer);
 	for (unsigned i = 0; i < s->devices; i++)
 		if (i == 0 || s->device[i] != s->device[i - 1])        /* one may have taken over for another */

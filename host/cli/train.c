@@ -59,6 +59,10 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 	         o->warmup_ratio);
 	add_fact(f, "AdamW", 0, "%.17g %.17g %.17g, decay %.17g, clip %.17g", o->beta1, o->beta2, o->eps, o->weight_decay,
 	         o->max_grad_norm);
+	add_fact(f, "weights", 1, "%s%s", o->weights, o->freeze_head ? ", head frozen" : "");
+	if (s->model->lora)
+		add_fact(f, "adapter", 1, "rank %u, alpha %.17g, %.120s", s->model->lora->rank, s->model->lora->alpha,
+		         s->model->lora->modules);
 	add_fact(f, "device", 0, "%s", o->device);
 	add_fact(f, "head", 0, "%s, %s", o->head, o->way);
 	add_fact(f, "card memory", 0, "%lld", (long long)o->card_memory);       /* products of the head go by blocks */
@@ -195,6 +199,14 @@ static int open_all(struct pf_setup *s, const struct pf_options *o, struct pf_er
 	return code ? code : pf_setup_data(s, o, error);
 }
 
+/* auto: the form that was computed with */
+static struct pf_model_save_options save_options(const struct pf_setup *s, const struct pf_options *o)
+{
+	const int bf16 = strcmp(o->save_dtype, "bf16") == 0 || (strcmp(o->save_dtype, "auto") == 0 && s->model->rounded);
+	return (struct pf_model_save_options){ bf16 ? PF_BF16 : strcmp(o->save_dtype, "f16") == 0 ? PF_F16 : PF_F32,
+	                                       o->shard_size };
+}
+
 static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
 	struct view view = { .options = o };
@@ -205,7 +217,7 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 	struct pf_training t = { .run = pf_setup_run(s, o), .corpus = s->corpus, .held = s->held, .seed = (uint64_t)o->seed,
 		.steps = steps, .shuffle = o->shuffle,
 		.adamw = { o->beta1, o->beta2, o->eps, o->weight_decay, o->max_grad_norm, (unsigned)o->threads },
-		.tokenizer = s->tokenizer, .out = o->out, .log = o->log, .save_every = (uint64_t)o->save_every,
+		.tokenizer = s->tokenizer, .out = o->out, .log = o->log, .save = save_options(s, o), .save_every = (uint64_t)o->save_every,
 		.eval_every = (uint64_t)o->eval_every,
 		.resume = o->resume, .exact = o->exact, .report = on_step, .note = on_note, .context = &view };
 	t.run.renewal = &s->renewal;

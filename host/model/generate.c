@@ -32,6 +32,8 @@ struct generation {
 	int32_t *batch;                    /* [most tokens of a call] */
 	uint32_t batch_offsets[SLOTS_MOST + 1];
 	float *hidden, *logits;   /* [SLOTS_MOST, D], [SLOTS_MOST, V] */
+	const float *head;        /* [V, D] */
+	float *head_room;         /* NULL if the head is where the model has it */
 	struct pf_choice *choice; /* [V] */
 };
 
@@ -96,7 +98,8 @@ static int generation_open(struct generation *g, uint32_t seqs, struct pf_error 
 	g->hidden = pf_floats_alloc((uint64_t)SLOTS_MOST * c->dim);
 	g->logits = pf_floats_alloc((uint64_t)SLOTS_MOST * c->vocab);
 	g->choice = malloc(c->vocab * sizeof *g->choice);
-	if (!g->batch || !g->hidden || !g->logits || !g->choice)
+	g->head = pf_model_head(g->model, &g->head_room);
+	if (!g->batch || !g->hidden || !g->logits || !g->choice || !g->head)
 		return pf_fail(error, -ENOMEM, "generate: out of memory");
 	return 0;
 }
@@ -108,6 +111,7 @@ static void generation_close(struct generation *g)
 	free(g->batch);
 	free(g->hidden);
 	free(g->logits);
+	free(g->head_room);
 	free(g->choice);
 }
 
@@ -116,7 +120,7 @@ static void generation_close(struct generation *g)
 static int advance(struct generation *g, struct pf_error *error)
 {
 	const struct pf_model_config *c = &g->model->config;
-	const float *param = g->model->param;
+	const struct pf_weights weights = pf_model_weights(g->model);
 	uint32_t last[SLOTS_MOST];
 	for (uint32_t i = 0; i < g->active; i++) {
 		const struct writer *w = &g->writer[g->slot[i]];
@@ -128,14 +132,13 @@ static int advance(struct generation *g, struct pf_error *error)
 		g->batch_offsets[i + 1] = g->batch_offsets[i] + count;
 		last[i] = g->batch_offsets[i + 1] - 1;
 	}
-	int code = pf_decoder_extend(g->decoder, param, g->cache, g->slot, g->batch,
+	int code = pf_decoder_extend_with(g->decoder, &weights, g->cache, g->slot, g->batch,
 	                             g->batch_offsets, g->active, error);
 	if (code != 0)
 		return code;
 	const struct pf_head_shape shape = { g->active, c->vocab, c->dim, c->vocab };
 	pf_rows_gather(pf_decoder_hidden(g->decoder), c->dim, last, g->active, g->hidden);
-	pf_logits(g->sampling->threads, &shape, g->hidden, param + g->model->layout.head,
-	          g->logits);
+	pf_logits(g->sampling->threads, &shape, g->hidden, g->head, g->logits);
 	if (c->logit_cap > 0)
 		pf_logits_cap(g->sampling->threads, &shape, c->logit_cap, g->logits);
 	return 0;

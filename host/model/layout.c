@@ -308,8 +308,30 @@ int pf_layout_write(const struct pf_layout *layout, const float *flat,
 	return pf_layout_write_as(layout, 0, layout->tensors, PF_F32, flat, writer, error);
 }
 
+/* Where tensors go: one of both */
+struct flat {
+	float *wide;
+	uint16_t *half;
+};
+
+/* As it is if the file has bfloat16, else by way of floats */
+static int fill_half(const struct pf_tensor *t, const struct pf_safetensor *stored, uint16_t *half, struct pf_error *error)
+{
+	const uint64_t elements = pf_tensor_elements(t);
+	if (stored->type == PF_BF16 && !t->transposed)
+		return pf_safetensor_copy(stored, half);
+	float *wide = malloc(elements * sizeof *wide + 1);
+	if (!wide)
+		return pf_fail(error, -ENOMEM, "tensor %s: out of memory", t->name);
+	int code = t->transposed ? pf_safetensor_floats_transposed(stored, wide, error) : pf_safetensor_floats(stored, wide, error);
+	for (uint64_t i = 0; code == 0 && i < elements; i++)
+		half[i] = pf_bf16(wide[i]);
+	free(wide);
+	return code;
+}
+
 static int fill_tensor(const struct pf_tensor *t, const struct pf_safetensor *stored,
-                       const char *where, float *flat, struct pf_error *error)
+                       const char *where, struct flat to, struct pf_error *error)
 {
 	uint64_t shape[2];
 	unsigned rank = tensor_shape(t, shape);
@@ -318,8 +340,9 @@ static int fill_tensor(const struct pf_tensor *t, const struct pf_safetensor *st
 		               "%s: tensor %s: config.json asks for %llu x %llu (rank %u)", where,
 		               stored->name, rank == 1 ? 1ull : (unsigned long long)shape[0],
 		               (unsigned long long)shape[rank - 1], rank);
-	int code = t->transposed ? pf_safetensor_floats_transposed(stored, flat + t->offset, error)
-	                         : pf_safetensor_floats(stored, flat + t->offset, error);
+	int code = to.half          ? fill_half(t, stored, to.half + t->offset, error)
+	           : t->transposed ? pf_safetensor_floats_transposed(stored, to.wide + t->offset, error)
+	                           : pf_safetensor_floats(stored, to.wide + t->offset, error);
 	if (code)
 		pf_fail_in(error, "%s", where);
 	return code;
@@ -347,20 +370,31 @@ const struct pf_tensor *pf_layout_find(const struct pf_layout *layout, const cha
 	return NULL;
 }
 
-int pf_layout_fill(const struct pf_layout *layout, const char *prefix,
-                   const struct pf_safetensors *file, float *flat, uint8_t *seen,
-                   struct pf_error *error)
+static int fill_all(const struct pf_layout *layout, const char *prefix, const struct pf_safetensors *file, struct flat to,
+                    uint8_t *seen, struct pf_error *error)
 {
 	for (unsigned i = 0; i < layout->tensors; i++) {
 		const struct pf_tensor *t = &layout->tensor[i];
 		const struct pf_safetensor *stored = find_stored(file, prefix, t);
-		int code = stored ? fill_tensor(t, stored, pf_safetensors_where(file), flat, error)
-		                  : 0;
+		int code = stored ? fill_tensor(t, stored, pf_safetensors_where(file), to, error) : 0;
 		if (code != 0)
 			return code;
 		seen[i] |= stored != NULL;
 	}
 	return 0;
+}
+
+int pf_layout_fill(const struct pf_layout *layout, const char *prefix,
+                   const struct pf_safetensors *file, float *flat, uint8_t *seen,
+                   struct pf_error *error)
+{
+	return fill_all(layout, prefix, file, (struct flat){ flat, NULL }, seen, error);
+}
+
+int pf_layout_fill_half(const struct pf_layout *layout, const struct pf_safetensors *file, uint16_t *half, uint8_t *seen,
+                        struct pf_error *error)
+{
+	return fill_all(layout, "", file, (struct flat){ NULL, half }, seen, error);
 }
 
 const char *pf_layout_missing(const struct pf_layout *layout, const uint8_t *seen)

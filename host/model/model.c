@@ -23,8 +23,7 @@ float *pf_floats_alloc(uint64_t count)
 	return floats;
 }
 
-int pf_model_alloc(const struct pf_model_config *config, struct pf_model **out,
-                   struct pf_error *error)
+static int alloc_model(const struct pf_model_config *config, int half, struct pf_model **out, struct pf_error *error)
 {
 	int code = pf_config_check(config, "model", error);
 	if (code != 0)
@@ -34,7 +33,11 @@ int pf_model_alloc(const struct pf_model_config *config, struct pf_model **out,
 		return pf_fail(error, -ENOMEM, "model: out of memory");
 	model->config = *config;
 	code = pf_layout_init(&model->layout, config, error);
-	if (code == 0 && !(model->param = pf_floats_alloc(model->layout.size)))
+	if (code == 0 && half)
+		model->half = calloc(model->layout.size, sizeof *model->half);
+	else if (code == 0)
+		model->param = pf_floats_alloc(model->layout.size);
+	if (code == 0 && !model->param && !model->half)
 		code = pf_fail(error, -ENOMEM, "model: out of memory for %llu parameters",
 		               (unsigned long long)model->layout.parameters);
 	if (code != 0)
@@ -50,25 +53,32 @@ void pf_model_touch(struct pf_model *model)
 	model->version = atomic_fetch_add(&last, 1) + 1;
 }
 
+int pf_model_alloc(const struct pf_model_config *config, struct pf_model **out, struct pf_error *error)
+{
+	return alloc_model(config, 0, out, error);
+}
+
+int pf_model_alloc_half(const struct pf_model_config *config, struct pf_model **out, struct pf_error *error)
+{
+	return alloc_model(config, 1, out, error);
+}
+
 void pf_model_close(struct pf_model *model)
 {
 	if (!model)
 		return;
-	pf_layout_fini(&model->layout);
-	free(model->param);
+	if (!model->borrowed) {
+		pf_layout_fini(&model->layout);
+		free(model->param);
+		free(model->half);
+	}
+	if (model->lora)
+		pf_lora_fini(model->lora);
+	free(model->lora);
+	free(model->adapter);
 	free(model->text);
 	free(model->source);
 	free(model);
-}
-
-struct pf_model *pf_model_copy(const struct pf_model *model)
-{
-	struct pf_model *copy;
-	if (pf_model_alloc(&model->config, &copy, NULL) != 0)
-		return NULL;
-	memcpy(copy->param, model->param, model->layout.size * sizeof *model->param);
-	pf_model_touch(copy);
-	return copy;
 }
 
 const struct pf_model_config *pf_model_shape(const struct pf_model *model)
@@ -125,7 +135,7 @@ static char *path_in(const char *directory, const char *name)
 	return path;
 }
 
-int pf_model_load(const char *directory, struct pf_model **out, struct pf_error *error)
+static int load_model(const char *directory, int half, struct pf_model **out, struct pf_error *error)
 {
 	struct pf_model_config config;
 	struct pf_model *model = NULL;
@@ -133,7 +143,7 @@ int pf_model_load(const char *directory, struct pf_model **out, struct pf_error 
 	int code = path ? pf_config_load(path, &config, &text, error)
 	                : pf_fail(error, -ENOMEM, "%s: out of memory", directory);
 	free(path);
-	code = code != 0 ? code : pf_model_alloc(&config, &model, error);
+	code = code != 0 ? code : alloc_model(&config, half, &model, error);
 	if (code != 0) {
 		free(text);
 		return code;
@@ -148,6 +158,16 @@ int pf_model_load(const char *directory, struct pf_model **out, struct pf_error 
 	else
 		*out = model;
 	return code;
+}
+
+int pf_model_load(const char *directory, struct pf_model **model, struct pf_error *error)
+{
+	return load_model(directory, 0, model, error);
+}
+
+int pf_model_load_half(const char *directory, struct pf_model **model, struct pf_error *error)
+{
+	return load_model(directory, 1, model, error);
 }
 
 enum pf_dtype pf_model_stored(const struct pf_model *model)

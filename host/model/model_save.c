@@ -213,6 +213,11 @@ int pf_model_save_as(const struct pf_model *model, const struct pf_model_save_op
                      struct pf_error *error)
 {
 	struct saving s = { .model = model, .directory = directory, .options = *options };
+	if (model->lora)
+		return pf_lora_save(model->lora, model->adapter, model->source, model->config.family == PF_FAMILY_GPT2, directory,
+		                    error);
+	if (!model->param)
+		return pf_fail(error, PF_E_UNSUPPORTED, "%s: weights held as bfloat16 are not saved", directory);
 	if (options->type != PF_F32 && options->type != PF_F16 && options->type != PF_BF16)
 		return pf_fail(error, PF_E_TYPE, "%s: weights are saved as F32, F16 or BF16", directory);
 	if (s.options.shard_bytes == 0)
@@ -236,6 +241,8 @@ void pf_model_unlink(const char *directory)
 	const struct saving s = { .directory = directory };
 	remove_file(&s, single);
 	remove_file(&s, "config.json");
+	remove_file(&s, PF_LORA_CONFIG);
+	remove_file(&s, PF_LORA_WEIGHTS);
 	for (int i = 0; i < COMPANIONS; i++)
 		remove_file(&s, companions[i]);
 }

@@ -51,6 +51,9 @@ int pf_safetensor_floats(const struct pf_safetensor *tensor, float *to, struct p
 /* As floats of a matrix, [rows, cols] in the file, to[cols, rows] */
 int pf_safetensor_floats_transposed(const struct pf_safetensor *tensor, float *to, struct pf_error *error);
 
+/* Copies all bytes, giving pages back in the same way. Returns 0 */
+int pf_safetensor_copy(const struct pf_safetensor *tensor, void *to);
+
 struct pf_safetensors_writer;
 
 /* Opens PATH.partial (replace.h). Then: notes and declarations in any order, the data in the order

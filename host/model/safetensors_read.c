@@ -390,6 +390,17 @@ int pf_safetensor_floats(const struct pf_safetensor *tensor, float *to, struct p
 	return code;
 }
 
+int pf_safetensor_copy(const struct pf_safetensor *tensor, void *to)
+{
+	for (uint64_t at = 0; at < tensor->bytes; at += PIECE) {
+		const uint64_t count = tensor->bytes - at < PIECE ? tensor->bytes - at : PIECE;
+		const uint8_t *from = (const uint8_t *)tensor->data + at;
+		memcpy((uint8_t *)to + at, from, count);
+		forget(tensor, from, count);
+	}
+	return 0;
+}
+
 /* A few rows at a time, so that what they become is written in runs */
 int pf_safetensor_floats_transposed(const struct pf_safetensor *tensor, float *to, struct pf_error *error)
 {

@@ -45,7 +45,8 @@ static int load_file(void *context, const struct pf_safetensors *file, struct pf
 	}
 	if (pf_safetensors_count(file) > 0)
 		model->stored = pf_safetensors_at(file, 0)->type;
-	return pf_layout_fill(&model->layout, "", file, model->param, l->seen, error);
+	return model->half ? pf_layout_fill_half(&model->layout, file, model->half, l->seen, error)
+	                   : pf_layout_fill(&model->layout, "", file, model->param, l->seen, error);
 }
 
 static int open_shard(const char *directory, const char *name, file_fn each, void *context, struct pf_error *error)

@@ -130,7 +130,7 @@ static void update_chunk(void *context, size_t index, unsigned worker)
 		const uint64_t last = t->offset + pf_tensor_elements(t);
 		const uint64_t from = t->offset > begin ? t->offset : begin,
 		               to = last < end ? last : end;
-		if (from < to)
+		if (from < to && !t->frozen)
 			update_run(&u->factors, pf_tensor_decays(t) ? u->factors.keep : 1.0f,
 			           to - from, u->grad + from, u->param + from, a->m + from,
 			           a->v + from);

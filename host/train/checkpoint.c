@@ -178,9 +178,29 @@ int pf_checkpoint_find(const char *out, char *path, size_t size, struct pf_error
 	return 0;
 }
 
+static int load_adapter(const char *folder, struct pf_model *model, struct pf_error *error)
+{
+	struct pf_lora saved;
+	float *adapter;
+	int code = pf_lora_load(folder, &model->layout, &saved, &adapter, error);
+	if (code)
+		return code;
+	if (saved.layout.size != model->lora->layout.size || saved.scale != model->lora->scale ||
+	    strcmp(saved.modules, model->lora->modules) != 0)
+		code = pf_fail(error, PF_E_MISMATCH, "%s: an adapter of rank %u on %s; resume with the options that the run was "
+		               "started with", folder, saved.rank, saved.modules);
+	else
+		memcpy(model->adapter, adapter, saved.layout.size * sizeof *adapter);
+	pf_lora_fini(&saved);
+	free(adapter);
+	return code;
+}
+
 static int load_weights(const char *folder, struct pf_model *model, struct pf_error *error)
 {
 	struct pf_model *saved;
+	if (model->lora)
+		return load_adapter(folder, model, error);
 	int code = pf_model_load(folder, &saved, error);
 	if (code)
 		return code;

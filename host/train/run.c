@@ -83,7 +83,11 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
 	*cache = NULL;
 	if (!m || !r->run->cache || pf_corpus_count(corpus, split) == 0 || pf_loss_per_token(r->run->loss))
 		return 0;
-	uint64_t key = pf_hash_bytes(PF_HASH_START, m->param, m->layout.size * sizeof *m->param);
+	uint64_t key = m->half ? pf_hash_bytes(PF_HASH_START, m->half, m->layout.size * sizeof *m->half)
+	                       : pf_hash_bytes(PF_HASH_START, m->param, m->layout.size * sizeof *m->param);
+	if (m->lora)
+		key = pf_hash_bytes(key, m->adapter, m->lora->layout.size * sizeof *m->adapter);
+	key = m->rounded ? pf_hash_word(key, 1) : key;
 	key = pf_hash_word(key, (uint64_t)m->config.heads << 32 | m->config.kv_heads);
 	key = pf_hash_bytes(key, &m->config.rope_theta, sizeof m->config.rope_theta);
 	key = pf_hash_bytes(key, &m->config.norm_eps, sizeof m->config.norm_eps);

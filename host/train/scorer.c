@@ -14,6 +14,7 @@ struct pf_scorer {
 	int per_token, tails;
 	double tail;
 	const struct pf_model *model;  /* of the last forward */
+	float *head_room;              /* its head, if it is not computed with as it lies; else NULL */
 	float *hidden, *dhidden;       /* [tokens, D] of scored places */
 	float *dbody;                  /* [tokens, D] of all places */
 	uint32_t *place;               /* [tokens] where a scored place lies in the chunk */
@@ -86,6 +87,7 @@ void pf_scorer_close(struct pf_scorer *s)
 		return;
 	pf_decoder_close(s->decoder);
 	pf_head_close(s->head);
+	free(s->head_room);
 	free(s->hidden);
 	free(s->dhidden);
 	free(s->dbody);
@@ -160,13 +162,17 @@ int pf_scorer_forward(struct pf_scorer *s, const struct pf_model *model, const s
 	find_places(s, pack, chunk);
 	s->model = model;
 	const double began = pf_seconds();
-	code = pf_decoder_forward(s->decoder, model->param, pack->ids.id + chunk->token, s->offset,
+	const struct pf_weights weights = pf_model_weights(model);
+	const float *head = pf_model_head(model, &s->head_room);
+	if (!head)
+		return pf_fail(error, -ENOMEM, "no memory for the head as floats");
+	code = pf_decoder_forward_with(s->decoder, &weights, pack->ids.id + chunk->token, s->offset,
 	                          (uint32_t)chunk->sequences, error);
 	if (code)
 		return code;
 	pf_rows_gather(pf_decoder_hidden(s->decoder), s->dim, s->place, s->scored, s->hidden);
 	const double middle = pf_seconds();
-	const struct pf_head_input input = { s->hidden, model->param + s->layout->head, s->target, s->span, s->scored,
+	const struct pf_head_input input = { s->hidden, head, s->target, s->span, s->scored,
 	                                     s->spans, flags, (float)s->tail, model->version };
 	code = pf_head_forward(s->head, &input, sum, row, error);
 	count_times(s, "body forward", &s->times.body, began, middle, "head forward", &s->times.head);
@@ -176,7 +182,8 @@ int pf_scorer_forward(struct pf_scorer *s, const struct pf_model *model, const s
 int pf_scorer_backward(struct pf_scorer *s, const double *grad, float *gradient, struct pf_error *error)
 {
 	const double began = pf_seconds();
-	int code = pf_head_backward(s->head, grad, s->dhidden, gradient + s->layout->head, error);
+	const int frozen = s->model->lora || s->model->layout.frozen_head;
+	int code = pf_head_backward(s->head, grad, s->dhidden, frozen ? NULL : gradient + s->layout->head, error);
 	if (code)
 		return code;
 	const double middle = pf_seconds();

@@ -37,7 +37,8 @@ void pf_scorer_close(struct pf_scorer *scorer);                 /* NULL is allow
 int pf_scorer_forward(struct pf_scorer *scorer, const struct pf_model *model, const struct pf_pack *pack,
                       const struct pf_chunk *chunk, uint32_t flags, struct pf_seq *sum, struct pf_row *row,
                       struct pf_error *error);
-/* Adds to gradient, the flat array of the layout: grad, as long as the sums of the last forward = dL/d(sum of logp) */
+/* Adds to gradient, the flat array of what the model trains (pf_model_trained): grad, as long as the sums of the last
+ * forward = dL/d(sum of logp) */
 int pf_scorer_backward(struct pf_scorer *scorer, const double *grad, float *gradient, struct pf_error *error);
 struct pf_scorer_times pf_scorer_times(const struct pf_scorer *scorer);        /* NULL: zeros */
 #endif

@@ -141,8 +141,8 @@ static int open_trainer(struct trainer *r, struct pf_error *error)
 		code = pf_running_sampler(&r->running, t->corpus, PF_SPLIT_TRAIN, t->seed, t->shuffle, t->run.accumulate,
 		                          &r->sampler, error);
 	if (!code)
-		code = pf_adamw_init(&r->adamw, &r->model->layout, &t->adamw, error);
-	if (!code && !(r->gradient = pf_floats_alloc(r->model->layout.size)))
+		code = pf_adamw_init(&r->adamw, pf_model_trained(r->model).layout, &t->adamw, error);
+	if (!code && !(r->gradient = pf_floats_alloc(pf_model_trained(r->model).layout->size)))
 		code = pf_fail(error, -ENOMEM, "no memory for the gradient");
 	if (!code)
 		code = open_caches(r, error);
@@ -346,8 +346,9 @@ static int check_start(struct trainer *r, struct pf_error *error)
 static int update(struct trainer *r, double rate, double *norm, struct pf_error *error)
 {
 	const double began = pf_seconds();
-	int code = pf_adamw_step(&r->adamw, rate, r->model->param, r->gradient, norm);
-	pf_model_touch(r->model);
+	int code = pf_adamw_step(&r->adamw, rate, pf_model_trained(r->model).param, r->gradient, norm);
+	if (!r->model->lora)
+		pf_model_touch(r->model);
 	count_time(r, &r->result->times.optimizer, "optimizer", began);
 	return code ? pf_fail(error, code, "step %llu: the gradient is not finite, the weights are as before it; lower --lr or "
 	                      "--max-grad-norm", (unsigned long long)r->step + 1) : 0;
@@ -366,7 +367,7 @@ static int compute(struct trainer *r, struct pf_step *facts, struct pf_tally *ta
 		code = check_start(r, error);
 	if (code)
 		return code;
-	memset(r->gradient, 0, r->model->layout.size * sizeof *r->gradient);
+	memset(r->gradient, 0, r->adamw.layout->size * sizeof *r->gradient);
 	return pf_step_run(&r->running.objective, &r->running.pack, facts, r->gradient, tally, error);
 }
 
@@ -417,7 +418,7 @@ static int train(struct trainer *r, struct pf_error *error)
 		               (unsigned long long)r->step, (unsigned long long)r->t->steps,
 		               r->t->out ? "; --resume goes on from here" : "");
 	if (!code && r->t->out)
-		code = pf_model_save(r->model, r->t->out, error);
+		code = pf_model_save_as(r->model, &r->t->save, r->t->out, error);
 	if (!code && r->t->out && r->t->tokenizer)
 		code = pf_tokenizer_save(r->t->tokenizer, r->t->out, error);
 	return code;

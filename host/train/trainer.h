@@ -59,6 +59,7 @@ struct pf_training {
 	const struct pf_tokenizer *tokenizer;  /* its files are saved with the model; NULL: none */
 	const char          *out;      /* folder; NULL: nothing is saved */
 	const char          *log;      /* metrics; NULL: metrics.jsonl in out, or none */
+	struct pf_model_save_options save;     /* of the trained model in `out`; checkpoints hold F32 */
 	uint64_t             save_every, eval_every;   /* 0: at the end only */
 	int                  resume, exact;
 	struct pf_meters    *meters;   /* energy is logged per window of steps; NULL: not measured */

@@ -87,7 +87,7 @@ struct pf_model_save_options {
  * config.json are kept, and its tokenizer's files are copied along */
 PF_API int pf_model_save_as(const struct pf_model *model, const struct pf_model_save_options *options,
                             const char *directory, struct pf_error *error);
-/* In one file of F32 */
+/* In one file of F32; of an adapted model the adapter alone */
 PF_API int pf_model_save(const struct pf_model *model, const char *directory,
                          struct pf_error *error);
 /* Type of the weights in the files that the model was loaded from; PF_F32 for a new one */
