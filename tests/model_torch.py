@@ -266,7 +266,7 @@ def logits_of(c, w, ids):
 # ---- comparisons ----
 
 def check(name, got, bound, what):
-    print(f"{name:14} {what:22} {got:.2e} (bound {bound:.0e})", flush=True)
+    print(f"{name:14} {what:32} {got:.2e} (bound {bound:.0e})", flush=True)
     if not got <= bound:
         sys.exit(f"{name}: {what}: {got} is above {bound}")
 
@@ -312,11 +312,10 @@ def sequence_logp(c, w, prompt, completion):
     return logp[torch.arange(len(ids) - 1), torch.tensor(ids[1:])][len(prompt.encode()):].sum()
 
 
-def torch_dpo(c, w, pairs, steps, batch, rate, beta):
-    policy = {n: t.float().clone().requires_grad_() for n, t in w.items()}
-    frozen = {n: t.float() for n, t in w.items()}
-    decays = [t for t in policy.values() if t.dim() > 1]
-    others = [t for t in policy.values() if t.dim() == 1]
+def torch_dpo(c, frozen, trained, weights_of, pairs, steps, batch, rate, beta):
+    """Losses of DPO whose trained tensors become the policy's by weights_of; the reference is `frozen`."""
+    decays = [t for t in trained.values() if t.dim() > 1]
+    others = [t for t in trained.values() if t.dim() == 1]
     optimizer = torch.optim.AdamW([{"params": decays, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}],
                                   lr=rate, betas=(0.9, 0.999), eps=1e-8)
     with torch.no_grad():
@@ -324,34 +323,87 @@ def torch_dpo(c, w, pairs, steps, batch, rate, beta):
     losses = []
     for step in range(steps):
         optimizer.zero_grad()
-        loss = 0
+        policy, loss = weights_of(trained), 0
         for j in range(batch):
             i = (step * batch + j) % len(pairs)
             ratio = [sequence_logp(c, policy, pairs[i]["prompt"], pairs[i][side]) - reference[i][k]
                      for k, side in enumerate(("chosen", "rejected"))]
             loss = loss - F.logsigmoid(beta * (ratio[0] - ratio[1])) / batch
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(policy.values(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
         optimizer.step()
         losses.append(loss.item())
     return losses
 
 
-def compare_dpo(name, c, w, folder, prefpga):
+def leaves(w):
+    return {n: t.float().clone().requires_grad_() for n, t in w.items()}
+
+
+def rounded(w):
+    return {n: t + (t.to(torch.bfloat16).float() - t).detach() for n, t in w.items()}
+
+
+def compare_dpo(name, c, frozen, trained, weights_of, folder, prefpga, what, options):
     steps, batch, rate, beta = 50, 4, 3e-4, 0.3
     pairs = make_pairs(folder + "/pairs.jsonl")
+    out = f"{folder}/{what.replace(' ', '_')}"
     subprocess.run([prefpga, "train", "--model", folder + "/model", "--data", folder + "/pairs.jsonl", "--loss",
                     f"sigmoid:beta={beta}", "--device", "cpu", "--steps", str(steps), "--batch", str(batch), "--shuffle=0",
                     "--schedule", "constant", "--warmup-steps", "0", "--lr", str(rate), "--weight-decay", "0.01",
-                    "--max-length", "128", "--cache", folder + "/cache", "--out", folder + "/tuned"],
+                    "--max-length", "128", "--cache", folder + "/cache", "--out", out] + options,
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with open(folder + "/tuned/metrics.jsonl") as f:
+    with open(out + "/metrics.jsonl") as f:
         got = [json.loads(line)["loss"] for line in f]
-    wanted = torch_dpo(c, w, pairs, steps, batch, rate, beta)
+    wanted = torch_dpo(c, frozen, trained, weights_of, pairs, steps, batch, rate, beta)
     if len(got) != steps:
         sys.exit(f"{name}: {len(got)} steps in the log")
-    check(name, max(abs(a - b) / max(1, b) for a, b in zip(got, wanted)), 1e-3, f"DPO, {steps} steps")
+    check(name, max(abs(a - b) / max(1, b) for a, b in zip(got, wanted)), 1e-3, f"DPO, {steps} steps, {what}")
     print(f"{name:14} loss {wanted[0]:.4f} to {wanted[-1]:.4f}", flush=True)
+
+
+# ---- adapters, in PEFT's form ----
+
+TARGETS = {"qwen3": ["q_proj", "v_proj", "down_proj"], "gpt2": ["c_attn", "c_proj"]}
+RANK, ALPHA = 4, 12
+
+
+def make_adapter(folder, c, w, targets):
+    g = torch.Generator().manual_seed(9)
+    old, adapter = c["model_type"] == "gpt2", {}
+    for name, t in w.items():
+        if name.split(".")[-2] in targets and t.dim() == 2:
+            out, inputs = reversed(t.shape) if old else t.shape
+            place = "base_model.model." + name[:-len("weight")]
+            adapter[place + "lora_A.weight"] = torch.randn(RANK, inputs, generator=g) / math.sqrt(inputs)
+            adapter[place + "lora_B.weight"] = 0.1 * torch.randn(out, RANK, generator=g)
+    os.makedirs(folder)
+    write_safetensors(folder + "/adapter_model.safetensors", adapter)
+    with open(folder + "/adapter_config.json", "w") as f:
+        json.dump({"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": ALPHA, "lora_dropout": 0.0,
+                   "target_modules": targets, "bias": "none", "fan_in_fan_out": old, "modules_to_save": None,
+                   "rank_pattern": {}, "use_dora": False}, f)
+    return adapter
+
+
+def adapted(c, w, adapter):
+    policy = dict(w)
+    for name, a in adapter.items():
+        if name.endswith("lora_A.weight"):
+            product = adapter[name.replace("lora_A", "lora_B")] @ a * (ALPHA / RANK)
+            target = name[len("base_model.model."):].replace("lora_A.", "")
+            policy[target] = policy[target] + (product.t() if c["model_type"] == "gpt2" else product)
+    return policy
+
+
+def compare_adapter(name, c, w, folder, prefpga):
+    w = {n: t.float() for n, t in w.items()}
+    adapter = make_adapter(folder + "/start", c, w, TARGETS[name])
+    trained = leaves(adapter)
+    compare_dpo(name, c, w, trained, lambda a: adapted(c, w, a), folder, prefpga, "adapter",
+                ["--adapter", folder + "/start"])
+    got = read_safetensors(folder + "/adapter/adapter_model.safetensors")
+    check(name, max((got[n] - t.detach()).abs().max().item() for n, t in trained.items()), 1e-4, "trained adapter")
 
 
 def main(prefpga, dump, folder, only=None):
@@ -364,7 +416,13 @@ def main(prefpga, dump, folder, only=None):
         w = make_tensors(c, STORED.get(name, torch.float32))
         save_model(place + "/model", c, w, name in SHARDED)
         compare_batch(name, c, w, place, dump)
-        compare_dpo(name, c, w, place, prefpga)
+        frozen = {n: t.float() for n, t in w.items()}
+        compare_dpo(name, c, frozen, leaves(w), dict, place, prefpga, "all weights", [])
+        if name in TARGETS:
+            compare_adapter(name, c, w, place, prefpga)
+        if name == "mistral":
+            compare_dpo(name, c, rounded(frozen), leaves(w), rounded, place, prefpga, "bfloat16 weights",
+                        ["--weights", "bf16"])
 
 
 if __name__ == "__main__":
