@@ -64,7 +64,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 
 static const struct pf_model_config config = { MODEL_SHAPE(19, 10, 2, 4, 2, 6, 14, 64, 1e4, 1e-5, 0, 1, 2) };
 static struct pf_model *model; /* for what needs one */
-static char folder[4096], state_path[4096];
+static char folder[4096], adapter_folder[4096], state_path[4096];
 
 static int attempt_create(struct pf_error *error)
 {
@@ -112,6 +112,38 @@ static int attempt_generate(struct pf_error *error)
 	static const uint32_t offsets[] = { 0, 1, 3 };
 	const struct pf_sampling sampling = { 1, 0.9, 1, 3, -1, 1 };
 	return pf_generate(model, &sampling, ids, offsets, 2, keep, NULL, error);
+}
+
+static int attempt_half(struct pf_error *error)
+{
+	struct pf_model *made = NULL;
+	int code = pf_model_load_half(folder, &made, error);
+	if (code == 0)
+		pf_model_close(made);
+	return code;
+}
+
+/* A copy, adapted, used, saved and loaded; the decoder's window is one of the allocations */
+static int attempt_adapter(struct pf_error *error)
+{
+	static const int32_t ids[] = { 1, 2, 3 };
+	static const uint32_t offsets[] = { 0, 3 };
+	const struct pf_lora_options lora = { 2, 4, "all-linear", 0 };
+	const struct pf_decoder_options options = { 8, 0, 1, 0 };
+	struct pf_model *base = pf_model_reference(model), *again = base ? pf_model_reference(model) : NULL;
+	struct pf_decoder *decoder = NULL;
+	int code = again ? pf_model_adapt(base, &lora, 1, error) : pf_fail(error, -ENOMEM, "no copy");
+	code = code != 0 ? code : pf_decoder_open(&config, &base->layout, &options, &decoder, error);
+	if (code == 0) {
+		const struct pf_weights weights = pf_model_weights(base);
+		code = pf_decoder_forward_with(decoder, &weights, ids, offsets, 1, error);
+	}
+	code = code != 0 ? code : pf_model_save(base, adapter_folder, error);
+	code = code != 0 ? code : pf_model_adapt_from(again, adapter_folder, error);
+	pf_decoder_close(decoder);
+	pf_model_close(again);
+	pf_model_close(base);
+	return code;
 }
 
 static int attempt_adamw(struct pf_error *error)
@@ -171,7 +203,9 @@ static void test_memory(void **state)
 	assert_int_equal(access(partial, F_OK), -1);
 	every_allocation(attempt_load);
 	every_allocation(attempt_decoder);
+	every_allocation(attempt_half);
 	every_allocation(attempt_generate);
+	every_allocation(attempt_adapter);
 	every_allocation(attempt_adamw);
 	every_allocation(attempt_adamw_read);
 }
@@ -202,6 +236,7 @@ int main(void)
 	                                    cmocka_unit_test(test_memory) };
 	scratch_open("model_faults");
 	snprintf(folder, sizeof folder, "%s", scratch_path("model"));
+	snprintf(adapter_folder, sizeof adapter_folder, "%s", scratch_path("adapter"));
 	snprintf(state_path, sizeof state_path, "%s", scratch_path("state"));
 	if (pf_model_create(&config, 3, &model, NULL) != 0)
 		return 1;

@@ -142,6 +142,34 @@ static void frozen(const char *model, const char *kept, const char *out)
 	pf_safetensors_close(after);
 }
 
+/* What inspect says of the base is what its files hold */
+static void test_inspect(void **state)
+{
+	json_error_t fault;
+	(void)state;
+	succeed(run("model inspect base --batch 2 --max-length 32 --format json"));
+	json_t *json = json_load_file(scratch_path("out.txt"), 0, &fault);
+	struct pf_safetensors *file = open_file("base/model.safetensors");
+	uint64_t elements = 0;
+	for (size_t i = 0; i < pf_safetensors_count(file); i++)
+		elements += pf_safetensors_at(file, i)->elements;
+	const json_t *memory = json_object_get(json, "memory"), *flops = json_object_get(json, "flops");
+	const double q = 24, kv = 12, ffn = 40, layers = 2,
+	             body = layers * (2 * 24 * (2 * q + 2 * kv + 3 * ffn) + 4 * q * 33 / 2), head = 2 * 259 * 24;
+	assert_true(json_integer_value(json_object_get(json, "parameters")) == (json_int_t)elements);
+	assert_true(json_integer_value(json_object_get(json, "bytes")) == (json_int_t)(4 * elements));
+	assert_string_equal(json_string_value(json_object_get(json, "dtype")), "F32");
+	assert_int_equal(json_array_size(json_object_get(json, "tensors")), pf_safetensors_count(file));
+	assert_int_equal(json_array_size(json_object_get(json, "missing")), 0);
+	assert_int_equal(json_array_size(json_object_get(json, "unknown")), 0);
+	assert_int_equal(json_integer_value(json_object_get(memory, "chunk_tokens")), 2 * 2 * 32);
+	assert_true(json_integer_value(json_object_get(memory, "weights")) >= (json_int_t)(4 * elements));
+	assert_true(fabs(json_real_value(json_object_get(flops, "head_share")) - head / (head + body)) <= 1e-6);
+	pf_safetensors_close(file);
+	json_decref(json);
+	assert_int_not_equal(run("model inspect nowhere"), 0);
+}
+
 static void test_frozen_head(void **state)
 {
 	(void)state;
@@ -187,7 +215,8 @@ static void test_masters(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_adapter), cmocka_unit_test(test_frozen_head),
-		                            cmocka_unit_test(test_masters) };
+		                            cmocka_unit_test(test_masters),
+		                            cmocka_unit_test(test_inspect) };
 	if (argc < 2)
 		return 2;
 	program = argv[1];
