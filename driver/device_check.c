@@ -106,7 +106,8 @@ static int pf_check_memory(struct pf_work *work, const struct pf_arg_row *arg, u
 	launch->memory[i] = given->buf->memory;
 	launch->offset[i] = given->offset;
 	launch->bytes[i] = bytes;
-	work->beats += (bytes + PF_BEAT_BYTES - 1) / PF_BEAT_BYTES * (arg->dir == PF_DIR_INOUT ? 2 : 1);
+	work->beats += (bytes + PF_BEAT_BYTES - 1) / PF_BEAT_BYTES * (arg->dir == PF_DIR_INOUT ? 2 : 1) *
+	               pf_kernel_passes(launch->kernel, i, launch->value);
 	return 0;
 }
 

@@ -89,6 +89,15 @@ int pf_kernel_find(const char *name)
 	return -1;
 }
 
+uint64_t pf_kernel_passes(enum pf_kernel kernel, unsigned arg, const uint32_t *value)
+{
+	const struct pf_kernel_row *row = &pf_kernel_rows[kernel];
+	for (unsigned i = 0; row->arg[arg].bank == PF_BANK_WEIGHT && i < row->count; i++)
+		if (strcmp(row->arg[i].name, "rows") == 0 && value[i] > PF_TOKENS)
+			return ((uint64_t)value[i] + PF_TOKENS - 1) / PF_TOKENS;
+	return 1;
+}
+
 uint64_t pf_kernel_hash(enum pf_kernel kernel)
 {
 	const struct pf_kernel_row *row = &pf_kernel_rows[kernel];

@@ -36,14 +36,16 @@ static const struct loop loops[] = { PF_LOOPS(PF_LOOP_ROW) };
 enum { LOOPS = sizeof loops / sizeof *loops };
 
 /* Bytes of every argument by bank class, and of the busiest port */
-static void add_bytes(const struct pf_kernel_row *row, const uint32_t *value, struct pf_run_cost *cost)
+static void add_bytes(int kernel, const uint32_t *value, struct pf_run_cost *cost)
 {
+	const struct pf_kernel_row *row = &pf_kernel_rows[kernel];
 	for (unsigned i = 0; i < row->count; i++) {
 		const struct pf_arg_row *arg = &row->arg[i];
 		if (arg->dir == PF_DIR_VAL)
 			continue;
 		const double ways = arg->dir == PF_DIR_INOUT ? 2.0 : 1.0;
-		const double bytes = ways * (double)row->elements(i, value) * arg->size;
+		const double bytes = ways * (double)row->elements(i, value) * arg->size *
+		                     (double)pf_kernel_passes((enum pf_kernel)kernel, i, value);
 		cost->bytes[arg->bank] += bytes;
 		cost->port_most = fmax(cost->port_most, bytes);
 	}
@@ -73,6 +75,6 @@ int pf_cycles_cost(int kernel, const uint32_t *value, unsigned values, struct pf
 	}
 	if (!found)
 		return pf_fail(error, PF_E_UNSUPPORTED, "kernel %s has no loops in cycles.def", row->name);
-	add_bytes(row, all, cost);
+	add_bytes(kernel, all, cost);
 	return 0;
 }

@@ -66,6 +66,21 @@ static void elements_follow_scalars(void **state)
 	assert_true(pf_kernel_rows[PF_KERNEL_linear_logprob].elements(PF_ARG_linear_logprob_raw, value) == 2 * 65 * 64 * 4);
 }
 
+/* W passes by once for each block of 64 tokens */
+static void weights_pass_by_block(void **state)
+{
+	uint32_t value[PF_ARGS_MAX] = { 0 };
+	static const struct { uint32_t rows; uint64_t passes; } cases[] = { { 0, 1 }, { 1, 1 }, { 64, 1 }, { 65, 2 }, { 8192, 128 } };
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		value[PF_ARG_linear_grad_rows] = cases[i].rows;
+		assert_true(pf_kernel_passes(PF_KERNEL_linear_grad, PF_ARG_linear_grad_weight + 3, value) == cases[i].passes);
+		assert_true(pf_kernel_passes(PF_KERNEL_linear_grad, PF_ARG_linear_grad_dweight, value) == cases[i].passes);
+		assert_true(pf_kernel_passes(PF_KERNEL_linear_grad, PF_ARG_linear_grad_hidden, value) == 1);
+		assert_true(pf_kernel_passes(PF_KERNEL_head_adamw, PF_ARG_head_adamw_weight, value) == 1);
+	}
+}
+
 static void hashes_tell_kernels_apart(void **state)
 {
 	(void)state;
@@ -137,6 +152,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rows_match_indices), cmocka_unit_test(ports_expand),
+		cmocka_unit_test(weights_pass_by_block),
 		cmocka_unit_test(elements_follow_scalars), cmocka_unit_test(hashes_tell_kernels_apart),
 		cmocka_unit_test(nearest_names), cmocka_unit_test(nearest_survives_long_names),
 		cmocka_unit_test(error_texts),

@@ -104,6 +104,9 @@ struct pf_kernel_row {
 	uint64_t               (*elements)(unsigned arg, const uint32_t *value);
 };
 extern const struct pf_kernel_row pf_kernel_rows[PF_KERNEL_COUNT];
+/* How often a run goes over argument i: a head's W and dW (class WEIGHT, beside a scalar `rows`) pass by once for each
+ * block of PF_TOKENS rows, everything else once */
+uint64_t pf_kernel_passes(enum pf_kernel kernel, unsigned arg, const uint32_t *value);
 /* The ABI of a kernel as one number: its signature without spaces, and the size of every argument (FNV-1a, 64 bits) */
 uint64_t pf_kernel_hash(enum pf_kernel kernel);
 #endif
