@@ -1,93 +1,7 @@
-#include "fused.h"
+#include "fused_inside.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "prefpga/internal/kernels.h"
-
-enum { SETS = 2, PORTS = PF_WEIGHT_PORTS, PIECE = 1024, PIECES_MOST = 64, SMALL_BYTES = 4096, LANE = 16 };
-
-/* A buffer that grows, and the padded copy of what goes through it, where the layout differs */
-struct place { struct pf_buf *buf; uint64_t bytes; float *host; };
-
-/* One W on the device */
-struct set {
-	const float   *weight;
-	uint64_t       version, used;  /* used: of the clock, 0: empty */
-	struct pf_buf *port[PORTS];
-	struct place   bias;
-};
-
-/* What wait has still to do for a gradient that came back through staging */
-struct sums { float *dweight, *dbias; };
-
-struct pf_fused {
-	struct pf_fused_options options;
-	uint32_t      pitch;           /* D in whole beats, elements */
-	int           visible;
-	struct set    set[SETS], *now; /* now: of the last forward */
-	uint64_t      clock, peak, held;
-	struct place  hidden, dhidden, target, coef, row, span, seq, raw, dport[PORTS], dbias;
-	struct pf_buf *adopted[PORTS];
-	float        *stage_w;         /* [PF_PORT_SHARE, pitch]: a port's part, padded or on its way back */
-	struct pf_fused_tokens tokens;
-	uint32_t      mode;            /* of the last forward */
-	const char   *why;
-	struct pf_seq *sum;
-	struct pf_row *to_row;
-	float        *dhidden_to;
-	struct sums   sums;
-	int           forward_pending;
-	struct pf_ticket in[16], run[PIECES_MOST], out[4];
-	unsigned      ins, runs, outs;
-};
-
-/* ---- memory ---- */
-static void drop(struct pf_fused *f, struct place *p)
-{
-	pf_buf_free(p->buf);
-	f->held -= p->buf ? p->bytes : 0;
-	free(p->host);
-	*p = (struct place){ NULL, 0, NULL };
-}
-
-static int grow(struct pf_fused *f, struct place *p, int kernel, unsigned arg, uint64_t bytes, struct pf_error *error)
-{
-	bytes = bytes ? (bytes + PF_PAGE_BYTES - 1) / PF_PAGE_BYTES * PF_PAGE_BYTES : SMALL_BYTES;
-	if (p->buf && bytes <= p->bytes)
-		return 0;
-	drop(f, p);
-	int code = pf_buf_alloc(f->options.device, kernel, arg, bytes, &p->buf, error);
-	if (code)
-		return code;
-	p->bytes = bytes;
-	f->held += bytes;
-	f->peak = f->held > f->peak ? f->held : f->peak;
-	return 0;
-}
-
-/* Room in the host's memory for [rows, pitch] */
-static int grow_host(float **host, uint64_t rows, uint32_t pitch, struct pf_error *error)
-{
-	free(*host);
-	*host = calloc(rows ? rows : 1, (size_t)pitch * sizeof **host);
-	return *host ? 0 : pf_fail(error, -ENOMEM, "no memory for %llu rows of %u on their way", (unsigned long long)rows, pitch);
-}
-
-static void free_set(struct pf_fused *f, struct set *s)
-{
-	for (int p = 0; p < PORTS; p++)
-		pf_buf_free(s->port[p]);
-	drop(f, &s->bias);
-	*s = (struct set){ 0 };
-}
-
-static void free_adopted(struct pf_fused *f)
-{
-	for (int p = 0; p < PORTS; p++) {
-		pf_buf_free(f->adopted[p]);
-		f->adopted[p] = NULL;
-	}
-}
 
 int pf_fused_open(const struct pf_fused_options *options, struct pf_fused **fused, struct pf_error *error)
 {
@@ -119,13 +33,9 @@ void pf_fused_close(struct pf_fused *f)
 	struct place *all[] = { &f->hidden, &f->dhidden, &f->target, &f->coef, &f->row, &f->span, &f->seq, &f->raw,
 	                        &f->dbias };
 	pf_fused_wait(f, NULL);
-	for (int i = 0; i < SETS; i++)
-		free_set(f, &f->set[i]);
-	free_adopted(f);
+	pf_fused_free_weights(f);
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-		drop(f, all[i]);
-	for (int p = 0; p < PORTS; p++)
-		drop(f, &f->dport[p]);
+		pf_fused_drop(f, all[i]);
 	free(f->stage_w);
 	free(f);
 }
@@ -160,105 +70,6 @@ static int settle_all(struct pf_fused *f, struct pf_error *error)
 	return settle(f->out, &f->outs, code, error);
 }
 
-/* One copy, waited for */
-static int move(struct pf_buf *buf, void *host, uint64_t bytes, int in, struct pf_error *error)
-{
-	struct pf_ticket ticket = { 0 };
-	if (bytes == 0)
-		return 0;
-	if (in)
-		pf_copy_in(buf, 0, host, bytes, NULL, &ticket);
-	else
-		pf_copy_out(buf, 0, host, bytes, NULL, &ticket);
-	return pf_wait(&ticket, error);
-}
-
-/* ---- W ---- */
-static uint64_t port_rows(const struct pf_fused *f, int port)
-{
-	return PF_PORT_ROWS(f->options.vocab, (unsigned)port);
-}
-
-/* Where port `port` begins in an array of [V, cols] */
-static uint64_t port_at(const struct pf_fused *f, int port, uint32_t cols)
-{
-	const uint64_t first = (uint64_t)port * PF_PORT_SHARE(f->options.vocab);
-	return (first < f->options.vocab ? first : f->options.vocab) * cols;
-}
-
-static uint64_t port_bytes(const struct pf_fused *f, int port)
-{
-	const uint64_t bytes = port_rows(f, port) * f->pitch * sizeof(float);
-	return bytes ? bytes : SMALL_BYTES;
-}
-
-static void widen(const float *from, uint32_t cols, float *to, uint32_t pitch, uint64_t rows)
-{
-	for (uint64_t r = 0; r < rows; r++)
-		memcpy(to + r * pitch, from + r * cols, cols * sizeof *to);
-}
-
-static void add_narrowed(const float *from, uint32_t pitch, float *to, uint32_t cols, uint64_t rows)
-{
-	for (uint64_t r = 0; r < rows; r++)
-		for (uint32_t d = 0; d < cols; d++)
-			to[r * cols + d] += from[r * pitch + d];
-}
-
-static int load_port(struct pf_fused *f, struct set *s, int port, const float *weight, struct pf_error *error)
-{
-	const uint64_t rows = port_rows(f, port), bytes = port_bytes(f, port);
-	const float *from = weight + port_at(f, port, f->options.dim);
-	const unsigned arg = PF_ARG_linear_logprob_weight + (unsigned)port;
-	int code = 0;
-	if (f->visible && rows)
-		return pf_buf_adopt(f->options.device, PF_KERNEL_linear_logprob, arg, (void *)from, bytes, &s->port[port], error);
-	if (!s->port[port]) {
-		code = pf_buf_alloc(f->options.device, PF_KERNEL_linear_logprob, arg, bytes, &s->port[port], error);
-		f->held += code ? 0 : bytes;
-		f->peak = f->held > f->peak ? f->held : f->peak;
-	}
-	if (code || rows == 0)
-		return code;
-	if (f->pitch == f->options.dim)
-		return move(s->port[port], (void *)from, bytes, 1, error);
-	code = grow_host(&f->stage_w, PF_PORT_SHARE(f->options.vocab), f->pitch, error);
-	if (code)
-		return code;
-	widen(from, f->options.dim, f->stage_w, f->pitch, rows);
-	return move(s->port[port], f->stage_w, bytes, 1, error);
-}
-
-/* Makes f->now the set of this W */
-static int load(struct pf_fused *f, const struct pf_fused_weight *w, struct pf_error *error)
-{
-	struct set *s = &f->set[0];
-	for (int i = 0; i < SETS; i++)
-		if (f->set[i].used && f->set[i].weight == w->weight)
-			s = &f->set[i];
-		else if (s->weight != w->weight && f->set[i].used < s->used)
-			s = &f->set[i];
-	f->now = s;
-	const int same = s->used && s->weight == w->weight && (f->visible || (w->version && s->version == w->version));
-	if (!same && (f->visible || s->weight != w->weight) && s->used && f->visible)
-		free_set(f, s);
-	s->used = ++f->clock;
-	if (same && !w->bias)
-		return 0;
-	int code = 0;
-	for (int p = 0; !same && !code && p < PORTS; p++)
-		code = load_port(f, s, p, w->weight, error);
-	if (!code)
-		code = grow(f, &s->bias, PF_KERNEL_linear_logprob, PF_ARG_linear_logprob_bias,
-		            w->bias ? f->options.vocab * sizeof *w->bias : 0, error);
-	if (!code && w->bias)
-		code = move(s->bias.buf, (void *)w->bias, f->options.vocab * sizeof *w->bias, 1, error);
-	s->weight = code ? NULL : w->weight;
-	s->version = w->version;
-	s->used = code ? 0 : s->used;
-	return code;
-}
-
 /* ---- forward ---- */
 static void choose_way(struct pf_fused *f, uint32_t tokens)
 {
@@ -289,9 +100,9 @@ static int make_room(struct pf_fused *f, const struct pf_fused_tokens *t, struct
 	};
 	int code = 0;
 	for (size_t i = 0; !code && i < sizeof want / sizeof *want; i++)
-		code = grow(f, want[i].place, want[i].kernel, want[i].arg, want[i].bytes, error);
+		code = pf_fused_grow(f, want[i].place, want[i].kernel, want[i].arg, want[i].bytes, error);
 	if (!code && f->pitch != f->options.dim)
-		code = grow_host(&f->hidden.host, tokens, f->pitch, error);
+		code = pf_fused_grow_host(&f->hidden.host, tokens, f->pitch, error);
 	return code ? pf_fail_in(error, "chunk of %u tokens: give fewer with --chunk-tokens, or more with --card-memory",
 	                         t->tokens), code : 0;
 }
@@ -355,14 +166,14 @@ int pf_fused_forward(struct pf_fused *f, const struct pf_fused_weight *weight, c
 	if (tokens->flags & PF_WANT_STATS || f->options.form.entropy != 0)
 		f->mode |= PF_LINEAR_STATS;
 	if (!code)
-		code = load(f, weight, error);
+		code = pf_fused_load(f, weight, error);
 	if (!code)
 		code = make_room(f, tokens, error);
 	if (code)
 		return code;
 	const float *hidden = tokens->hidden;
 	if (f->pitch != f->options.dim) {
-		widen(hidden, f->options.dim, f->hidden.host, f->pitch, tokens->tokens);
+		pf_fused_widen(hidden, f->options.dim, f->hidden.host, f->pitch, tokens->tokens);
 		hidden = f->hidden.host;
 	}
 	copy_in(f, f->hidden.buf, hidden, (uint64_t)tokens->tokens * f->pitch * sizeof *hidden);
@@ -403,44 +214,6 @@ static int finish_forward(struct pf_fused *f, struct pf_error *error)
 
 /* ---- backward ---- */
 
-/* A fresh buffer that kernels read and write must have been written once */
-static int grow_written(struct pf_fused *f, struct place *p, unsigned arg, uint64_t bytes, struct pf_error *error)
-{
-	const struct pf_buf *had = p->buf;
-	int code = grow(f, p, PF_KERNEL_linear_grad, arg, bytes, error);
-	if (code || p->buf == had)
-		return code;
-	void *zero = calloc(1, p->bytes);
-	if (!zero)
-		return pf_fail(error, -ENOMEM, "no memory for %llu bytes", (unsigned long long)p->bytes);
-	code = move(p->buf, zero, p->bytes, 1, error);
-	free(zero);
-	return code;
-}
-
-/* Where dW goes: the caller's memory, or buffers whose sums wait brings back */
-static int open_dweight(struct pf_fused *f, float *dweight, struct pf_error *error)
-{
-	int code = 0;
-	free_adopted(f);
-	for (int p = 0; !code && p < PORTS; p++) {
-		const unsigned arg = PF_ARG_linear_grad_dweight + (unsigned)p;
-		if (dweight && f->visible && port_rows(f, p))
-			code = pf_buf_adopt(f->options.device, PF_KERNEL_linear_grad, arg, dweight + port_at(f, p, f->pitch),
-			                    port_bytes(f, p), &f->adopted[p], error);
-		else
-			code = grow_written(f, &f->dport[p], arg, dweight && !f->visible ? port_bytes(f, p) : 0, error);
-	}
-	if (!code)
-		code = grow_written(f, &f->dbias, PF_ARG_linear_grad_dbias, f->options.bias ? f->options.vocab * sizeof(float) : 0,
-		                    error);
-	if (!code && dweight && f->visible)            /* what adds to the caller's dW adds to this too */
-		memset(pf_buf_map(f->dbias.buf), 0, f->dbias.bytes);
-	if (!code && !f->stage_w && (f->options.bias || (dweight && !f->visible)))
-		code = grow_host(&f->stage_w, PF_PORT_SHARE(f->options.vocab), f->pitch > 4 ? f->pitch : 4, error);
-	return code;
-}
-
 static void run_backward(struct pf_fused *f, uint32_t first, uint32_t rows, uint32_t mode, const struct pf_ticket *after)
 {
 	struct pf_arg arg[PF_ARG_linear_grad_COUNT] = { { 0 } };
@@ -470,7 +243,7 @@ int pf_fused_backward(struct pf_fused *f, const float *coef, float *dhidden, flo
 	const int shared = dweight || f->options.bias;         /* sums that every piece adds to */
 	int code = pf_fused_wait(f, error);
 	if (!code)
-		code = open_dweight(f, dweight, error);
+		code = pf_fused_open_dweight(f, dweight, error);
 	if (code || tokens == 0)
 		return code;
 	copy_in(f, f->coef.buf, coef, tokens * sizeof *coef);
@@ -487,27 +260,15 @@ int pf_fused_backward(struct pf_fused *f, const float *coef, float *dhidden, flo
 	return 0;
 }
 
-static int bring_dweight(struct pf_fused *f, float *dweight, struct pf_error *error)
-{
-	int code = 0;
-	for (int p = 0; !code && p < PORTS; p++) {
-		const uint64_t rows = port_rows(f, p);
-		code = move(f->dport[p].buf, f->stage_w, rows * f->pitch * sizeof *dweight, 0, error);
-		if (!code)
-			add_narrowed(f->stage_w, f->pitch, dweight + port_at(f, p, f->options.dim), f->options.dim, rows);
-	}
-	return code;
-}
-
 static int bring_dhidden(struct pf_fused *f, float *to, struct pf_error *error)
 {
 	const uint64_t tokens = f->tokens.tokens, bytes = tokens * f->pitch * sizeof *to;
 	if (f->pitch == f->options.dim)
-		return move(f->dhidden.buf, to, bytes, 0, error);
-	int code = move(f->dhidden.buf, f->hidden.host, bytes, 0, error);
+		return pf_fused_move(f->dhidden.buf, to, bytes, 0, error);
+	int code = pf_fused_move(f->dhidden.buf, f->hidden.host, bytes, 0, error);
 	memset(to, 0, tokens * f->options.dim * sizeof *to);
 	if (!code)
-		add_narrowed(f->hidden.host, f->pitch, to, f->options.dim, tokens);
+		pf_fused_add_narrowed(f->hidden.host, f->pitch, to, f->options.dim, tokens);
 	return code;
 }
 
@@ -519,11 +280,11 @@ int pf_fused_wait(struct pf_fused *f, struct pf_error *error)
 	if (!code && f->dhidden_to)
 		code = bring_dhidden(f, f->dhidden_to, error);
 	if (!code && f->sums.dweight)
-		code = bring_dweight(f, f->sums.dweight, error);
+		code = pf_fused_bring_dweight(f, f->sums.dweight, error);
 	if (!code && f->sums.dbias) {
-		code = move(f->dbias.buf, f->stage_w, f->options.vocab * sizeof(float), 0, error);
+		code = pf_fused_move(f->dbias.buf, f->stage_w, f->options.vocab * sizeof(float), 0, error);
 		if (!code)
-			add_narrowed(f->stage_w, 1, f->sums.dbias, 1, f->options.vocab);
+			pf_fused_add_narrowed(f->stage_w, 1, f->sums.dbias, 1, f->options.vocab);
 	}
 	f->forward_pending = 0;
 	f->dhidden_to = NULL;
