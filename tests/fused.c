@@ -162,6 +162,31 @@ static void weights_cross_once(void **unused)
 	free(reference);
 }
 
+/* No dW is formed, nor brought back; dhidden is what it is anyway */
+static void a_frozen_head_has_no_dw(void **unused)
+{
+	struct numbers *whole = on("sim", PF_WAY_SPILL), *n = make_numbers();
+	struct pf_device *device = open_device("sim");
+	struct pf_fused *fused = open_fused(device, PF_WAY_SPILL, 0);
+	const struct pf_fused_weight weight = { n->weight, n->bias, 1 };
+	const struct pf_fused_tokens tokens = { n->hidden, n->target, span, T, B, 0 };
+	struct pf_device_counts before, after;
+	struct pf_error error;
+	(void)unused;
+	if (pf_fused_forward(fused, &weight, &tokens, n->sum, NULL, &error) || pf_fused_wait(fused, &error))
+		fail_msg("%s", error.text);
+	pf_device_counts(device, &before);
+	if (pf_fused_backward(fused, n->coef, n->dhidden, NULL, NULL, &error) || pf_fused_wait(fused, &error))
+		fail_msg("%s", error.text);
+	pf_device_counts(device, &after);
+	assert_memory_equal(n->dhidden, whole->dhidden, sizeof n->dhidden);
+	assert_int_equal(after.bytes_out - before.bytes_out, sizeof n->dhidden);
+	pf_fused_close(fused);
+	pf_device_close(device);
+	free(whole);
+	free(n);
+}
+
 static void little_memory_recomputes(void **unused)
 {
 	struct numbers *n = make_numbers();
@@ -220,6 +245,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(units_and_ways_change_no_bit), cmocka_unit_test(the_host_agrees_with_the_card),
 		cmocka_unit_test(weights_cross_once), cmocka_unit_test(little_memory_recomputes),
+		cmocka_unit_test(a_frozen_head_has_no_dw),
 		cmocka_unit_test(forms_out_of_range_are_refused), cmocka_unit_test(adopted_memory_is_the_callers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -122,17 +122,31 @@ static int load_port(struct pf_fused *f, struct set *s, int port, const float *w
 	return pf_fused_move(s->port[port], f->stage_w, bytes, 1, error);
 }
 
-/* Makes f->now the set of this W */
+static int holds(const struct pf_fused *f, const struct set *s, const struct pf_fused_weight *w)
+{
+	return s->used && s->weight == w->weight && (f->visible || (w->version && s->version == w->version));
+}
+
+/* The set that holds W; else one of the same array, whose numbers are older; else the one unused for longest */
+static struct set *set_for(struct pf_fused *f, const struct pf_fused_weight *w)
+{
+	struct set *best = NULL;
+	int best_rank = 0;
+	for (int i = 0; i < SETS; i++) {
+		struct set *s = &f->set[i];
+		const int rank = holds(f, s, w) ? 2 : s->used && s->weight == w->weight;
+		if (!best || rank > best_rank || (rank == best_rank && s->used < best->used)) {
+			best = s;
+			best_rank = rank;
+		}
+	}
+	return best;
+}
+
 int pf_fused_load(struct pf_fused *f, const struct pf_fused_weight *w, struct pf_error *error)
 {
-	struct set *s = &f->set[0];
-	for (int i = 0; i < SETS; i++)
-		if (f->set[i].used && f->set[i].weight == w->weight)
-			s = &f->set[i];
-		else if (s->weight != w->weight && f->set[i].used < s->used)
-			s = &f->set[i];
-	f->now = s;
-	const int same = s->used && s->weight == w->weight && (f->visible || (w->version && s->version == w->version));
+	struct set *s = f->now = set_for(f, w);
+	const int same = holds(f, s, w);
 	if (!same && f->visible)               /* another array: what was adopted is not reused */
 		free_set(f, s);
 	s->used = ++f->clock;
@@ -143,7 +157,7 @@ int pf_fused_load(struct pf_fused *f, const struct pf_fused_weight *w, struct pf
 		code = load_port(f, s, p, w->weight, error);
 	if (!code)
 		code = pf_fused_grow(f, &s->bias, PF_KERNEL_linear_logprob, PF_ARG_linear_logprob_bias,
-		            w->bias ? f->options.vocab * sizeof *w->bias : 0, error);
+		                     w->bias ? f->options.vocab * sizeof *w->bias : 0, error);
 	if (!code && w->bias)
 		code = pf_fused_move(s->bias.buf, (void *)w->bias, f->options.vocab * sizeof *w->bias, 1, error);
 	s->weight = w->weight;

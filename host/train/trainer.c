@@ -347,7 +347,7 @@ static int update(struct trainer *r, double rate, double *norm, struct pf_error 
 {
 	const double began = pf_seconds();
 	int code = pf_adamw_step(&r->adamw, rate, pf_model_trained(r->model).param, r->gradient, norm);
-	if (!r->model->lora)
+	if (!r->model->lora && !r->model->layout.frozen_head)  /* the head is what devices keep */
 		pf_model_touch(r->model);
 	count_time(r, &r->result->times.optimizer, "optimizer", began);
 	return code ? pf_fail(error, code, "step %llu: the gradient is not finite, the weights are as before it; lower --lr or "
