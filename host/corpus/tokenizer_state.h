@@ -1,7 +1,8 @@
-/* tokenizer_state.h: inside of a tokenizer read from tokenizer.json. tokenizer_json.c and tokenizer_steps.c fill it,
- * tokenizer_folder.c adds what the files beside it say, tokenizer_text.c uses it. */
+/* tokenizer_state.h: inside of a tokenizer read from tokenizer.json. tokenizer_json.c, tokenizer_vocabulary.c and
+ * tokenizer_steps.c fill it, tokenizer_folder.c adds what the files beside it say, tokenizer_text.c uses it. */
 #ifndef PF_CORPUS_TOKENIZER_STATE_H
 #define PF_CORPUS_TOKENIZER_STATE_H
+#include <errno.h>
 #include <jansson.h>
 #include "added.h"
 #include "bpe.h"
@@ -40,10 +41,21 @@ int32_t pf_tokenizer_find(const struct pf_tokenizer_state *state, const char *te
 /* Changes text[length] as for encoding, into out. 0 or an error of pf_steps_run. tokenizer_text.c */
 int  pf_tokenizer_change(const struct pf_tokenizer_state *state, const char *text, size_t length, struct pf_buffer *out);
 
+/* Field "model.vocab". Whether an id can be one. The last bytes of shown_text, from `at` on, are what is shown of a token.
+ * tokenizer_vocabulary.c */
+int  pf_tokenizer_read_vocabulary(struct pf_tokenizer_reading *reading, const json_t *vocabulary);
+int  pf_tokenizer_check_id(struct pf_tokenizer_reading *reading, const char *text, const json_t *id);
+int  pf_tokenizer_show(struct pf_tokenizer_reading *reading, int32_t id, size_t at, int special);
+
 /* Fields "normalizer" and "pre_tokenizer"; "decoder"; "post_processor". tokenizer_steps.c */
 int  pf_tokenizer_read_steps(struct pf_tokenizer_reading *reading);
 int  pf_tokenizer_read_decoder(struct pf_tokenizer_reading *reading);
 int  pf_tokenizer_read_template(struct pf_tokenizer_reading *reading);
+
+static inline int pf_tokenizer_no_memory(struct pf_tokenizer_reading *reading)
+{
+	return pf_fail(reading->error, -ENOMEM, "out of memory");
+}
 
 /* A member of an object that is not null, or NULL */
 static inline json_t *pf_json_member(const json_t *object, const char *name)
