@@ -274,7 +274,7 @@ static void a_file_for_cpo(void **state)
 
 static void what_would_change_the_result_is_refused(void **state)
 {
-	static const char *const texts[] = { "sync_ref_model: true", "load_best_model_at_end: True", "optim: adafactor",
+	static const char *const texts[] = { "load_best_model_at_end: True", "optim: adafactor",
 		"ld_alpha: 0.5\nloss_type: ipo", "scale_rewards: none", "neftune_noise_alpha: 5", "label_smoothing_factor: 0.1", "lr_scheduler_type: polynomial",
 		"lr_scheduler_kwargs: {num_cycles: 2}", "push_to_hub: true", "completion_only_loss: false",
 		"loss_type: no_such_loss", "resume_from_checkpoint: some/checkpoint-5", "use_weighting: true\nloss_type: ipo",

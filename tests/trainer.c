@@ -301,6 +301,123 @@ static void free_losses_touch_no_reference(void **state)
 	}
 }
 
+/* ---- the reference follows (TR-DPO) ---- */
+
+static void sync_every(struct world *w, uint64_t steps, double mixup)
+{
+	w->t.synced = w->reference;
+	w->t.sync_every = steps;
+	w->t.mixup = mixup;
+}
+
+static void reference_follows_the_policy(void **state)
+{
+	struct pf_training_result result;
+	struct world w;
+	(void)state;
+	open_training(&w, "sigmoid", NULL);
+	sync_every(&w, 1, 1.0);
+	train_well(&w, &result);
+	if (!(fabs(w.last_loss - log(2.0)) <= 1e-6))     /* before every step policy and reference are the same */
+		fail_msg("hard updates: the last loss is %.9g, not ln 2", w.last_loss);
+	assert_memory_equal(w.reference->param, w.model->param, w.model->layout.size * sizeof(float));
+	close_training(&w);
+
+	open_training(&w, "sigmoid", NULL);
+	struct pf_model *start = pf_model_reference(w.model);
+	sync_every(&w, STEPS, 0.25);                     /* once, with the last step */
+	train_well(&w, &result);
+	for (uint64_t i = 0; i < w.model->layout.size; i++) {
+		const double want = 0.25 * (double)w.model->param[i] + 0.75 * (double)start->param[i];
+		assert_true(fabs((double)w.reference->param[i] - want) <= 1e-7 * (1 + fabs(want)));
+	}
+	pf_model_close(start);
+	close_training(&w);
+}
+
+static void a_moving_reference_is_resumed(void **state)
+{
+	struct pf_training_result result;
+	struct pf_error error;
+	struct world w;
+	char whole[512], parts[512];
+	(void)state;
+	strcpy(whole, scratch_path("sync_whole"));
+	strcpy(parts, scratch_path("sync_parts"));
+	for (int run = 0; run < 3; run++) {
+		open_training(&w, "sigmoid", run ? parts : whole);
+		sync_every(&w, 2, 0.6);
+		w.t.run.cache = scratch_path("sync_cache");
+		w.stop_after = run == 1 ? 3 : 0;
+		w.t.resume = w.t.exact = run == 2;
+		assert_int_equal(train(&w, &result, &error), run == 1 ? PF_E_INTERRUPTED : 0);
+		close_training(&w);
+	}
+	assert_same_file(whole, parts, "model.safetensors");
+	assert_same_file(whole, parts, "checkpoint-000008/reference/model.safetensors");
+	assert_same_file(whole, parts, "checkpoint-000008/optimizer.safetensors");
+}
+
+/* ---- watches ---- */
+
+static int said;
+
+static void on_said(void *context, const char *text)
+{
+	(void)context;
+	said += strstr(text, "max-kl") != NULL ? 1 : strstr(text, "less likely") != NULL ? 100 : 0;
+}
+
+static void watches_watch(void **state)
+{
+	struct pf_training_result result;
+	struct world w;
+	(void)state;
+	for (int stop = 0; stop < 2; stop++) {
+		open_training(&w, "sigmoid", scratch_path(stop ? "kl_stop" : "kl_warn"));
+		w.t.alarm = (struct pf_alarm_options){ 1e-6, stop };
+		w.t.note = on_said;
+		said = 0;
+		train_well(&w, &result);
+		assert_int_equal(said % 100, 1);
+		assert_int_equal(result.stopped, stop);
+		assert_true(stop ? result.steps < STEPS : result.steps == STEPS);
+		close_training(&w);
+	}
+}
+
+/* Known sums: a correlation of -1, and a noise of 1/4 when 3 of 4 sure pairs are right */
+static void figures_of_the_watches(void **state)
+{
+	struct pf_tally t;
+	(void)state;
+	pf_tally_clear(&t);
+	t.pairs = 40;
+	t.sure = 40 * 0.95;
+	t.accurate = 29;
+	for (int i = 0; i < 40; i++) {
+		const double length = i % 5, margin = 3 - 2 * length;
+		t.length += length;
+		t.length2 += length * length;
+		t.margin += margin;
+		t.margin2 += margin * margin;
+		t.length_margin += length * margin;
+	}
+	assert_true(fabs(pf_tally_length_bias(&t) + 1) < 1e-12);
+	assert_true(fabs(pf_tally_label_noise(&t) - (0.95 - 0.725) / 0.9) < 1e-12);
+	assert_true(isnan(pf_tally_kl(&t)) && isnan(pf_tally_chosen_drift(&t)));
+	t.accurate = 40;
+	assert_true(pf_tally_label_noise(&t) == 0);
+	t.pairs = 3;
+	assert_true(isnan(pf_tally_label_noise(&t)));
+	struct pf_alarm w = { .note = on_said };
+	said = 0;
+	t = (struct pf_tally){ .referenced = 1, .sequences = { 4, 4 }, .drift = { -3, 1 }, .kl = 8 };
+	assert_true(pf_tally_kl(&t) == 1 && pf_tally_chosen_drift(&t) == -0.75);
+	assert_int_equal(pf_alarm_step(&w, &t, 1) + pf_alarm_step(&w, &t, 2), 0);
+	assert_int_equal(said, 100);                     /* once */
+}
+
 /* ---- accumulation ---- */
 
 /* The gradient of a step does not depend on how it is cut: first update equal up to fp32 rounding of the products */
@@ -603,6 +720,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(policy_is_reference_before_the_first_step), cmocka_unit_test(every_loss_learns), cmocka_unit_test(rollouts_learn),
 		cmocka_unit_test(advantages_are_as_said), cmocka_unit_test(free_losses_touch_no_reference),
+		cmocka_unit_test(reference_follows_the_policy), cmocka_unit_test(a_moving_reference_is_resumed),
+		cmocka_unit_test(watches_watch), cmocka_unit_test(figures_of_the_watches),
 		cmocka_unit_test(accumulation_is_one_large_batch), cmocka_unit_test(stopped_and_resumed_is_uninterrupted),
 		cmocka_unit_test(killed_and_resumed_is_uninterrupted), cmocka_unit_test(other_circumstances_are_reported),
 		cmocka_unit_test(folders_and_references_are_guarded),

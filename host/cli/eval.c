@@ -40,6 +40,10 @@ static json_t *results(const struct pf_setup *s, const struct pf_options *o, con
 	put_mean(json, "mean_token_accuracy", (double)t->hits, t->tokens);
 	put_mean(json, "perplexity", exp(nll), 1);
 	put_mean(json, "kl", t->z0, 1);
+	put_mean(json, "kl_reference", pf_tally_kl(t), 1);
+	put_mean(json, "chosen_drift", pf_tally_chosen_drift(t), 1);
+	put_mean(json, "length_bias", pf_tally_length_bias(t), 1);
+	put_mean(json, "label_noise", pf_tally_label_noise(t), 1);
 	if (t->origin)
 		json_object_set_new(json, "reference_origin", json_integer((json_int_t)t->origin));
 	json_object_set_new(json, "scored_tokens", json_integer((json_int_t)t->tokens));

@@ -63,6 +63,9 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 	if (s->model->lora)
 		add_fact(f, "adapter", 1, "rank %u, alpha %.17g, %.120s", s->model->lora->rank, s->model->lora->alpha,
 		         s->model->lora->modules);
+	if (o->sync_ref_model)
+		add_fact(f, "reference", 1, "follows by %.17g every %lld steps", o->ref_model_mixup_alpha,
+		         (long long)o->ref_model_sync_steps);
 	add_fact(f, "device", 0, "%s", o->device);
 	add_fact(f, "head", 0, "%s, %s", o->head, o->way);
 	add_fact(f, "card memory", 0, "%lld", (long long)o->card_memory);       /* products of the head go by blocks */
@@ -124,6 +127,11 @@ static void print_json(const struct pf_setup *s, const struct pf_options *o, con
 	if (s->held.corpus && r->held.tokens) {
 		json_object_set_new(json, "eval_loss", number(r->held.loss));
 		json_object_set_new(json, "eval_accuracy", number(ratio((double)r->held.accurate, r->held.pairs)));
+		json_object_set_new(json, "kl_reference", number(pf_tally_kl(&r->held)));
+		json_object_set_new(json, "chosen_drift", number(pf_tally_chosen_drift(&r->held)));
+		json_object_set_new(json, "length_bias", number(pf_tally_length_bias(&r->held)));
+		json_object_set_new(json, "label_noise", number(pf_tally_label_noise(&r->held)));
+		json_object_set_new(json, "longer_chosen", number(ratio((double)r->held.longer, r->held.pairs)));
 		json_object_set_new(json, "eval_likelier", number(ratio((double)r->held.likelier, r->held.pairs)));
 	}
 	if (meters)
@@ -134,6 +142,21 @@ static void print_json(const struct pf_setup *s, const struct pf_options *o, con
 	json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
 	putchar('\n');
 	json_decref(json);
+}
+
+/* What the held-out pairs say beside the loss: each figure only where there is one */
+static void print_watch(const struct pf_tally *t)
+{
+	const double bias = pf_tally_length_bias(t), noise = pf_tally_label_noise(t);
+	if (isfinite(pf_tally_kl(t)))
+		printf("against the reference: KL about %.3g nats a sequence, chosen %+.3f nat a token\n", pf_tally_kl(t),
+		       pf_tally_chosen_drift(t));
+	if (isfinite(bias))
+		printf("length: chosen is longer in %.0f %% of the pairs; margins go with length differences by %+.2f (correlation)\n",
+		       100.0 * (double)t->longer / (double)t->pairs, bias);
+	if (isfinite(noise))
+		printf("labels: if the rewards are as sure as they should be, about %.0f %% of the pairs are labelled the wrong way round\n",
+		       100.0 * noise);
 }
 
 static void print_text(const struct pf_setup *s, const struct pf_options *o, const struct pf_training_result *r,
@@ -155,6 +178,8 @@ static void print_text(const struct pf_setup *s, const struct pf_options *o, con
 		       (unsigned long long)r->held.pairs);
 	if (s->held.corpus && r->held.tokens)
 		printf("\n");
+	if (s->held.corpus && r->held.pairs)
+		print_watch(&r->held);
 	if (meters)
 		pf_cli_energy_text(o, meters);
 	pf_cli_replay_text(o, s);
@@ -207,6 +232,19 @@ static struct pf_model_save_options save_options(const struct pf_setup *s, const
 	                                       o->shard_size };
 }
 
+/* A reference that is to move must be there, in full and its own */
+static int check_sync(const struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	if (!o->sync_ref_model)
+		return 0;
+	if (!s->reference)
+		return pf_fail(error, PF_E_ARGUMENT, "--sync-ref-model: this run has no reference that could follow");
+	if (s->model->lora || s->reference->borrowed || !s->reference->param)
+		return pf_fail(error, PF_E_ARGUMENT, "--sync-ref-model: the reference of this run is frozen (an adapter's base, or bfloat16) "
+		               "and cannot follow");
+	return 0;
+}
+
 static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
 	struct view view = { .options = o };
@@ -219,10 +257,15 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 		.adamw = { o->beta1, o->beta2, o->eps, o->weight_decay, o->max_grad_norm, (unsigned)o->threads },
 		.tokenizer = s->tokenizer, .out = o->out, .log = o->log, .save = save_options(s, o), .save_every = (uint64_t)o->save_every,
 		.eval_every = (uint64_t)o->eval_every,
-		.resume = o->resume, .exact = o->exact, .report = on_step, .note = on_note, .context = &view };
+		.resume = o->resume, .exact = o->exact, .alarm = { o->max_kl, o->max_kl_action && strcmp(o->max_kl_action, "stop") == 0 },
+		.synced = o->sync_ref_model ? s->reference : NULL, .mixup = o->ref_model_mixup_alpha,
+		.sync_every = (uint64_t)o->ref_model_sync_steps, .report = on_step, .note = on_note, .context = &view };
 	t.run.renewal = &s->renewal;
 	if (!code)
 		code = schedule(o, steps, &t.schedule, error);
+	if (code)
+		return code;
+	code = check_sync(s, o, error);
 	if (code)
 		return code;
 	gather_facts(s, o, steps, &facts);

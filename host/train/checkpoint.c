@@ -63,8 +63,17 @@ static void remove_part(const char *folder, const char *part)
 	unlink(path);
 }
 
+static int reference_path(const char *folder, char path[PATH_ROOM + 64])
+{
+	return snprintf(path, PATH_ROOM + 64, "%s/reference", folder);
+}
+
 static void remove_checkpoint(const char *folder)
 {
+	char reference[PATH_ROOM + 64];
+	reference_path(folder, reference);
+	pf_model_unlink(reference);
+	rmdir(reference);
 	pf_model_unlink(folder);
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
 		remove_part(folder, parts[i]);
@@ -112,6 +121,18 @@ static int save_optimizer(const char *folder, const struct pf_adamw *adamw, stru
 	return code;
 }
 
+static int save_reference(const char *folder, const struct pf_model *reference, struct pf_error *error)
+{
+	char path[PATH_ROOM + 64];
+	reference_path(folder, path);
+	if (mkdir(path, 0777) != 0)
+		return pf_fail(error, -errno, "%s: cannot be made: %s", path, strerror(errno));
+	int code = pf_model_save(reference, path, error);
+	if (!code && sync_folder(path) != 0)
+		code = pf_fail(error, -errno, "%s: cannot be synced: %s", path, strerror(errno));
+	return code;
+}
+
 static int save_state(const char *folder, const struct pf_checkpoint *checkpoint, struct pf_error *error)
 {
 	struct pf_replace *file;
@@ -144,6 +165,8 @@ int pf_checkpoint_save(const char *out, const struct pf_model *model, const stru
 	int code = pf_model_save(model, partial, error);
 	if (!code && checkpoint->tokenizer)
 		code = pf_tokenizer_save(checkpoint->tokenizer, partial, error);
+	if (!code && checkpoint->reference)
+		code = save_reference(partial, checkpoint->reference, error);
 	if (!code)
 		code = save_optimizer(partial, adamw, error);
 	if (!code)
@@ -240,6 +263,11 @@ int pf_checkpoint_load(const char *path, struct pf_model *model, struct pf_adamw
 	free(text);
 	if (!code)
 		code = load_weights(path, model, error);
+	if (!code && checkpoint->reference) {
+		char reference[PATH_ROOM + 64];
+		reference_path(path, reference);
+		code = load_weights(reference, checkpoint->reference, error);
+	}
 	if (!code)
 		code = load_optimizer(path, adamw, error);
 	if (!code && adamw->step != checkpoint->step)

@@ -25,6 +25,7 @@ struct pf_checkpoint {
 	const struct pf_fact *fact;
 	size_t               facts;
 	const struct pf_tokenizer *tokenizer;  /* its files are saved with the model; NULL: none */
+	struct pf_model     *reference;        /* one that moves, saved and read too, in folder reference; NULL: none */
 };
 
 /* Saves and then removes all but the last `keep` (>= 1) complete checkpoints of the folder */

@@ -40,6 +40,7 @@ struct pf_tally {
 	uint64_t accurate;             /* pairs whose reward is larger on the chosen side; ties are not, nor differences below
 	                                * 1e-6 nat a token, which is what log-probs promise: policy = reference gives 0 */
 	uint64_t likelier;             /* pairs whose mean logp is larger on the chosen side */
+	int      referenced;           /* 1: there was a reference to compare with */
 	double   drift[2];             /* sums over sequences of log-ratio a token; these three only with a reference */
 	uint64_t below;                /* chosen sequences less likely than under the reference */
 	double   kl;                   /* sum over sequences of n (e^d - 1 - d), d the mean of log reference - log policy a

@@ -18,6 +18,7 @@ void pf_tally_add(struct pf_tally *t, const struct pf_tally *more)
 		t->sequences[side] += more->sequences[side];
 		t->drift[side] += more->drift[side];
 	}
+	t->referenced |= more->referenced;
 	t->margin += more->margin;
 	t->pairs += more->pairs;
 	t->accurate += more->accurate;
@@ -61,6 +62,7 @@ static void tally_sequence(struct pf_tally *t, const struct pf_objective *o, con
 	t->hits += w->seq[i].hits;
 	if (!o->reference)
 		return;
+	t->referenced = 1;
 	t->drift[side] += ratio / n;
 	t->below += side == 0 && ratio < -TIE_NATS * n;
 	t->kl += divergence(ratio, n);

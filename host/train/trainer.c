@@ -30,6 +30,7 @@ struct trainer {
 	uint64_t step, saved;          /* steps done; of the last checkpoint */
 	int exact;                     /* the devices that the run began with all were */
 	unsigned renewals;             /* logged so far */
+	struct pf_alarm alarm;
 };
 
 static void say(const struct trainer *r, const char *text)
@@ -58,9 +59,17 @@ static int open_log(struct trainer *r, int64_t keep, struct pf_error *error)
 	return pf_metrics_open(log, keep, &r->metrics, error);
 }
 
+/* Log-probs of a reference that has moved are of no use */
+static void forget_caches(struct trainer *r)
+{
+	pf_reference_close(r->cache);
+	pf_reference_close(r->held_cache);
+	r->cache = r->held_cache = NULL;
+}
+
 static int resume(struct trainer *r, int64_t *keep, struct pf_error *error)
 {
-	struct pf_checkpoint c = { .fact = r->fact, .facts = r->facts };
+	struct pf_checkpoint c = { .fact = r->fact, .facts = r->facts, .reference = r->t->synced };
 	char path[PATH_ROOM], text[PATH_ROOM + 64];
 	int code = pf_checkpoint_find(r->t->out, path, sizeof path, error);
 	if (!code)
@@ -69,6 +78,8 @@ static int resume(struct trainer *r, int64_t *keep, struct pf_error *error)
 		return code;
 	r->step = r->saved = c.step;
 	r->running.objective.state = c.loss;
+	if (r->t->synced && r->step >= r->t->sync_every)
+		forget_caches(r);
 	*keep = c.log_position;
 	snprintf(text, sizeof text, "resuming from %s", path);
 	say(r, text);
@@ -172,7 +183,7 @@ static int save(struct trainer *r, struct pf_error *error)
 {
 	const double began = pf_seconds();
 	const struct pf_checkpoint c = { r->step, pf_metrics_position(r->metrics), r->running.objective.state, r->fact,
-	                                 r->facts, r->t->tokenizer };
+	                                 r->facts, r->t->tokenizer, r->t->synced };
 	if (!r->t->out || r->saved == r->step)
 		return 0;
 	int code = pf_checkpoint_save(r->t->out, r->model, &r->adamw, &c, KEEP, error);
@@ -201,6 +212,14 @@ static void log_tally(struct pf_metrics *m, const char *prefix, const struct pf_
 		{ "logps/rejected", share(t->logp[1], t->sequences[1]) },
 		{ "mean_token_accuracy", share((double)t->hits, t->tokens) },
 		{ "kl", t->z0 },
+		{ "kl_reference", pf_tally_kl(t) },
+		{ "chosen_drift", pf_tally_chosen_drift(t) },
+		{ "frac_chosen_below", share((double)t->below, t->referenced ? t->sequences[0] : 0) },
+		{ "length_bias", pf_tally_length_bias(t) },
+		{ "label_noise", *prefix ? pf_tally_label_noise(t) : NAN },
+		{ "reward", share(t->score, t->scored) },
+		{ "reward_std", t->scored ? sqrt(fmax(share(t->score2, t->scored) - pow(share(t->score, t->scored), 2), 0)) : NAN },
+		{ "frac_reward_zero_std", share((double)t->flat, t->groups) },
 	};
 	char key[64];
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -359,6 +378,18 @@ static int due(uint64_t every, uint64_t step)
 	return every && step % every == 0;
 }
 
+/* TR-DPO: the reference goes part of the way, or all of it, to the policy */
+static void sync_reference(struct trainer *r)
+{
+	const struct pf_training *t = r->t;
+	if (!t->synced || !due(t->sync_every, r->step))
+		return;
+	for (uint64_t i = 0; i < r->model->layout.size; i++)
+		t->synced->param[i] = (float)(t->mixup * (double)r->model->param[i] + (1.0 - t->mixup) * (double)t->synced->param[i]);
+	pf_model_touch(t->synced);
+	forget_caches(r);
+}
+
 /* Loss and gradient of the next step */
 static int compute(struct trainer *r, struct pf_step *facts, struct pf_tally *tally, struct pf_error *error)
 {
@@ -389,10 +420,12 @@ static int one_step(struct trainer *r, struct pf_error *error)
 	if (code)
 		return code;
 	r->step++;
+	sync_reference(r);
+	r->result->stopped = pf_alarm_step(&r->alarm, &tally, r->step);
 	const double seconds = pf_seconds() - began;
 	count_devices(&r->t->run, &beats[1], &bytes[1]);
 	int evaluated = 0;
-	if (r->t->held.corpus && (due(r->t->eval_every, r->step) || r->step == r->t->steps))
+	if (r->t->held.corpus && (due(r->t->eval_every, r->step) || r->step == r->t->steps || r->result->stopped))
 		code = evaluate(r, &evaluated, error);
 	const struct pf_step_report report = { r->step, r->t->steps, facts.epoch, &tally,
 		evaluated ? &r->result->held : NULL, norm, rate, seconds, beats[1] - beats[0], bytes[1] - bytes[0] };
@@ -408,12 +441,12 @@ static int train(struct trainer *r, struct pf_error *error)
 	const volatile sig_atomic_t *stop = r->t->run.stop;
 	int code = r->t->meters ? pf_meters_begin(r->t->meters, r->step, error) : 0;
 	r->result->first = r->step;
-	while (!code && r->step < r->t->steps && !(stop && *stop))
+	while (!code && r->step < r->t->steps && !(stop && *stop) && !r->result->stopped)
 		code = one_step(r, error);
 	r->result->steps = r->step;
 	if (!code)
 		code = save(r, error);
-	if (!code && r->step < r->t->steps)
+	if (!code && r->step < r->t->steps && !r->result->stopped)
 		code = pf_fail(error, PF_E_INTERRUPTED, "interrupted after step %llu of %llu%s",
 		               (unsigned long long)r->step, (unsigned long long)r->t->steps,
 		               r->t->out ? "; --resume goes on from here" : "");
@@ -427,7 +460,8 @@ static int train(struct trainer *r, struct pf_error *error)
 int pf_train(const struct pf_training *training, struct pf_model *model, struct pf_training_result *result,
              struct pf_error *error)
 {
-	struct trainer r = { .t = training, .model = model, .result = result, .folder = -1 };
+	struct trainer r = { .t = training, .model = model, .result = result, .folder = -1,
+		.alarm = { training->alarm, 0, 0, training->note, training->context } };
 	*result = (struct pf_training_result){ .step0_check = NAN };
 	pf_tally_clear(&result->held);
 	int code = open_trainer(&r, error);

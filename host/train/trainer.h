@@ -11,6 +11,7 @@
 #include "energy.h"
 #include "schedule.h"
 #include "step.h"
+#include "alarm.h"
 
 /* Samples to evaluate on */
 struct pf_held { struct pf_corpus *corpus; enum pf_split split; };
@@ -56,6 +57,10 @@ struct pf_training {
 	int                  shuffle;
 	struct pf_adamw_options adamw;
 	struct pf_schedule   schedule; /* steps of it are those of the training */
+	struct pf_model     *synced;   /* run.reference, if it is to follow the policy (TR-DPO); NULL: frozen */
+	double               mixup;    /* then, every sync_every steps: reference = mixup policy + (1 - mixup) reference */
+	uint64_t             sync_every;
+	struct pf_alarm_options alarm;
 	const struct pf_tokenizer *tokenizer;  /* its files are saved with the model; NULL: none */
 	const char          *out;      /* folder; NULL: nothing is saved */
 	const char          *log;      /* metrics; NULL: metrics.jsonl in out, or none */
@@ -73,6 +78,7 @@ struct pf_training {
 struct pf_training_result {
 	uint64_t first, steps;         /* steps done before this call, and in all */
 	struct pf_tally held;          /* last evaluation; zeros if there was none */
+	int      stopped;              /* 1: ended early, as the watch was told to */
 	double   step0_check;          /* largest |logp policy - reference| of a token before step 1; NaN: not looked at */
 	struct pf_times times;
 };
