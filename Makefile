@@ -43,6 +43,7 @@ bench: build
 	@cmake --build $(BUILD) -j $(JOBS) --target bench
 experiment: build
 	@tests/experiments/run.sh $(BUILD)/prefpga
+	@tests/experiments/labels.sh $(BUILD)/prefpga
 install: build
 	cmake --install $(BUILD) --prefix $(PREFIX)
 clean:
