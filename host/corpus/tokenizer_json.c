@@ -191,7 +191,6 @@ static int read_added_token(struct pf_tokenizer_reading *r, const json_t *object
 	const json_t *vocabulary = json_object_get(json_object_get(r->root, "model"), "vocab"), *own;
 	struct pf_added_token token = { 0, (uint8_t)pf_json_flag(object, "lstrip", 0), (uint8_t)pf_json_flag(object, "rstrip", 0),
 	                                (uint8_t)pf_json_flag(object, "single_word", 0) };
-	size_t at = r->state->shown_text.length;
 	int status;
 
 	if (!text)
@@ -204,10 +203,12 @@ static int read_added_token(struct pf_tokenizer_reading *r, const json_t *object
 	if (own ? json_integer_value(own) != token.id : token.id < r->state->face.vocab && r->state->shown[token.id].known)
 		return pf_fail(r->error, PF_E_FORMAT, "added token \"%.60s\": id %d is another one's in the vocabulary", text,
 		               (int)token.id);
-	if (pf_buffer_append(&r->state->shown_text, text, strlen(text)))
-		return pf_tokenizer_no_memory(r);
-	status = pf_tokenizer_show(r, token.id, at, pf_json_flag(object, "special", 0));
-	return status ? status : put_added(r, object, text, token);
+	/* one of the vocabulary's own is shown as it is there: merges can make it, too */
+	status = own ? 0 : pf_tokenizer_show(r, text, token.id);
+	if (status)
+		return status;
+	r->state->shown[token.id].special = (uint8_t)pf_json_flag(object, "special", 0);
+	return put_added(r, object, text, token);
 }
 
 static int read_added(struct pf_tokenizer_reading *r)

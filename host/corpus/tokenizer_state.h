@@ -41,11 +41,11 @@ int32_t pf_tokenizer_find(const struct pf_tokenizer_state *state, const char *te
 /* Changes text[length] as for encoding, into out. 0 or an error of pf_steps_run. tokenizer_text.c */
 int  pf_tokenizer_change(const struct pf_tokenizer_state *state, const char *text, size_t length, struct pf_buffer *out);
 
-/* Field "model.vocab". Whether an id can be one. The last bytes of shown_text, from `at` on, are what is shown of a token.
+/* Field "model.vocab". Whether an id can be one. What the decoder makes of a text is shown of a token.
  * tokenizer_vocabulary.c */
 int  pf_tokenizer_read_vocabulary(struct pf_tokenizer_reading *reading, const json_t *vocabulary);
 int  pf_tokenizer_check_id(struct pf_tokenizer_reading *reading, const char *text, const json_t *id);
-int  pf_tokenizer_show(struct pf_tokenizer_reading *reading, int32_t id, size_t at, int special);
+int  pf_tokenizer_show(struct pf_tokenizer_reading *reading, const char *text, int32_t id);
 
 /* Fields "normalizer" and "pre_tokenizer"; "decoder"; "post_processor". tokenizer_steps.c */
 int  pf_tokenizer_read_steps(struct pf_tokenizer_reading *reading);

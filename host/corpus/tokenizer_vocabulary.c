@@ -103,14 +103,22 @@ static int append_shown(const struct pf_tokenizer_reading *r, const char *text, 
 	return status;
 }
 
-int pf_tokenizer_show(struct pf_tokenizer_reading *r, int32_t id, size_t at, int special)
+/* The last bytes of shown_text, from `at` on, are what is shown of a token */
+static int set_shown(struct pf_tokenizer_reading *r, int32_t id, size_t at)
 {
 	struct pf_tokenizer_state *state = r->state;
 
 	if (state->shown_text.length > UINT32_MAX / 2 || grow_shown(state, id + 1))
 		return pf_tokenizer_no_memory(r);
-	state->shown[id] = (struct pf_shown){ (uint32_t)at, (uint32_t)(state->shown_text.length - at), 1, (uint8_t)special };
+	state->shown[id] = (struct pf_shown){ (uint32_t)at, (uint32_t)(state->shown_text.length - at), 1, 0 };
 	return 0;
+}
+
+int pf_tokenizer_show(struct pf_tokenizer_reading *r, const char *text, int32_t id)
+{
+	size_t at = r->state->shown_text.length;
+
+	return append_shown(r, text, &r->state->shown_text) ? pf_tokenizer_no_memory(r) : set_shown(r, id, at);
 }
 
 /* ---- the vocabulary ---- */
@@ -158,7 +166,7 @@ static int add_entry(struct pf_tokenizer_reading *r, const char *text, const jso
 		return pf_fail(r->error, PF_E_FORMAT, "id %d belongs to two tokens, one of them \"%.60s\"", (int)id, text);
 	if (state->bpe.byte_level ? add_bytes(r, text, id) : add_word(r, text, id))
 		return pf_tokenizer_no_memory(r);
-	return pf_tokenizer_show(r, id, at, 0);
+	return set_shown(r, id, at);
 }
 
 static int find_bytes(struct pf_tokenizer_reading *r)
