@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "head.h"
+#include "prefpga/internal/kernels.h"
 #include "prefpga/loss.h"
 #include "score.h"
 
@@ -184,7 +185,8 @@ struct pf_flat_head *pf_flat_head_open(struct pf_device *device, uint32_t vocab,
                                        uint32_t threads, char *text, uint64_t size)
 {
 	const struct pf_head_options options = { .device = &device, .devices = 1, .vocab = vocab, .dim = dim,
-		.memory_bytes = memory_bytes, .threads = threads };
+		.memory_bytes = memory_bytes, .threads = threads, .backward = 1,
+		.fused = pf_device_cus(device, PF_KERNEL_linear_grad) > 0 };
 	struct pf_flat_head *h = calloc(1, sizeof *h);
 	struct pf_error error = { 0 };
 	int code = h ? pf_head_open(&options, &h->head, &error) : pf_fail(&error, -ENOMEM, "no memory for a head");

@@ -16,6 +16,10 @@ int pf_fused_open(const struct pf_fused_options *options, struct pf_fused **fuse
 		return pf_fail(error, PF_E_RANGE, "scale %g, softcap %g, temperature %g: scale and temperature must be above 0, "
 		               "softcap above 0 or 0 for none", (double)form->scale, (double)form->softcap,
 		               (double)form->temperature);
+	if (!pf_device_cus(options->device, PF_KERNEL_linear_logprob) ||
+	    (options->backward && !pf_device_cus(options->device, PF_KERNEL_linear_grad)))
+		return pf_fail(error, PF_E_UNSUPPORTED, "%s has no kernels linear_logprob and linear_grad in its image; load one "
+		               "that has them, or give --head logits", pf_device_facts(options->device)->name);
 	struct pf_fused *f = calloc(1, sizeof *f);
 	if (!f)
 		return pf_fail(error, -ENOMEM, "no memory for the head");
