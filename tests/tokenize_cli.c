@@ -96,6 +96,27 @@ static void records_as_training_sees_them(void **state)
 	json_decref(json);
 }
 
+/* "q" is a byte without a template, and "[INST] q[/INST]" are 15 of them */
+static void inspect_goes_through_the_template(void **state)
+{
+	static const struct { const char *chat; int bytes; } lengths[] = { { "none", 1 }, { "mistral", 15 }, { "auto", 51 } };
+
+	(void)state;
+	scratch_open("tokenize_cli");
+	scratch_text("records.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}]}\n");
+	for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+		json_int_t most = 0;
+
+		snprintf(command, sizeof command, "inspect --data %s --chat-template %s --cache %s --format json 2>/dev/null",
+		         scratch_path("records.jsonl"), lengths[i].chat, scratch_path("cache"));
+		assert_int_equal(program_run(command), 0);
+		json_t *json = line_json(program_output);
+		assert_int_equal(json_unpack(json, "{s:{s:{s:I}}}", "lengths", "prompt", "most", &most), 0);
+		assert_int_equal(most, lengths[i].bytes);
+		json_decref(json);
+	}
+}
+
 /* ---- a model ---- */
 
 static void run(const char *format, const char *model)
@@ -203,6 +224,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(texts_and_back),
 		cmocka_unit_test(mistakes_are_named),
 		cmocka_unit_test(records_as_training_sees_them),
+		cmocka_unit_test(inspect_goes_through_the_template),
 		cmocka_unit_test(models_keep_their_tokenizer),
 		cmocka_unit_test(text_appears_as_it_is_made),
 		cmocka_unit_test(prompts_go_through_the_template),

@@ -161,11 +161,20 @@ static int show_reading(void *context, uint64_t done, uint64_t total)
 	return *pf_setup_stop();
 }
 
+/* Without a word about it, ChatML: it has a place for every role, and counts change little from template to template */
+static enum pf_chat chat_of(const struct pf_options *o, const struct pf_tokenizer *tokenizer)
+{
+	const enum pf_chat named = (enum pf_chat)pf_chat_find(o->chat_template);
+	if (named != PF_CHAT_UNKNOWN)
+		return named;
+	return tokenizer && tokenizer->chat != PF_CHAT_UNKNOWN ? tokenizer->chat : PF_CHAT_CHATML;
+}
+
 static int read_all(const struct pf_options *o, const struct pf_tokenizer *tokenizer, struct pf_survey survey[2],
                     struct pf_error *error)
 {
 	const struct pf_survey_options options = { .form = (enum pf_record_form)pf_record_form_find(o->form),
-		.marker = o->role_marker, .chat = PF_CHAT_CHATML, .tokenizer = tokenizer,
+		.marker = o->role_marker, .chat = chat_of(o, tokenizer), .tokenizer = tokenizer,
 		.max_length = (uint32_t)o->max_length, .cache = o->cache };
 	const char *const paths[2] = { o->data, o->eval_data };
 	struct pf_progress progress;
