@@ -26,7 +26,7 @@ function(prefpga_test name)
     set(T_LABELS quick)
   endif()
   if(NOT T_TIMEOUT)
-    set(T_TIMEOUT 300)
+    set(T_TIMEOUT 900)
   endif()
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT}
                        ENVIRONMENT "PREFPGA_TEST_TMP=${PROJECT_BINARY_DIR}/tmp")

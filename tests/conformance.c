@@ -143,7 +143,8 @@ static struct pf_device *open_device(const char *spec)
 {
 	struct pf_device *device;
 	struct pf_error error = { 0 };
-	int code = pf_device_open(spec, NULL, &device, &error);
+	const struct pf_device_options patient = { .watchdog_ms = 600000 };    /* a busy machine is no hung card */
+	int code = pf_device_open(spec, &patient, &device, &error);
 	if (code == PF_E_ABSENT || code == PF_E_UNSUPPORTED || code == PF_E_UNKNOWN) {
 		print_message("%s is absent: %s\n", spec, error.text);
 		skip();
