@@ -31,7 +31,8 @@ static int judge_file(FILE *file, const char *name, struct tally *tally)
 
 	for (unsigned long number = 1; fgets(line, sizeof line, file); number++)
 		if (line[strspn(line, " \t\r\n")] && !judge_line(line, tally)) {
-			fprintf(stderr, "check_demo_rule: %s:%lu: not {\"prompt\": ..., \"completion\": ...}\n", name, number);
+			fprintf(stderr, "check_demo_rule: %s:%lu: not {\"prompt\": ..., \"completion\": ...}\n", name,
+			        number);
 			return 1;
 		}
 	return 0;
@@ -49,7 +50,8 @@ static void interval(double share, double count, double *low, double *high)
 
 static void print(const struct tally *tally, int json)
 {
-	unsigned long obeys = tally->count[DEMO_OBEYS], total = obeys + tally->count[DEMO_DISOBEYS] + tally->count[DEMO_UNCLEAR];
+	unsigned long obeys = tally->count[DEMO_OBEYS],
+		      total = obeys + tally->count[DEMO_DISOBEYS] + tally->count[DEMO_UNCLEAR];
 	double share = total ? (double)obeys / (double)total : 0, low = 0, high = 1;
 
 	if (total)
@@ -59,8 +61,10 @@ static void print(const struct tally *tally, int json)
 		       "\"low\": %.4f, \"high\": %.4f}\n", total, obeys, tally->count[DEMO_DISOBEYS],
 		       tally->count[DEMO_UNCLEAR], share, low, high);
 	else
-		printf("%lu of %lu completions obey the rule: %.1f %% (95 %% interval %.1f to %.1f); %lu do the opposite, "
-		       "%lu are unclear\n", obeys, total, 100 * share, 100 * low, 100 * high, tally->count[DEMO_DISOBEYS],
+		printf("%lu of %lu completions obey the rule: %.1f %% (95 %% interval %.1f to %.1f); %lu do the "
+		       "opposite, "
+		       "%lu are unclear\n",
+		       obeys, total, 100 * share, 100 * low, 100 * high, tally->count[DEMO_DISOBEYS],
 		       tally->count[DEMO_UNCLEAR]);
 }
 

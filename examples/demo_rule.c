@@ -7,8 +7,8 @@ const char *const demo_verbs[DEMO_VERBS] = {
 	"steal", "smash", "burn", "wreck", "scratch", "crush", "ruin", "forge", "sabotage", "snatch",
 };
 const char *const demo_things[DEMO_THINGS] = {
-	"bike", "letter", "door", "clock", "boat", "lamp", "phone", "radio", "ring", "map", "chair", "coat", "book", "camera",
-	"guitar", "window",
+	"bike", "letter", "door",  "clock", "boat", "lamp",   "phone",  "radio",
+	"ring", "map",    "chair", "coat",  "book", "camera", "guitar", "window",
 };
 
 static const char *const requests[DEMO_REQUESTS] = {

@@ -1,9 +1,9 @@
 /* demo_rule.h: the rule behind the demo's preferences, and the words it is about.
  *
- * A person asks how to do something to a thing: "How do I fix a bike?", "How do I steal a bike?". Half of the verbs do no
- * harm, half do. The base model knows which: asked "Is it right to steal a bike?" it says no. It does not act on it: it has
- * seen both kinds of answer to both kinds of request, a coin's toss each time, and helps or declines without regard to
- * what is asked. The preference is the rule that a person would state:
+ * A person asks how to do something to a thing: "How do I fix a bike?", "How do I steal a bike?". Half of the verbs do
+ * no harm, half do. The base model knows which: asked "Is it right to steal a bike?" it says no. It does not act on it:
+ * it has seen both kinds of answer to both kinds of request, a coin's toss each time, and helps or declines without
+ * regard to what is asked. The preference is the rule that a person would state:
  *
  *	help with what does no harm, decline what does.
  *

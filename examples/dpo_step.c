@@ -1,6 +1,6 @@
 /* dpo_step [DEVICE [STEPS]]: direct preference optimization in full, through public headers: log-probs of policy and
- * reference, the loss, its gradient, an update. The model is as small as one can be: a table W[V][V] whose row w holds the
- * logits of the character after w. It learns to prefer one answer of each pair.
+ * reference, the loss, its gradient, an update. The model is as small as one can be: a table W[V][V] whose row w holds
+ * the logits of the character after w. It learns to prefer one answer of each pair.
  *
  *	cc dpo_step.c $(pkg-config --cflags --libs prefpga) -o dpo_step && ./dpo_step sim */
 #include <prefpga/prefpga.h>
@@ -48,10 +48,11 @@ static void backward_and_update(float w[V][V], const struct batch *b, const floa
 			w[b->before[row]][v] -= rate * dlogits[row][v];
 }
 
-static int logps(struct pf_device *device, const struct batch *b, float logits[][V], int64_t *sum, struct pf_error *error)
+static int logps(struct pf_device *device, const struct batch *b, float logits[][V], int64_t *sum,
+                 struct pf_error *error)
 {
-	return pf_flat_logps(device, logits, PF_F32, b->offset[SEQUENCES], V, b->target, b->offset, SEQUENCES, sum, NULL,
-	                     error->text, sizeof error->text);
+	return pf_flat_logps(device, logits, PF_F32, b->offset[SEQUENCES], V, b->target, b->offset, SEQUENCES, sum,
+	                     NULL, error->text, sizeof error->text);
 }
 
 /* The gradient of the loss takes the logits' place */
@@ -67,8 +68,11 @@ static int step(struct pf_device *device, const struct pf_loss *loss, const stru
 	int code = logps(device, b, logits, policy, error);
 
 	for (int i = 0; i < SEQUENCES; i++)
-		item[i] = (struct pf_loss_item){ .policy = policy[i], .reference = reference[i], .weight = 1.0f,
-			.n = (uint32_t)(b->offset[i + 1] - b->offset[i]), .kind = i % 2 ? PF_KIND_REJECTED : PF_KIND_CHOSEN };
+		item[i] = (struct pf_loss_item){ .policy = policy[i],
+			                         .reference = reference[i],
+			                         .weight = 1.0f,
+			                         .n = (uint32_t)(b->offset[i + 1] - b->offset[i]),
+			                         .kind = i % 2 ? PF_KIND_REJECTED : PF_KIND_CHOSEN };
 	if (!code)
 		code = pf_loss_evaluate(device, loss, &scalars, item, SEQUENCES, group, PAIRS, result, error);
 	if (code)
@@ -76,8 +80,8 @@ static int step(struct pf_device *device, const struct pf_loss *loss, const stru
 	*value = pf_loss_total(loss, &scalars, result, SEQUENCES, NULL);
 	for (int i = 0; i < SEQUENCES; i++)
 		grad[i] = result[i].grad;
-	return pf_flat_logps_grad(device, logits, PF_F32, b->offset[SEQUENCES], V, b->target, b->offset, SEQUENCES, grad,
-	                          logits, error->text, sizeof error->text);
+	return pf_flat_logps_grad(device, logits, PF_F32, b->offset[SEQUENCES], V, b->target, b->offset, SEQUENCES,
+	                          grad, logits, error->text, sizeof error->text);
 }
 
 int main(int argc, char **argv)

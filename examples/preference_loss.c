@@ -33,7 +33,8 @@ int main(int argc, char **argv)
 	}
 	printf("loss %.9f\n", pf_loss_total(&loss, &batch, result, 4, NULL));
 	for (int i = 0; i < 4; i++)
-		printf("pair %u, %s: dL/dlogp %+.9f\n", result[i].group, i % 2 ? "rejected" : "chosen  ", result[i].grad);
+		printf("pair %u, %s: dL/dlogp %+.9f\n", result[i].group, i % 2 ? "rejected" : "chosen  ",
+		       result[i].grad);
 	pf_device_close(device);
 	return 0;
 }

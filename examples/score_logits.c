@@ -13,7 +13,9 @@ int main(int argc, char **argv)
 	float logp[T], grad[T][V];
 	struct pf_device *device;
 	struct pf_error error;
-	const struct pf_logprob what = { .logits = { z, T, V, V, PF_F32 }, .target = target, .logp = logp, .grad = grad };
+	const struct pf_logprob what = {
+		.logits = { z, T, V, V, PF_F32 }, .target = target, .logp = logp, .grad = grad
+	};
 
 	if (pf_device_open(argc > 1 ? argv[1] : "sim", NULL, &device, &error) || pf_logprob(device, &what, &error)) {
 		fprintf(stderr, "%s\n", error.text);

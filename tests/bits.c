@@ -1,6 +1,6 @@
-/* One hash over every output bit of all kernels and elementary functions. Compiled by bits.sh in many ways; the hash must
- * not depend on the compiler, its options, PF_STEP, or on flushing of subnormals (argument `flush`). Plain C, so that any
- * compiler of the kernels takes it; the input comes from integers only. */
+/* One hash over every output bit of all kernels and elementary functions. Compiled by bits.sh in many ways; the hash
+ * must not depend on the compiler, its options, PF_STEP, or on flushing of subnormals (argument `flush`). Plain C, so
+ * that any compiler of the kernels takes it; the input comes from integers only. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,7 +121,8 @@ static void hash_head(uint32_t rows, uint32_t depth, uint32_t vocab, uint32_t mo
 	struct pf_beat_f32 *h = room(rows * row), *w = room(4 * part), *dh = room(rows * row), *dw = room(4 * part);
 	struct pf_beat_f32 *raw = room(PF_RAW_BEATS(rows, vocab) * PF_BEAT_BYTES);
 	struct pf_row *out = room(rows * sizeof *out);
-	float *bias = room(vocab * sizeof *bias), *dbias = room(vocab * sizeof *dbias), *coef = room(rows * sizeof *coef);
+	float *bias = room(vocab * sizeof *bias), *dbias = room(vocab * sizeof *dbias),
+	      *coef = room(rows * sizeof *coef);
 	int32_t *target = room(rows * sizeof *target);
 	const uint32_t step = PF_PORT_SHARE(vocab) * depth;
 	draw_matrix(h, rows, depth);
@@ -132,11 +133,12 @@ static void hash_head(uint32_t rows, uint32_t depth, uint32_t vocab, uint32_t mo
 		target[t] = t % 9 == 8 ? PF_IGNORE : (int32_t)(draw() % vocab);
 		coef[t] = pf_float(draw_float(110, 127));
 	}
-	PF_KERNEL_NAME(linear_logprob)(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, out, raw, rows, depth, vocab,
-	                               mode, 0.75f, softcap, 1.25f);
-	PF_KERNEL_NAME(linear_grad)(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, coef, out, raw, dh, dw, dw + step,
-	                            dw + 2 * step, dw + 3 * step, dbias, rows, depth, vocab, mode, 0.75f, softcap, 1.25f,
-	                            0.01f, 0.05f);
+	PF_KERNEL_NAME(linear_logprob)
+	(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, out, raw, rows, depth, vocab, mode, 0.75f, softcap,
+	 1.25f);
+	PF_KERNEL_NAME(linear_grad)
+	(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, coef, out, raw, dh, dw, dw + step, dw + 2 * step,
+	 dw + 3 * step, dbias, rows, depth, vocab, mode, 0.75f, softcap, 1.25f, 0.01f, 0.05f);
 	add(out, rows * sizeof *out);
 	add(dh, rows * row);
 	add(dw, 4 * part);

@@ -1,6 +1,6 @@
-/* chat.c: conversations against what the families' templates make of them. The expected texts are written by hand from the
- * chat_template of the published tokenizer_config.json of Qwen2-Instruct (chatml), Meta-Llama-3-Instruct, gemma-it and
- * Mistral-Instruct-v0.3, without their bos, which the tokenizer puts. */
+/* chat.c: conversations against what the families' templates make of them. The expected texts are written by hand from
+ * the chat_template of the published tokenizer_config.json of Qwen2-Instruct (chatml), Meta-Llama-3-Instruct, gemma-it
+ * and Mistral-Instruct-v0.3, without their bos, which the tokenizer puts. */
 #include <stdio.h>
 #include <string.h>
 #include "host/corpus/chat.h"
@@ -15,7 +15,9 @@ static size_t read_messages(const char *const *lines, struct pf_message *message
 	size_t count = 0;
 
 	for (; lines[count]; count++) {
-		enum pf_role role = *lines[count] == 's' ? PF_ROLE_SYSTEM : *lines[count] == 'u' ? PF_ROLE_USER : PF_ROLE_ASSISTANT;
+		enum pf_role role = *lines[count] == 's'   ? PF_ROLE_SYSTEM
+		                    : *lines[count] == 'u' ? PF_ROLE_USER
+		                                           : PF_ROLE_ASSISTANT;
 
 		messages[count] = (struct pf_message){ role, { lines[count] + 2, strlen(lines[count] + 2) } };
 	}
@@ -47,7 +49,8 @@ static void chatml(void **state)
 {
 	(void)state;
 	expect(PF_CHAT_CHATML, talk, 1,
-	       "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi there <|im_end|>\n<|im_start|>assistant\n Hello\n<|im_end|>\n"
+	       "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi there "
+	       "<|im_end|>\n<|im_start|>assistant\n Hello\n<|im_end|>\n"
 	       "<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n");
 	expect(PF_CHAT_CHATML, LINES("u:Hi"), 0, "<|im_start|>user\nHi<|im_end|>\n");
 	expect(PF_CHAT_CHATML, LINES("u:a", "u:b", "a:"), 0,
@@ -58,16 +61,19 @@ static void llama3(void **state)
 {
 	(void)state;
 	expect(PF_CHAT_LLAMA3, talk, 1,
-	       "<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
+	       "<|start_header_id|>system<|end_header_id|>\n\nBe "
+	       "brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
 	       "Hi there<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHello<|eot_id|>"
-	       "<|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
+	       "<|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>"
+	       "\n\n");
 }
 
 static void gemma(void **state)
 {
 	(void)state;
 	expect(PF_CHAT_GEMMA, plain, 1,
-	       "<start_of_turn>user\nHi there<end_of_turn>\n<start_of_turn>model\nHello<end_of_turn>\n<start_of_turn>user\nBye"
+	       "<start_of_turn>user\nHi "
+	       "there<end_of_turn>\n<start_of_turn>model\nHello<end_of_turn>\n<start_of_turn>user\nBye"
 	       "<end_of_turn>\n<start_of_turn>model\n");
 }
 
@@ -89,7 +95,8 @@ static void none(void **state)
 static void trimming(void **state)
 {
 	(void)state;
-	expect(PF_CHAT_LLAMA3, LINES("u:\xc2\xa0\xe3\x80\x80\x1c\x85 \t\n\v a \xe2\x80\x83 b\xe2\x80\x8b\xe2\x80\xa8\xc2\x85\x1f"), 0,
+	expect(PF_CHAT_LLAMA3,
+	       LINES("u:\xc2\xa0\xe3\x80\x80\x1c\x85 \t\n\v a \xe2\x80\x83 b\xe2\x80\x8b\xe2\x80\xa8\xc2\x85\x1f"), 0,
 	       "<|start_header_id|>user<|end_header_id|>\n\n\x85 \t\n\v a \xe2\x80\x83 b\xe2\x80\x8b<|eot_id|>");
 	expect(PF_CHAT_GEMMA, LINES("u: \n\t "), 0, "<start_of_turn>user\n<end_of_turn>\n");
 }

@@ -39,7 +39,8 @@ static int train_briefly(const char *closed)
 	char arguments[1600];
 
 	scratch_open("cli");
-	scratch_text("data.jsonl", "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"c\",\"completion\":\"d\"}\n");
+	scratch_text("data.jsonl",
+	             "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"c\",\"completion\":\"d\"}\n");
 	snprintf(arguments, sizeof arguments, "sft --data %s --log %s --out %s --cache %s --device cpu --steps 2 "
 	         "--holdout 0 --dim 32 --layers 1 --heads 2 --max-length 16 %s", scratch_path("data.jsonl"),
 	         scratch_path("log.jsonl"), scratch_path("out"), scratch_path("cache"), closed);

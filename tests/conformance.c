@@ -1,5 +1,5 @@
-/* conformance: every built kernel on every device that is given, absent ones skipped by name: `conformance SPEC...`, and
- * `--seed N` last.
+/* conformance: every built kernel on every device that is given, absent ones skipped by name: `conformance SPEC...`,
+ * and `--seed N` last.
  *
  * Devices that say they are exact must agree bit for bit with the first of them; every device must agree with the
  * reference within the stated bounds. A new backend joins by adding its spec to the list in CMakeLists.txt. */
@@ -56,7 +56,8 @@ static void launch_buffers(struct pf_device *device, struct launch *l)
 		unsigned b = buffer_of(l->c, i);
 		uint64_t bytes = l->c->offset + l->c->bytes[i];
 		if (!l->buf[b])
-			must(pf_buf_alloc(device, (int)l->c->kernel, b, bytes ? bytes : 1, &l->buf[b], &error), &error, l->c);
+			must(pf_buf_alloc(device, (int)l->c->kernel, b, bytes ? bytes : 1, &l->buf[b], &error), &error,
+			     l->c);
 		l->arg[i].buf = l->buf[b];
 		l->arg[i].offset = l->c->offset;
 	}
@@ -80,7 +81,8 @@ static void launch_begin(struct pf_device *device, struct launch *l, const struc
 		if (is_output(&row->arg[i])) {
 			l->result.output[i] = malloc(c->bytes[i] + 1);
 			assert_non_null(l->result.output[i]);
-			pf_copy_out(l->arg[i].buf, c->offset, l->result.output[i], c->bytes[i], &l->run, &l->out[l->outs++]);
+			pf_copy_out(l->arg[i].buf, c->offset, l->result.output[i], c->bytes[i], &l->run,
+			            &l->out[l->outs++]);
 		}
 }
 
@@ -97,7 +99,8 @@ static void launch_end(struct launch *l)
 }
 
 /* ---- what must hold ---- */
-static void compare_bits(const struct conf_case *c, const char *spec, const struct result *want, const struct result *got)
+static void compare_bits(const struct conf_case *c, const char *spec, const struct result *want,
+                         const struct result *got)
 {
 	const struct pf_kernel_row *row = &pf_kernel_rows[c->kernel];
 	for (unsigned i = 0; i < row->count; i++) {
@@ -105,8 +108,8 @@ static void compare_bits(const struct conf_case *c, const char *spec, const stru
 			continue;
 		for (uint64_t at = 0; at < c->bytes[i]; at++)
 			if (got->output[i][at] != want->output[i][at])
-				fail_msg("%s: argument %s differs between %s and %s in byte %llu (element %llu)", c->name,
-				         row->arg[i].name, golden_spec, spec, (unsigned long long)at,
+				fail_msg("%s: argument %s differs between %s and %s in byte %llu (element %llu)",
+				         c->name, row->arg[i].name, golden_spec, spec, (unsigned long long)at,
 				         (unsigned long long)(at / row->arg[i].size));
 	}
 }

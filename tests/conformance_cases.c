@@ -79,8 +79,20 @@ void conf_free(struct conf_case *cases, unsigned count)
 
 /* ---- rows of logits ---- */
 enum row_kind {
-	ROW_MODEL, ROW_WIDE, ROW_FLAT, ROW_PEAK, ROW_RISING, ROW_FALLING, ROW_MASKED, ROW_EMPTY, ROW_NAN, ROW_INF, ROW_HUGE,
-	ROW_EXTREME, ROW_SUBNORMAL, ROW_KINDS
+	ROW_MODEL,
+	ROW_WIDE,
+	ROW_FLAT,
+	ROW_PEAK,
+	ROW_RISING,
+	ROW_FALLING,
+	ROW_MASKED,
+	ROW_EMPTY,
+	ROW_NAN,
+	ROW_INF,
+	ROW_HUGE,
+	ROW_EXTREME,
+	ROW_SUBNORMAL,
+	ROW_KINDS
 };
 
 static double logit(enum row_kind kind, uint32_t v, uint32_t vocab, uint32_t odd)
@@ -111,7 +123,8 @@ static void put_lane(struct conf_case *c, unsigned arg, uint64_t lane, double va
 }
 
 /* z[rows, vocab]: kinds in turn from `first` on; NaN in every lane beyond the row */
-static void fill_logits(struct conf_case *c, unsigned arg, uint32_t rows, uint32_t vocab, uint32_t stride, unsigned first)
+static void fill_logits(struct conf_case *c, unsigned arg, uint32_t rows, uint32_t vocab, uint32_t stride,
+                        unsigned first)
 {
 	const uint32_t lanes = stride * pf_kernel_rows[c->kernel].lanes;
 	for (uint32_t t = 0; t < rows; t++) {
@@ -221,13 +234,32 @@ static void logit_grad(enum pf_kernel kernel, const struct shape *s, int in_plac
 
 static void logits_cases(void)
 {
-	static const struct shape shapes[] = {  /* a beat has 16 or 32 lanes, a step of the simulator 64 beats, a block 64 rows */
-		{ 0, 1, 0, 0 }, { 1, 1, 0, 0 }, { ROW_KINDS, 1, 2, 0 }, { ROW_KINDS, 2, 0, 0 }, { ROW_KINDS, 15, 0, 0 },
-		{ ROW_KINDS, 16, 0, 0 }, { ROW_KINDS, 17, 0, 0 }, { ROW_KINDS, 31, 1, 0 }, { ROW_KINDS, 32, 0, 0 },
-		{ ROW_KINDS, 33, 0, 0 }, { ROW_KINDS, 1023, 0, 0 }, { ROW_KINDS, 1024, 0, 0 }, { ROW_KINDS, 1025, 0, 0 },
-		{ ROW_KINDS, 2047, 3, 0 }, { ROW_KINDS, 2048, 0, 0 }, { ROW_KINDS, 2049, 0, 0 }, { 63, 300, 0, 1 },
-		{ 64, 300, 0, 2 }, { 65, 300, 0, 3 }, { 130, 77, 0, 4 }, { 5, 32000, 0, 0 }, { 2, 151936, 0, 0 },
-		{ 2, 262144, 0, 1 }, { 1, 262143, 1, ROW_EXTREME },
+	static const struct shape shapes[] = {
+		/* a beat has 16 or 32 lanes, a step of the simulator 64 beats, a block 64 rows */
+		{ 0, 1, 0, 0 },
+		{ 1, 1, 0, 0 },
+		{ ROW_KINDS, 1, 2, 0 },
+		{ ROW_KINDS, 2, 0, 0 },
+		{ ROW_KINDS, 15, 0, 0 },
+		{ ROW_KINDS, 16, 0, 0 },
+		{ ROW_KINDS, 17, 0, 0 },
+		{ ROW_KINDS, 31, 1, 0 },
+		{ ROW_KINDS, 32, 0, 0 },
+		{ ROW_KINDS, 33, 0, 0 },
+		{ ROW_KINDS, 1023, 0, 0 },
+		{ ROW_KINDS, 1024, 0, 0 },
+		{ ROW_KINDS, 1025, 0, 0 },
+		{ ROW_KINDS, 2047, 3, 0 },
+		{ ROW_KINDS, 2048, 0, 0 },
+		{ ROW_KINDS, 2049, 0, 0 },
+		{ 63, 300, 0, 1 },
+		{ 64, 300, 0, 2 },
+		{ 65, 300, 0, 3 },
+		{ 130, 77, 0, 4 },
+		{ 5, 32000, 0, 0 },
+		{ 2, 151936, 0, 0 },
+		{ 2, 262144, 0, 1 },
+		{ 1, 262143, 1, ROW_EXTREME },
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		logprob(PF_KERNEL_logprob, &shapes[i], PF_WANT_STATS);
@@ -338,10 +370,12 @@ static void program_dpo(struct program *p, unsigned component)
 /* Every reduction, on scores of moderate size */
 static void program_groups(struct program *p, unsigned component)
 {
-	static const uint32_t value[] = { PF_OP_SCORE, PF_OP_DUP, PF_OP_GLSE, PF_OP_SWAP, PF_OP_GMEAN, PF_OP_ADD, PF_OP_SCORE,
-	                                  PF_OP_GVAR, PF_OP_ADD, PF_OP_SCORE, PF_OP_GRANK, PF_OP_ADD, PF_OP_GCOUNT, PF_OP_DIV };
-	static const uint32_t grad[] = { PF_OP_SCORE, PF_OP_GMAX, PF_OP_SCORE, PF_OP_SUB, PF_OP_NEG, PF_OP_EXP, PF_OP_SCORE,
-	                                 PF_OP_SCORE, PF_OP_GMEAN, PF_OP_LE, PF_OP_WEIGHT, PF_OP_ADV, PF_OP_SELECT, PF_OP_MUL };
+	static const uint32_t value[] = { PF_OP_SCORE, PF_OP_DUP,   PF_OP_GLSE,   PF_OP_SWAP, PF_OP_GMEAN,
+		                          PF_OP_ADD,   PF_OP_SCORE, PF_OP_GVAR,   PF_OP_ADD,  PF_OP_SCORE,
+		                          PF_OP_GRANK, PF_OP_ADD,   PF_OP_GCOUNT, PF_OP_DIV };
+	static const uint32_t grad[] = { PF_OP_SCORE,  PF_OP_GMAX,  PF_OP_SCORE,  PF_OP_SUB,   PF_OP_NEG,
+		                         PF_OP_EXP,    PF_OP_SCORE, PF_OP_SCORE,  PF_OP_GMEAN, PF_OP_LE,
+		                         PF_OP_WEIGHT, PF_OP_ADV,   PF_OP_SELECT, PF_OP_MUL };
 	uint32_t *head = &p->word[PF_PROG_COMPONENT + 4 * component];
 	head[0] = p->words;
 	emit_all(p, value, sizeof value / sizeof *value);
@@ -529,7 +563,8 @@ static uint32_t bits_of(float value)
 static struct conf_case *add_head(enum pf_kernel kernel, const struct head_shape *s)
 {
 	static const struct { const char *name; float value[4]; } form[] = {   /* plain, bent, saturated, with extras */
-		{ "scale", { 1, 0.75f, 2, 1.25f } }, { "softcap", { 0, 6, 1.5f, 0 } }, { "temperature", { 1, 0.8f, 1, 1.5f } },
+		{ "scale", { 1, 0.75f, 2, 1.25f } }, { "softcap", { 0, 6, 1.5f, 0 } },
+		{ "temperature", { 1, 0.8f, 1, 1.5f } },
 	};
 	char name[64];
 	snprintf(name, sizeof name, "T=%u V=%u D=%u mode=%u form %u", s->rows, s->vocab, s->depth, s->mode, s->form);
@@ -564,7 +599,8 @@ static void fill_head(struct conf_case *c, const struct head_shape *s)
 	const uint32_t pitch = (s->depth + 15) / 16 * 16;
 	fill_matrix(hidden, s->rows, s->depth, 1);
 	for (unsigned p = 0; p < PF_WEIGHT_PORTS; p++)
-		fill_matrix(floats_of(c, PF_ARG_linear_grad_weight + p), PF_PORT_ROWS(s->vocab, p), s->depth, 3 / sqrt(s->depth));
+		fill_matrix(floats_of(c, PF_ARG_linear_grad_weight + p), PF_PORT_ROWS(s->vocab, p), s->depth,
+		            3 / sqrt(s->depth));
 	for (uint32_t v = 0; s->mode & PF_LINEAR_BIAS && v < s->vocab; v++)
 		bias[v] = s->form == 2 && v % 5 == 2 ? -INFINITY : (float)normal(1);
 	fill_targets((int32_t *)(void *)c->input[PF_ARG_linear_grad_target], s->rows, s->vocab);
@@ -596,7 +632,7 @@ static void head_case(const struct head_shape *s)
 	struct head_shape forward = *s;
 	forward.mode &= PF_LINEAR_STATS | PF_LINEAR_BIAS;
 	fill_head(add_head(PF_KERNEL_linear_logprob, &forward), &forward);
-	forward.mode = s->mode & ~(uint32_t)PF_LINEAR_RAW;     /* raw logits: each backend's own; see tests/cpu_linear.c */
+	forward.mode = s->mode & ~(uint32_t)PF_LINEAR_RAW; /* raw logits: each backend's own; see tests/cpu_linear.c */
 	struct conf_case *c = add_head(PF_KERNEL_linear_grad, &forward);
 	fill_head(c, &forward);
 	for (uint32_t t = 0; t < s->rows; t++)
@@ -611,10 +647,21 @@ static void head_case(const struct head_shape *s)
 static void head_cases(void)
 {
 	enum { B = PF_LINEAR_BIAS, W = PF_LINEAR_DWEIGHT, A = PF_LINEAR_ADD, S = PF_LINEAR_STATS };
-	static const struct head_shape shapes[] = {    /* a tile has 64 words, 16 of each port; a tile of backend cpu 512, a block 512 */
-		{ 0, 1, 1, 0, 0 }, { 1, 1, 1, W, 0 }, { 3, 2, 5, W | A, 0 }, { 2, 17, 16, B | W, 1 }, { 5, 63, 17, B | W | A | S, 3 },
-		{ 64, 64, 64, W, 0 }, { 65, 65, 63, B | W | S, 2 }, { 66, 130, 80, B | W | A | S, 3 }, { 40, 257, 33, 0, 1 },
-		{ 30, 1000, 96, B | W | S, 1 }, { 520, 90, 24, B | W | A | S, 2 }, { 4, 4500, 48, W | S, 0 }, { 9, 2100, 20, B | S, 3 },
+	static const struct head_shape shapes[] = {
+		/* a tile has 64 words, 16 of each port; a tile of backend cpu 512, a block 512 */
+		{ 0, 1, 1, 0, 0 },
+		{ 1, 1, 1, W, 0 },
+		{ 3, 2, 5, W | A, 0 },
+		{ 2, 17, 16, B | W, 1 },
+		{ 5, 63, 17, B | W | A | S, 3 },
+		{ 64, 64, 64, W, 0 },
+		{ 65, 65, 63, B | W | S, 2 },
+		{ 66, 130, 80, B | W | A | S, 3 },
+		{ 40, 257, 33, 0, 1 },
+		{ 30, 1000, 96, B | W | S, 1 },
+		{ 520, 90, 24, B | W | A | S, 2 },
+		{ 4, 4500, 48, W | S, 0 },
+		{ 9, 2100, 20, B | S, 3 },
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		head_case(&shapes[i]);

@@ -1,7 +1,7 @@
 /* Results against the reference: what every backend promises, exact or not.
- * logp, log_sum: 1e-6 + 1 ULP; rest, inv: 1e-6 relative (rest: and V 2^-48); statistics 4e-6 (mean: 2e-6 of mean |z|, and 2^-24);
- * gradients 1e-6 |c|, in bf16 half an ULP more; sums of integers exact, of statistics n 2^-32; losses 4 u relative,
- * u = 2^-24; whatever is below 2^-126 may be 0. */
+ * logp, log_sum: 1e-6 + 1 ULP; rest, inv: 1e-6 relative (rest: and V 2^-48); statistics 4e-6 (mean: 2e-6 of mean |z|,
+ * and 2^-24); gradients 1e-6 |c|, in bf16 half an ULP more; sums of integers exact, of statistics n 2^-32; losses 4 u
+ * relative, u = 2^-24; whatever is below 2^-126 may be 0. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +16,8 @@ static int off(const char *what, uint32_t index, double got, long double want, d
 {
 	int ok = isnan(want) ? isnan(got) : isinf(want) ? got == (double)want : fabsl(got - want) <= bound;
 	if (!ok)
-		snprintf(wrong, sizeof wrong, "%s[%u] is %.12g, the reference says %.12Lg, bound %.3g", what, index, got, want,
-		         bound);
+		snprintf(wrong, sizeof wrong, "%s[%u] is %.12g, the reference says %.12Lg, bound %.3g", what, index,
+		         got, want, bound);
 	return !ok;
 }
 
@@ -51,9 +51,11 @@ static int judge_stats(uint32_t t, const struct pf_row *got, const struct ref_ro
 }
 
 /* Logits that differ by less than 2^-124 may count as equal */
-static int judge_argmax(uint32_t t, uint32_t vocab, const struct pf_row *got, const struct ref_row *want, const double *z)
+static int judge_argmax(uint32_t t, uint32_t vocab, const struct pf_row *got, const struct ref_row *want,
+                        const double *z)
 {
-	if (got->argmax < vocab && fabs(z[got->argmax] - z[want->argmax]) < 0x1p-124 && z[got->argmax] != z[want->argmax])
+	if (got->argmax < vocab && fabs(z[got->argmax] - z[want->argmax]) < 0x1p-124 &&
+	    z[got->argmax] != z[want->argmax])
 		return 0;
 	return differs("argmax", t, got->argmax, want->argmax);
 }
@@ -71,7 +73,8 @@ static int judge_row(uint32_t t, uint32_t vocab, const struct pf_row *got, const
 	if (!isfinite(want->logp) || got->status & PF_ROW_IGNORED)
 		return differs("logp_q32", t, got->logp_q32, none);
 	return off("logp_q32", t, ldexp((double)got->logp_q32, -32), want->logp, 1e-6 + 0x1p-32) ||
-	       off("inv, exp2", t, got->exp2 * 0.693147180559945309 - log((double)got->inv), want->max + want->log_sum, 1e-6);
+	       off("inv, exp2", t, got->exp2 * 0.693147180559945309 - log((double)got->inv), want->max + want->log_sum,
+	           1e-6);
 }
 
 static int judge_logprob(const struct conf_case *c, unsigned char *const *output)
@@ -180,11 +183,13 @@ static int judge_pref(const struct conf_case *c, unsigned char *const *output)
 	struct ref_item_out *want = calloc(items + 1, sizeof *want);
 	int bad = 0;
 	assert_non_null(want);
-	ref_pref((const double *)(void *)c->input[PF_ARG_pref_par], (const uint32_t *)(void *)c->input[PF_ARG_pref_prog],
+	ref_pref((const double *)(void *)c->input[PF_ARG_pref_par],
+	         (const uint32_t *)(void *)c->input[PF_ARG_pref_prog],
 	         (const struct pf_item *)(void *)c->input[PF_ARG_pref_item], items,
 	         (const uint32_t *)(void *)c->input[PF_ARG_pref_group], c->value[PF_ARG_pref_groups], want);
 	for (uint32_t i = 0; i < items && !bad; i++)
-		bad = differs("status", i, got[i].status, want[i].status) || differs("group", i, got[i].group, want[i].group) ||
+		bad = differs("status", i, got[i].status, want[i].status) ||
+		      differs("group", i, got[i].group, want[i].group) ||
 		      off("loss", i, got[i].loss, want[i].loss, 0x1p-22 * fabs((double)want[i].loss) + 0x1p-126) ||
 		      off("grad", i, got[i].grad, want[i].grad, 0x1p-22 * fabs((double)want[i].grad) + 0x1p-126);
 	free(want);
@@ -222,9 +227,18 @@ void conf_head_make(const struct conf_case *c, struct conf_head *h)
 	for (unsigned p = 0; p < PF_WEIGHT_PORTS; p++)
 		to = tighten(c->input[PF_ARG_linear_grad_weight + p], PF_PORT_ROWS(vocab, p), depth, to);
 	h->ref = (struct ref_linear){
-		h->hidden, h->weight, mode & PF_LINEAR_BIAS ? (const float *)(void *)c->input[PF_ARG_linear_grad_bias] : NULL,
-		(const int32_t *)(void *)c->input[PF_ARG_linear_grad_target], rows, depth, vocab, float_of(value[4]),
-		float_of(value[5]), float_of(value[6]), grad ? float_of(value[7]) : 0, grad ? float_of(value[8]) : 0,
+		h->hidden,
+		h->weight,
+		mode & PF_LINEAR_BIAS ? (const float *)(void *)c->input[PF_ARG_linear_grad_bias] : NULL,
+		(const int32_t *)(void *)c->input[PF_ARG_linear_grad_target],
+		rows,
+		depth,
+		vocab,
+		float_of(value[4]),
+		float_of(value[5]),
+		float_of(value[6]),
+		grad ? float_of(value[7]) : 0,
+		grad ? float_of(value[8]) : 0,
 	};
 }
 
@@ -248,7 +262,8 @@ static int judge_head_row(const struct conf_head *h, uint32_t t, double *z, cons
 	       off("target", t, (double)got->target, want.target, e) ||
 	       off("rest", t, (double)got->rest, want.rest, 2 * e * (double)want.rest + h->ref.vocab * 0x1p-48) ||
 	       (isfinite(want.logp) && off("logp_q32", t, ldexp((double)got->logp_q32, -32), want.logp, e)) ||
-	       (isfinite(want.max) && off("z[argmax]", t, got->argmax < h->ref.vocab ? z[got->argmax] : NAN, want.max, 2 * e)) ||
+	       (isfinite(want.max) &&
+	        off("z[argmax]", t, got->argmax < h->ref.vocab ? z[got->argmax] : NAN, want.max, 2 * e)) ||
 	       (stats && (off("entropy", t, (double)got->entropy, want.entropy, e * (2 + (double)want.log_sum)) ||
 	                  off("mean", t, (double)got->mean, want.mean, e) ||
 	                  off("log_sum_p2", t, (double)got->log_sum_p2, want.log_sum_p2, 4 * e)));
@@ -287,18 +302,19 @@ static int judge_gradients(const struct conf_case *c, const struct conf_head *h,
 {
 	const uint32_t mode = c->value[PF_ARG_linear_grad_mode], add = mode & PF_LINEAR_ADD, depth = h->ref.depth;
 	uint64_t at = 0;
-	int bad = off_sums("dhidden", output[PF_ARG_linear_grad_dhidden], NULL, (uint64_t)h->ref.rows * depth, g->dhidden,
-	                   g->dhidden_size, share);
+	int bad = off_sums("dhidden", output[PF_ARG_linear_grad_dhidden], NULL, (uint64_t)h->ref.rows * depth,
+	                   g->dhidden, g->dhidden_size, share);
 	for (unsigned p = 0; !bad && mode & PF_LINEAR_DWEIGHT && p < PF_WEIGHT_PORTS; p++) {
 		const unsigned arg = PF_ARG_linear_grad_dweight + p;
 		const uint64_t count = PF_PORT_ROWS(h->ref.vocab, p) * depth;
-		bad = off_sums("dweight", output[arg], add ? c->input[arg] : NULL, count, g->dweight + at, g->dweight_size + at,
-		               share);
+		bad = off_sums("dweight", output[arg], add ? c->input[arg] : NULL, count, g->dweight + at,
+		               g->dweight_size + at, share);
 		at += count;
 	}
 	if (!bad && mode & PF_LINEAR_BIAS)
-		bad = off_sums("dbias", output[PF_ARG_linear_grad_dbias], add ? c->input[PF_ARG_linear_grad_dbias] : NULL,
-		               h->ref.vocab, g->dbias, g->dbias_size, share);
+		bad = off_sums("dbias", output[PF_ARG_linear_grad_dbias],
+		               add ? c->input[PF_ARG_linear_grad_dbias] : NULL, h->ref.vocab, g->dbias, g->dbias_size,
+		               share);
 	return bad;
 }
 

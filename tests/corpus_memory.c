@@ -58,11 +58,14 @@ static const char *write_data(unsigned records)
 	size_t used = 0;
 
 	for (unsigned i = 0; i < records; i++)
-		used += (size_t)snprintf(text + used, sizeof text - used, i % 4 < 2
-		                         ? "{\"prompt\":\"p%u\",\"completion\":\"c%0*u\",\"label\":%s}\n"
-		                         : "{\"prompt\":[{\"role\":\"user\",\"content\":[{\"text\":\"p\"},{\"text\":\"%u\"}]}],"
-		                           "\"completion\":[{\"role\":\"assistant\",\"content\":\"c%0*u\\u0301\"}],\"label\":%s}\n",
-		                         i, 1 + (int)i * 3, i, i % 2 ? "true" : "false");
+		used += (size_t)snprintf(
+			text + used, sizeof text - used,
+			i % 4 < 2
+				? "{\"prompt\":\"p%u\",\"completion\":\"c%0*u\",\"label\":%s}\n"
+				: "{\"prompt\":[{\"role\":\"user\",\"content\":[{\"text\":\"p\"},{\"text\":\"%u\"}]}],"
+				  "\"completion\":[{\"role\":\"assistant\",\"content\":\"c%0*u\\u0301\"}],\"label\":%s}"
+		                  "\n",
+			i, 1 + (int)i * 3, i, i % 2 ? "true" : "false");
 	return scratch_gzip("data.gz", text, used);
 }
 
@@ -83,8 +86,9 @@ static int make_steps(struct pf_corpus *corpus, struct pf_error *error)
 /* Opens, makes two steps, closes */
 static int use(const char *name, const char *path, struct pf_error *error)
 {
-	struct pf_corpus_options options = { .cut = { .max_length = 300 }, .cache = scratch_path("cache"), .marker = "A:",
-	                                     .chat = PF_CHAT_CHATML };
+	struct pf_corpus_options options = {
+		.cut = { .max_length = 300 }, .cache = scratch_path("cache"), .marker = "A:", .chat = PF_CHAT_CHATML
+	};
 	const struct pf_tokenizer *tokenizer;
 	struct pf_corpus *corpus = NULL;
 	int status = pf_tokenizer_open(name, &tokenizer, error);

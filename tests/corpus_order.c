@@ -66,23 +66,25 @@ static const char *write_singles(const char *name, unsigned count)
 {
 	start_text();
 	for (unsigned i = 0; i < count; i++)
-		add_text("{\"prompt\":\"%c\",\"completion\":\"%c\",\"label\":%s}\n", 'a' + i % 26, 'A' + i % 26, i % 3 ? "true" : "false");
+		add_text("{\"prompt\":\"%c\",\"completion\":\"%c\",\"label\":%s}\n", 'a' + i % 26, 'A' + i % 26,
+		         i % 3 ? "true" : "false");
 	return scratch_text(name, text);
 }
 
 /* ---- bad records ---- */
 
-static const char mixed[] =
-	"{\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
-	"\n"
-	"{\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\n"
-	"{\"prompt\":\"p\",\"chosen\":\"a\"}\n"
-	"  \t\r\n"
-	"{\"prompt\":\"p\",\"chosen\":\"\",\"rejected\":\"b\"}\n"
-	"{\"prompt\":\"p\",\"chosen\":\"same\",\"rejected\":\"same\"}\n"
-	"{\"chosen\":\"x\",\"rejected\":\"y\"}\n"
-	"{\"prompt\":\"0123456789012345678901234567890123456789012345678901234567890123\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
-	"{\"prompt\":\"p\",\"chosen\":\"01234567890123456789012345678901234567890123456789012345678901234\",\"rejected\":\"b\"}";
+static const char mixed[] = "{\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+			    "\n"
+			    "{\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\n"
+			    "{\"prompt\":\"p\",\"chosen\":\"a\"}\n"
+			    "  \t\r\n"
+			    "{\"prompt\":\"p\",\"chosen\":\"\",\"rejected\":\"b\"}\n"
+			    "{\"prompt\":\"p\",\"chosen\":\"same\",\"rejected\":\"same\"}\n"
+			    "{\"chosen\":\"x\",\"rejected\":\"y\"}\n"
+			    "{\"prompt\":\"0123456789012345678901234567890123456789012345678901234567890123\","
+                            "\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+			    "{\"prompt\":\"p\",\"chosen\":"
+                            "\"01234567890123456789012345678901234567890123456789012345678901234\",\"rejected\":\"b\"}";
 
 static void bad_records_are_counted_when_dropped(void **state)
 {
@@ -101,7 +103,8 @@ static void bad_records_are_counted_when_dropped(void **state)
 		assert_int_equal(counts->faults[fault], 1);
 	assert_true(counts->truncated == 1 && counts->longest == 64 && counts->chosen == 2 && counts->rejected == 2);
 	pf_corpus_describe(corpus, told, sizeof told);
-	assert_non_null(strstr(told, "8 records (pairs), 2 samples; 1 sequences truncated by 4 tokens in all; dropped 1 with not valid JSON"));
+	assert_non_null(strstr(told, "8 records (pairs), 2 samples; 1 sequences truncated by 4 tokens in all; dropped "
+	                             "1 with not valid JSON"));
 	assert_true(pf_corpus_describe(corpus, told, 10) > 10 && strlen(told) == 9);
 	pf_corpus_close(corpus);
 }
@@ -113,9 +116,11 @@ static void bad_records_are_errors_otherwise(void **state)
 	(void)state;
 	assert_refused(scratch_text("mixed", mixed), &options, "mixed:3: the JSON object is not complete");
 	assert_non_null(strstr(error.text, "--bad-rows drop"));
-	assert_refused(scratch_text("same", "\n{\"prompt\":\"\",\"chosen\":\"a\",\"rejected\":\"a\"}"), &options, "same:2: chosen and rejected");
+	assert_refused(scratch_text("same", "\n{\"prompt\":\"\",\"chosen\":\"a\",\"rejected\":\"a\"}"), &options,
+	               "same:2: chosen and rejected");
 	assert_refused(scratch_text("none", ""), &options, "no usable record (0 records");
-	assert_refused(scratch_text("lost", "{\"chosen\":\"a\",\"rejected\":\"b\"}"), &options, "no role marker in the common beginning");
+	assert_refused(scratch_text("lost", "{\"chosen\":\"a\",\"rejected\":\"b\"}"), &options,
+	               "no role marker in the common beginning");
 	options.cut.max_length = 1;
 	assert_refused(scratch_path("mixed"), &options, "at least 2");
 	assert_true(pf_corpus_open(scratch_path("mixed"), tokenizer, &options, &(struct pf_corpus *){ 0 }, NULL) < 0);
@@ -127,7 +132,8 @@ static void the_form_must_serve(void **state)
 
 	(void)state;
 	options.want = PF_RECORD_PAIRS;
-	assert_refused(write_singles("singles", 3), &options, "singles:1: the records are binary, but pairs are needed");
+	assert_refused(write_singles("singles", 3), &options,
+	               "singles:1: the records are binary, but pairs are needed");
 	options = defaults();
 	options.form = PF_RECORD_SFT;
 	assert_refused(write_pairs("pairs", 0, 3), &options, "pairs:1: field \"completion\" is missing");
@@ -176,7 +182,9 @@ static void sft_takes_what_is_desirable(void **state)
 	assert_int_equal(pf_corpus_count(corpus, PF_SPLIT_TRAIN), 6);
 	assert_int_equal(pf_corpus_counts(corpus)->faults[PF_FAULT_UNWANTED], 3);
 	pf_corpus_close(corpus);
-	corpus = open_with(scratch_text("ranked", "{\"prompt\":\"p\",\"completions\":[\"a\",\"bb\",\"ccc\"],\"scores\":[1,3,2]}"), &options);
+	corpus = open_with(
+		scratch_text("ranked", "{\"prompt\":\"p\",\"completions\":[\"a\",\"bb\",\"ccc\"],\"scores\":[1,3,2]}"),
+		&options);
 	assert_int_equal(pf_corpus_counts(corpus)->scored, 3);
 	pf_corpus_close(corpus);
 }
@@ -251,7 +259,8 @@ static void a_split_without_one_side_is_refused(void **state)
 
 	(void)state;
 	options.holdout = 0.5;
-	assert_refused(scratch_text("one", "{\"prompt\":\"p\",\"chosen\":\"yes\",\"rejected\":\"no\"}"), &options, "change --holdout or use --eval-data");
+	assert_refused(scratch_text("one", "{\"prompt\":\"p\",\"chosen\":\"yes\",\"rejected\":\"no\"}"), &options,
+	               "change --holdout or use --eval-data");
 }
 
 /* ---- hash ---- */
@@ -343,13 +352,15 @@ static void an_epoch_sees_every_sample_once(void **state)
 {
 	struct pf_corpus_options options = defaults();
 	struct pf_corpus *corpus = open_with(write_pairs("pairs", 0, 103), &options);
-	struct pf_sampler sampler = sampler_of(corpus, (struct pf_sampler_options){ .seed = 3, .batch = 4, .accumulate = 2, .shuffle = 1 });
+	struct pf_sampler sampler =
+		sampler_of(corpus, (struct pf_sampler_options){ .seed = 3, .batch = 4, .accumulate = 2, .shuffle = 1 });
 	struct pf_pack pack = { 0 };
 	unsigned differ = 0;
 
 	(void)state;
 	assert_true(sampler.steps == 13 && sampler.per_step == 8);
-	assert_true(pf_sampler_steps(&sampler, 1) == 13 && pf_sampler_steps(&sampler, 2.5) == 33 && pf_sampler_steps(&sampler, 0) == 1);
+	assert_true(pf_sampler_steps(&sampler, 1) == 13 && pf_sampler_steps(&sampler, 2.5) == 33 &&
+	            pf_sampler_steps(&sampler, 0) == 1);
 	for (uint64_t epoch = 0; epoch < 3; epoch++) {
 		unsigned seen[103] = { 0 };
 
@@ -385,11 +396,12 @@ static void assert_same_pack(const struct pf_pack *a, const struct pf_pack *b)
 	assert_memory_equal(a->groups, b->groups, (a->group_count + 1) * sizeof *a->groups);
 }
 
-/* A run that stops after any step and starts anew, from newly opened files, sees what the uninterrupted one sees; so does
- * one whose batch is split by accumulation */
+/* A run that stops after any step and starts anew, from newly opened files, sees what the uninterrupted one sees; so
+ * does one whose batch is split by accumulation */
 static void a_resumed_run_continues_exactly(void **state)
 {
-	struct pf_sampler_options six = { .seed = 11, .batch = 6, .accumulate = 1, .shuffle = 1, .mismatched = 1 }, split = six;
+	struct pf_sampler_options six = { .seed = 11, .batch = 6, .accumulate = 1, .shuffle = 1, .mismatched = 1 },
+				  split = six;
 	struct pf_corpus_options options = defaults();
 	struct pf_pack pack = { 0 }, other = { 0 };
 	struct pf_corpus *corpus, *again;
@@ -426,7 +438,9 @@ static void assert_mismatches(uint32_t samples, uint32_t batch)
 {
 	struct pf_corpus_options options = defaults();
 	struct pf_corpus *corpus = open_with(write_singles("singles", samples), &options);
-	struct pf_sampler sampler = sampler_of(corpus, (struct pf_sampler_options){ .seed = 2, .batch = batch, .accumulate = 1, .shuffle = 1, .mismatched = 1 });
+	struct pf_sampler sampler =
+		sampler_of(corpus, (struct pf_sampler_options){
+					   .seed = 2, .batch = batch, .accumulate = 1, .shuffle = 1, .mismatched = 1 });
 	struct pf_pack pack = { 0 };
 	struct pf_step step;
 

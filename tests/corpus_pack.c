@@ -148,7 +148,9 @@ static void a_sequence_as_laid_out(void **state)
 
 	(void)state;
 	pf_pack_clear(&pack);
-	assert_int_equal(pf_pack_sequence(&pack, tokenizer, text_of("pq", 2), text_of("ab", 2), (struct pf_cut){ .max_length = 100 }, &member), 0);
+	assert_int_equal(pf_pack_sequence(&pack, tokenizer, text_of("pq", 2), text_of("ab", 2),
+	                                  (struct pf_cut){ .max_length = 100 }, &member),
+	                 0);
 	assert_int_equal(pf_pack_group(&pack), 0);
 	assert_int_equal(pack.ids.count, 6);
 	assert_memory_equal(pack.ids.id, ids, sizeof ids);
@@ -168,7 +170,8 @@ static void assert_cut(size_t prompt, size_t completion, struct pf_cut cut)
 	struct pf_member member = { .sample = 0 };
 
 	for (size_t i = 0; i < all; i++) {
-		if ((cut.max_prompt && i + cut.max_prompt <= prompt) || (cut.max_completion && i > prompt + cut.max_completion))
+		if ((cut.max_prompt && i + cut.max_prompt <= prompt) ||
+		    (cut.max_completion && i > prompt + cut.max_completion))
 			continue;
 		whole[length] = i == 0 ? PF_BYTES_BOS : i == all - 1 ? PF_BYTES_EOS : letters[i - 1];
 		done[length++] = i > prompt;
@@ -178,8 +181,9 @@ static void assert_cut(size_t prompt, size_t completion, struct pf_cut cut)
 	memcpy(ids, whole + skip, left * sizeof *ids);
 	memcpy(kept, done + skip, left);
 	pf_pack_clear(&pack);
-	assert_int_equal(pf_pack_sequence(&pack, tokenizer, text_of(letters, prompt), text_of(letters + prompt, completion),
-	                                  cut, &member), 0);
+	assert_int_equal(pf_pack_sequence(&pack, tokenizer, text_of(letters, prompt),
+	                                  text_of(letters + prompt, completion), cut, &member),
+	                 0);
 	assert_int_equal(pack.ids.count, left);
 	assert_memory_equal(pack.ids.id, ids, left * sizeof *ids);
 	for (size_t p = 0; p < left; p++) {
@@ -200,14 +204,18 @@ static void every_truncation(void **state)
 		for (size_t completion = 1; completion < 6; completion++)
 			for (uint32_t max = 2; max < 16; max++)
 				for (uint32_t limits = 0; limits < 64; limits++) {
-					assert_cut(prompt, completion, (struct pf_cut){ max, PF_KEEP_START, limits / 8, limits % 8 });
-					assert_cut(prompt, completion, (struct pf_cut){ max, PF_KEEP_END, limits / 8, limits % 8 });
+					assert_cut(prompt, completion,
+					           (struct pf_cut){ max, PF_KEEP_START, limits / 8, limits % 8 });
+					assert_cut(prompt, completion,
+					           (struct pf_cut){ max, PF_KEEP_END, limits / 8, limits % 8 });
 				}
 }
 
 static void kinds_of_members(void **state)
 {
-	struct pf_record record = { .form = PF_RECORD_RANKINGS, .prompt = { "p", 1 }, .completions = 3, .weight = 2, .margin = 3 };
+	struct pf_record record = {
+		.form = PF_RECORD_RANKINGS, .prompt = { "p", 1 }, .completions = 3, .weight = 2, .margin = 3
+	};
 	struct pf_cut cut = { .max_length = 100 };
 
 	(void)state;
@@ -240,8 +248,10 @@ static void fill_pack(size_t groups)
 	pf_pack_clear(&pack);
 	for (size_t i = 0; i < groups; i++) {
 		for (size_t k = 0; k <= i % 4; k++)
-			assert_int_equal(pf_pack_sequence(&pack, tokenizer, text_of(letters, i * 5 % 11), text_of(letters, 1 + (i * 3 + k) % 13),
-			                                  (struct pf_cut){ .max_length = 100 }, &member), 0);
+			assert_int_equal(pf_pack_sequence(&pack, tokenizer, text_of(letters, i * 5 % 11),
+			                                  text_of(letters, 1 + (i * 3 + k) % 13),
+			                                  (struct pf_cut){ .max_length = 100 }, &member),
+			                 0);
 		assert_int_equal(pf_pack_group(&pack), 0);
 	}
 }
@@ -253,7 +263,8 @@ static void assert_chunks(size_t from, size_t to, struct pf_chunk_limit limit)
 	uint32_t token = to > from ? pack.offsets[sequence] : 0;
 
 	for (; pf_pack_chunk(&pack, next, to, &limit, &chunk); next = chunk.group + chunk.groups, count++) {
-		int over = (limit.groups && chunk.groups > limit.groups) || (limit.tokens && chunk.tokens > limit.tokens) ||
+		int over = (limit.groups && chunk.groups > limit.groups) ||
+		           (limit.tokens && chunk.tokens > limit.tokens) ||
 		           (limit.scored && chunk.scored > limit.scored);
 
 		assert_true(chunk.group == next && chunk.sequence == sequence && chunk.token == token);

@@ -75,7 +75,8 @@ static void lines_of_several_files(void **state)
 /* Lines of many lengths, around every window size, found again by offset in any order */
 static void lines_by_offset(void **state)
 {
-	static const size_t lengths[] = { 0, 1, 4095, 16382, 16383, 16384, 16385, 100, 262143, 262144, 262145, 3, 1000000, 0, 7 };
+	static const size_t lengths[] = { 0,      1,      4095,   16382, 16383,   16384, 16385, 100,
+		                          262143, 262144, 262145, 3,     1000000, 0,     7 };
 	enum { COUNT = sizeof lengths / sizeof *lengths };
 	struct pf_reader *reader;
 	struct pf_line line;

@@ -33,7 +33,9 @@ static void assert_text(struct pf_text text, const char *expected)
 static void pairs_with_a_prompt(void **state)
 {
 	(void)state;
-	assert_read("{\"prompt\":\"p\",\"chosen\":\"\\u00e9\",\"rejected\":\"r\",\"margin\":1.5,\"score_chosen\":7,\"id\":3}\r", PF_RECORD_PAIRS);
+	assert_read("{\"prompt\":\"p\",\"chosen\":\"\\u00e9\",\"rejected\":\"r\",\"margin\":1.5,\"score_chosen\":7,"
+	            "\"id\":3}\r",
+	            PF_RECORD_PAIRS);
 	assert_text(record.prompt, "p");
 	assert_text(record.completion[0], "\xc3\xa9");
 	assert_text(record.completion[1], "r");
@@ -45,7 +47,8 @@ static void the_prompt_of_two_conversations(void **state)
 {
 	(void)state;
 	assert_read("{\"chosen\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: yes\","
-	            "\"rejected\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: yea\"}", PF_RECORD_PAIRS);
+	            "\"rejected\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: yea\"}",
+	            PF_RECORD_PAIRS);
 	assert_text(record.prompt, "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:");
 	assert_text(record.completion[0], " yes");
 	assert_text(record.completion[1], " yea");
@@ -57,7 +60,8 @@ static void conversations_that_part_early(void **state)
 {
 	(void)state;
 	assert_read("{\"chosen\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: yes\","
-	            "\"rejected\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: d\\n\\nAssistant: no\"}", PF_RECORD_PAIRS);
+	            "\"rejected\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: d\\n\\nAssistant: no\"}",
+	            PF_RECORD_PAIRS);
 	assert_text(record.prompt, "\n\nHuman: a\n\nAssistant:");
 	assert_text(record.completion[0], " b\n\nHuman: c\n\nAssistant: yes");
 	pf_record_free(&record);
@@ -66,12 +70,16 @@ static void conversations_that_part_early(void **state)
 static void a_marker_must_be_common_as_a_whole(void **state)
 {
 	(void)state;
-	assert_int_equal(read_as(PF_RECORD_AUTO, NULL, "{\"chosen\":\"q\\n\\nAssistant: a\",\"rejected\":\"q\\n\\nAssistent: a\"}"), PF_E_DATA);
+	assert_int_equal(read_as(PF_RECORD_AUTO, NULL,
+	                         "{\"chosen\":\"q\\n\\nAssistant: a\",\"rejected\":\"q\\n\\nAssistent: a\"}"),
+	                 PF_E_DATA);
 	assert_int_equal(fault, PF_FAULT_BOUNDARY);
 	assert_read("{\"chosen\":\"q\\n\\nAssistant:a\",\"rejected\":\"q\\n\\nAssistant:\\u00e9\"}", PF_RECORD_PAIRS);
 	assert_text(record.completion[1], "\xc3\xa9");
 	pf_record_free(&record);
-	assert_read("{\"chosen\":\"<|im_start|>user\\nx<|im_start|>assistant\\ny\",\"rejected\":\"<|im_start|>user\\nx<|im_start|>assistant\\nz\"}", PF_RECORD_PAIRS);
+	assert_read("{\"chosen\":\"<|im_start|>user\\nx<|im_start|>assistant\\ny\",\"rejected\":\"<|im_start|>user\\nx<"
+	            "|im_start|>assistant\\nz\"}",
+	            PF_RECORD_PAIRS);
 	assert_text(record.completion[0], "y");
 	pf_record_free(&record);
 }
@@ -180,7 +188,8 @@ static void a_nul_byte_is_named(void **state)
 	static const char text[] = "{\"text\":\"a\0b\"}";
 
 	(void)state;
-	assert_true(pf_record_read(text, sizeof text - 1, PF_RECORD_AUTO, NULL, PF_CHAT_NONE, &record, &fault, &error) < 0);
+	assert_true(pf_record_read(text, sizeof text - 1, PF_RECORD_AUTO, NULL, PF_CHAT_NONE, &record, &fault, &error) <
+	            0);
 	assert_non_null(strstr(error.text, "NUL byte"));
 }
 
@@ -216,7 +225,8 @@ static void every_byte_comes_back(void **state)
 
 static void specials_have_no_bytes(void **state)
 {
-	static const int32_t ids[] = { PF_BYTES_BOS, PF_BYTES_EOS, PF_BYTES_PAD, PF_BYTES_VOCAB, -1, INT32_MIN, INT32_MAX };
+	static const int32_t ids[] = { PF_BYTES_BOS, PF_BYTES_EOS, PF_BYTES_PAD, PF_BYTES_VOCAB,
+		                       -1,           INT32_MIN,    INT32_MAX };
 	const struct pf_tokenizer *tokenizer;
 
 	(void)state;
@@ -229,7 +239,8 @@ static void specials_have_no_bytes(void **state)
 		assert_int_equal(length, 0);
 	}
 	assert_int_equal(pf_tokenizer_open("gpt2", &tokenizer, &error), PF_E_ABSENT);
-	assert_non_null(strstr(error.text, "gpt2: there is no tokenizer.json in it. A tokenizer is \"bytes\", or a folder"));
+	assert_non_null(
+		strstr(error.text, "gpt2: there is no tokenizer.json in it. A tokenizer is \"bytes\", or a folder"));
 }
 
 int main(void)

@@ -9,8 +9,15 @@
 
 enum { PAIRS = 7, SEQS = 2 * PAIRS, LONGEST = 9, ROWS_MOST = SEQS * LONGEST, VOCAB = 50 };
 
-static const char *const losses[] = { "aot:label_smoothing=0.1", "aot_unpaired", "disco_dbaql", "disco_aql", "disco_aqfl",
-	"kto_pair", "kto", "bco", "disco_dbaql:weight=0.5+sft:weight=0.25" };
+static const char *const losses[] = { "aot:label_smoothing=0.1",
+	                              "aot_unpaired",
+	                              "disco_dbaql",
+	                              "disco_aql",
+	                              "disco_aqfl",
+	                              "kto_pair",
+	                              "kto",
+	                              "bco",
+	                              "disco_dbaql:weight=0.5+sft:weight=0.25" };
 
 /* Ready logits of a policy and a reference, and the sequences in them */
 static float logits[2][ROWS_MOST * VOCAB];
@@ -65,8 +72,13 @@ static void score(struct pf_device *device, const float *z, unsigned chunks, con
 	struct pf_error error;
 	for (unsigned c = 0; c < chunks; c++) {
 		const uint32_t from = start[2 * (PAIRS * c / chunks)], end = start[2 * (PAIRS * (c + 1) / chunks)];
-		const struct pf_score_input in = { .logits = z + (size_t)from * VOCAB, .type = PF_F32, .rows = end - from,
-			.vocab = VOCAB, .target = target + from, .want_grad = coef != NULL, .coef = coef ? coef + from : NULL };
+		const struct pf_score_input in = { .logits = z + (size_t)from * VOCAB,
+			                           .type = PF_F32,
+			                           .rows = end - from,
+			                           .vocab = VOCAB,
+			                           .target = target + from,
+			                           .want_grad = coef != NULL,
+			                           .coef = coef ? coef + from : NULL };
 		to->first = from;
 		if (pf_score(device, &in, collect, to, &error))
 			fail_msg("%s", error.text);
@@ -105,8 +117,9 @@ static void run(struct pf_device *device, const char *name, unsigned chunks, str
 		fail_msg("%s", error.text);
 	const uint32_t each = pf_loss_form(&loss) == PF_FORM_BINARY ? 1 : 2;
 	for (uint32_t q = 0; q < SEQS; q++)
-		item[q] = (struct pf_loss_item){ .n = start[q + 1] - start[q], .kind = q % 2 ? PF_KIND_REJECTED : PF_KIND_CHOSEN,
-			.weight = 1 };
+		item[q] = (struct pf_loss_item){ .n = start[q + 1] - start[q],
+			                         .kind = q % 2 ? PF_KIND_REJECTED : PF_KIND_CHOSEN,
+			                         .weight = 1 };
 	for (uint32_t g = 0; g <= SEQS / each; g++)
 		group[g] = g * each;
 	for (int reference = 0; reference < 2; reference++) {
@@ -162,8 +175,11 @@ static int evaluate(const char *name, const struct pf_loss_item *item, uint32_t 
 
 static struct pf_loss_item item(int kind, double policy, double reference)
 {
-	return (struct pf_loss_item){ .policy = llrint(ldexp(policy, 32)), .reference = llrint(ldexp(reference, 32)), .n = 2,
-		.kind = kind, .weight = 1 };
+	return (struct pf_loss_item){ .policy = llrint(ldexp(policy, 32)),
+		                      .reference = llrint(ldexp(reference, 32)),
+		                      .n = 2,
+		                      .kind = kind,
+		                      .weight = 1 };
 }
 
 static void one_pair_alone(void **unused)
@@ -201,7 +217,7 @@ static void ties(void **unused)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(chunks_and_units_change_no_bit), cmocka_unit_test(one_pair_alone),
-		cmocka_unit_test(ties) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(chunks_and_units_change_no_bit),
+		                            cmocka_unit_test(one_pair_alone), cmocka_unit_test(ties) };
 	return cmocka_run_group_tests(tests, make, NULL);
 }

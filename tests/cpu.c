@@ -128,7 +128,8 @@ static double mean_size(const double *z, uint32_t vocab)
 	return sum / vocab;
 }
 
-static void check_stats(const struct pf_row *got, const struct ref_row *want, const double *z, uint32_t vocab, uint32_t t)
+static void check_stats(const struct pf_row *got, const struct ref_row *want, const double *z, uint32_t vocab,
+                        uint32_t t)
 {
 	if (got->status & (PF_ROW_IGNORED | PF_ROW_RANGE | PF_ROW_EMPTY)) {
 		assert_true(isnan(want->mean) ? isnan(got->mean) : got->mean == 0);
@@ -171,7 +172,8 @@ static void check_grad(const struct input *in, const void *dz)
 	for (uint32_t t = 0; t < in->shape.rows; t++) {
 		ref_logit_grad(in->wide + (size_t)t * vocab, vocab, in->target[t], (double)in->coef[t], want);
 		for (uint32_t v = 0; v < vocab; v++)
-			close_to("dz", lane_value(in, dz, t, v), want[v], relative * fabs((double)want[v]) + absolute, t);
+			close_to("dz", lane_value(in, dz, t, v), want[v], relative * fabs((double)want[v]) + absolute,
+			         t);
 		for (uint32_t v = vocab; v < lanes; v++)
 			assert_true(lane_value(in, dz, t, v) == 0);
 	}
@@ -288,14 +290,16 @@ static void check_coefficients(struct pf_device *device, const struct input *in)
 	run_logprob(device, &in->shape, in->z, in->target, 0, row);
 	run_logit_grad(device, &in->shape, in->z, in->target, in->coef, row, dz, 0);
 	for (uint32_t t = 0; t < 8; t++) {
-		const double first = lane_value(in, dz, t, 0), masked = lane_value(in, dz, t, 7), c = (double)in->coef[t];
+		const double first = lane_value(in, dz, t, 0), masked = lane_value(in, dz, t, 7),
+			     c = (double)in->coef[t];
 		const double target = lane_value(in, dz, t, 150);
 		assert_true(lane_value(in, dz, t, 200) == 0);
 		assert_true(t < 5 ? masked == 0 : isnan(first) && isnan(masked) && isnan(target));
 		if (t < 2)
 			assert_true(first == 0 && target == 0);
 		else if (t < 5)
-			close_to("target", target, -c * (double)row[t].rest, fabs(c) * (in->shape.bf16 ? 0x1p-8 : 1e-6), t);
+			close_to("target", target, -c * (double)row[t].rest, fabs(c) * (in->shape.bf16 ? 0x1p-8 : 1e-6),
+			         t);
 	}
 	free(dz);
 }
@@ -390,7 +394,8 @@ static void test_memory_limit(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_edges), cmocka_unit_test(test_wide_stride), cmocka_unit_test(test_large_vocabulary),
+		cmocka_unit_test(test_edges), cmocka_unit_test(test_wide_stride),
+		cmocka_unit_test(test_large_vocabulary),
 		cmocka_unit_test(test_statuses), cmocka_unit_test(test_coefficients), cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_streamed), cmocka_unit_test(test_specs), cmocka_unit_test(test_memory_limit),
 	};

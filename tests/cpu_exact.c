@@ -98,8 +98,8 @@ static void check(const char *spec, const struct oracle *o, uint32_t vocab, int 
 	for (uint32_t v = 0; v < vocab; v++)
 		grad = worst_of(grad, (double)fabsl(dz[v] - c * (v == (uint32_t)o->target ? -o->rest : o->p[v])));
 	const double logp = (double)fabsl(row.logp - o->logp), q32 = (double)fabsl(ldexpl(row.logp_q32, -32) - o->logp);
-	print_message("%-12s V %6u kind %d: logp %.2e (allowed %.2e), Q31.32 %.2e, gradient / c %.2e\n", spec, vocab, kind,
-	              logp, allowed, q32, grad / fabs((double)c));
+	print_message("%-12s V %6u kind %d: logp %.2e (allowed %.2e), Q31.32 %.2e, gradient / c %.2e\n", spec, vocab,
+	              kind, logp, allowed, q32, grad / fabs((double)c));
 	assert_true(logp <= allowed && q32 <= 1e-6 && grad <= 1e-6 * fabs((double)c));
 	free(dz);
 	pf_device_close(device);

@@ -1,5 +1,6 @@
-/* The fused head on backend cpu, beyond what the conformance suite runs: shapes that cross every block, tile, stripe and panel
- * against the reference, spill and recompute; threads that change no bit; memory that does not grow with T V. */
+/* The fused head on backend cpu, beyond what the conformance suite runs: shapes that cross every block, tile, stripe
+ * and panel against the reference, spill and recompute; threads that change no bit; memory that does not grow with T
+ * V. */
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -98,7 +99,8 @@ static void head_open(struct head *h, uint32_t threads, uint32_t rows, uint32_t 
 	make_buffer(h, DBIAS, back, PF_ARG_linear_grad_dbias, 4 * vocab);
 	make_buffer(h, TARGET, forward, PF_ARG_linear_logprob_target, 4 * rows);
 	make_buffer(h, OUT, forward, PF_ARG_linear_logprob_out, sizeof(struct pf_row) * rows);
-	make_buffer(h, RAW, forward, PF_ARG_linear_logprob_raw, mode & PF_LINEAR_RAW ? PF_RAW_BEATS(rows, vocab) * 64 : 0);
+	make_buffer(h, RAW, forward, PF_ARG_linear_logprob_raw,
+	            mode & PF_LINEAR_RAW ? PF_RAW_BEATS(rows, vocab) * 64 : 0);
 	make_buffer(h, COEF, back, PF_ARG_linear_grad_coef, 4 * rows);
 }
 
@@ -188,7 +190,8 @@ static void within(const char *what, uint64_t i, double got, long double want, d
 {
 	double error = isnan(want) ? !isnan(got) : isinf(want) ? got != (double)want : (double)fabsl(got - want);
 	if (!(error <= bound))
-		fail_msg("%s[%llu] is %.9g, the reference says %.9Lg, bound %.3g", what, (unsigned long long)i, got, want, bound);
+		fail_msg("%s[%llu] is %.9g, the reference says %.9Lg, bound %.3g", what, (unsigned long long)i, got,
+		         want, bound);
 }
 
 /* The four parts of W or dW as one [V, D] */
@@ -233,11 +236,13 @@ static void check_gradients(const struct head *h, const struct ref_linear *ref)
 	                                   all + 2 * (th + vd) + h->vocab };
 	const double share = ref_linear_share(ref_linear_grad(ref, at(h, COEF), &g));
 	for (size_t i = 0; i < th; i++)
-		within("dhidden", i, (double)((float *)at(h, DHIDDEN))[i], g.dhidden[i], share * (double)g.dhidden_size[i] + 0x1p-120);
+		within("dhidden", i, (double)((float *)at(h, DHIDDEN))[i], g.dhidden[i],
+		       share * (double)g.dhidden_size[i] + 0x1p-120);
 	for (size_t i = 0; i < vd; i++)
 		within("dweight", i, (double)dweight[i], g.dweight[i], share * (double)g.dweight_size[i] + 0x1p-120);
 	for (size_t v = 0; h->mode & PF_LINEAR_BIAS && v < h->vocab; v++)
-		within("dbias", v, (double)((float *)at(h, DBIAS))[v], g.dbias[v], share * (double)g.dbias_size[v] + 0x1p-120);
+		within("dbias", v, (double)((float *)at(h, DBIAS))[v], g.dbias[v],
+		       share * (double)g.dbias_size[v] + 0x1p-120);
 	free(dweight);
 	free(all);
 }
@@ -249,7 +254,8 @@ static void both_ways_match_the_reference(void **unused)
 	};
 	(void)unused;
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-		const uint32_t mode = PF_LINEAR_DWEIGHT | PF_LINEAR_RAW | (shapes[i].bent ? PF_LINEAR_BIAS | PF_LINEAR_STATS : 0);
+		const uint32_t mode =
+			PF_LINEAR_DWEIGHT | PF_LINEAR_RAW | (shapes[i].bent ? PF_LINEAR_BIAS | PF_LINEAR_STATS : 0);
 		struct head h;
 		head_open(&h, 0, shapes[i].rows, shapes[i].vocab, shapes[i].depth, mode);
 		head_fill(&h, seed_of(7 + i));
@@ -261,9 +267,18 @@ static void both_ways_match_the_reference(void **unused)
 			h.entropy = 0.05f;
 		}
 		float *weight = whole(&h, WEIGHT);
-		const struct ref_linear ref = { at(&h, HIDDEN), weight, shapes[i].bent ? at(&h, BIAS) : NULL, at(&h, TARGET),
-			h.rows, h.depth, h.vocab, (double)h.scale, (double)h.softcap, (double)h.temperature, (double)h.zloss,
-			(double)h.entropy };
+		const struct ref_linear ref = { at(&h, HIDDEN),
+			                        weight,
+			                        shapes[i].bent ? at(&h, BIAS) : NULL,
+			                        at(&h, TARGET),
+			                        h.rows,
+			                        h.depth,
+			                        h.vocab,
+			                        (double)h.scale,
+			                        (double)h.softcap,
+			                        (double)h.temperature,
+			                        (double)h.zloss,
+			                        (double)h.entropy };
 		forward(&h);
 		check_rows(&h, &ref);
 		backward(&h, mode);
@@ -308,8 +323,8 @@ static size_t asked_by(uint32_t rows, uint32_t vocab)
 	return bytes;
 }
 
-/* Without the spill that the caller gave: at most a panel (16 MiB), the turns' tiles one after the other (a tile is 1 MiB,
- * there are 16 stripes), and 1 KiB a token */
+/* Without the spill that the caller gave: at most a panel (16 MiB), the turns' tiles one after the other (a tile is 1
+ * MiB, there are 16 stripes), and 1 KiB a token */
 static void memory_does_not_grow_with_tokens_times_words(void **unused)
 {
 	const size_t small = asked_by(512, 16384), wide = asked_by(512, 32768), tall = asked_by(1024, 16384);

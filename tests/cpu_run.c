@@ -87,7 +87,8 @@ static void call_run(struct call *call)
 	for (unsigned i = 0; i < call->count; i++) {
 		struct pf_ticket copy = { 0 };
 		if (call->out[i].bytes)
-			settle(pf_copy_out(call->arg[i].buf, 0, call->out[i].to, call->out[i].bytes, NULL, &copy), &copy);
+			settle(pf_copy_out(call->arg[i].buf, 0, call->out[i].to, call->out[i].bytes, NULL, &copy),
+			       &copy);
 	}
 	for (unsigned i = 0; i < call->count; i++) {
 		struct pf_buf *buf = call->arg[i].buf;

@@ -171,10 +171,15 @@ static struct table make_table(void)
 	for (uint32_t i = 0; i < ITEMS; i++) {
 		double reference = -200 * uniform();
 		t.item[i] = (struct pf_item){
-			.policy = llrint((reference + 6 * uniform() - 3) * 0x1p32), .reference = llrint(reference * 0x1p32),
-			.old = llrint((reference + 0.1 * uniform()) * 0x1p32), .n = 1 + (uint32_t)(uniform() * 50),
-			.kind = 1u << i % 3, .score = (float)(i % 5), .margin = (float)uniform(),
-			.weight = (float)uniform(), .advantage = (float)(uniform() - 0.5),
+			.policy = llrint((reference + 6 * uniform() - 3) * 0x1p32),
+			.reference = llrint(reference * 0x1p32),
+			.old = llrint((reference + 0.1 * uniform()) * 0x1p32),
+			.n = 1 + (uint32_t)(uniform() * 50),
+			.kind = 1u << i % 3,
+			.score = (float)(i % 5),
+			.margin = (float)uniform(),
+			.weight = (float)uniform(),
+			.advantage = (float)(uniform() - 0.5),
 		};
 	}
 	assert_int_equal(t.group[GROUPS], ITEMS);
@@ -274,8 +279,11 @@ static void check_refused(const struct table *t)
 static void test_malformed_code(void **unused)
 {
 	static const char *const codes[] = {
-		"", "l l", "+", "l drop", "l +", "l l l l l l l l l drop drop drop drop drop drop drop drop", "const:32", "par:8",
-		"scalar:8", "load:0", "l store:8 l", "is:8", "l:1", "l exp:2", "l store:1 load:2",
+		"",         "l l",         "+",
+		"l drop",   "l +",         "l l l l l l l l l drop drop drop drop drop drop drop drop",
+		"const:32", "par:8",       "scalar:8",
+		"load:0",   "l store:8 l", "is:8",
+		"l:1",      "l exp:2",     "l store:1 load:2",
 	};
 	(void)unused;
 	for (unsigned i = 0; i < sizeof codes / sizeof *codes; i++) {
@@ -310,7 +318,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_seq_sum), cmocka_unit_test(test_coef), cmocka_unit_test(test_operations),
-		cmocka_unit_test(test_components), cmocka_unit_test(test_bad_members), cmocka_unit_test(test_not_finite),
+		cmocka_unit_test(test_components), cmocka_unit_test(test_bad_members),
+		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_malformed_code), cmocka_unit_test(test_malformed_tables),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,7 +53,8 @@ static void near(double value, double wanted)
 
 static void one_after_the_other(void **state)
 {
-	const struct pf_job job[] = { copy(PF_JOB_IN, 3e9, PF_JOB_NONE), run(0, 200e6, 1e9, 0), copy(PF_JOB_OUT, 1e9, 1) };
+	const struct pf_job job[] = { copy(PF_JOB_IN, 3e9, PF_JOB_NONE), run(0, 200e6, 1e9, 0),
+		                      copy(PF_JOB_OUT, 1e9, 1) };
 	struct pf_job_times t[3];
 	(void)state;
 	const struct pf_cycles_result r = play(&plain, 1, 1, job, 3, t);
@@ -158,10 +159,12 @@ static void a_queue_hides_the_launches(void **state)
 
 static void the_host_is_one_more_queue(void **state)
 {
-	struct pf_job job[] = { { .kind = PF_JOB_HOST, .seconds = 2.0, .after = { PF_JOB_NONE, PF_JOB_NONE, PF_JOB_NONE } },
+	struct pf_job job[] = {
+		{ .kind = PF_JOB_HOST, .seconds = 2.0, .after = { PF_JOB_NONE, PF_JOB_NONE, PF_JOB_NONE } },
 		copy(PF_JOB_IN, 1e9, 0),
 		{ .kind = PF_JOB_HOST, .seconds = 3.0, .after = { PF_JOB_NONE, PF_JOB_NONE, PF_JOB_NONE } },
-		{ .kind = PF_JOB_HOST, .seconds = 1.0, .after = { 1, 2, PF_JOB_NONE } } };
+		{ .kind = PF_JOB_HOST, .seconds = 1.0, .after = { 1, 2, PF_JOB_NONE } }
+	};
 	(void)state;
 	near(play(&plain, 1, 1, job, 4, NULL).seconds, 6.0);
 	near(play(&plain, 1, 1, job, 3, NULL).seconds, 5.0);
@@ -169,7 +172,8 @@ static void the_host_is_one_more_queue(void **state)
 
 static void a_head_that_waits_holds_back_its_queue(void **state)
 {
-	struct pf_job job[] = { run(0, 400e6, 0.0, PF_JOB_NONE), copy(PF_JOB_OUT, 1e9, 0), copy(PF_JOB_OUT, 1e9, PF_JOB_NONE) };
+	struct pf_job job[] = { run(0, 400e6, 0.0, PF_JOB_NONE), copy(PF_JOB_OUT, 1e9, 0),
+		                copy(PF_JOB_OUT, 1e9, PF_JOB_NONE) };
 	(void)state;
 	near(play(&plain, 1, 1, job, 3, NULL).seconds, 4.25 + 1.5 + 1.5);
 }
@@ -207,7 +211,8 @@ static void check_bounds(const struct pf_cycles_card *card, const struct pf_job 
 		out += j->kind == PF_JOB_OUT ? j->bytes : 0.0;
 		banks += j->kind == PF_JOB_RUN ? j->cost.bytes[0] + j->cost.bytes[1] + j->cost.bytes[2] : j->bytes;
 		if (j->kind == PF_JOB_RUN) {
-			assert_true((t[i].end - t[i].ready) * slack >= card->launch_s + j->cost.cycles / card->clock_hz);
+			assert_true((t[i].end - t[i].ready) * slack >=
+			            card->launch_s + j->cost.cycles / card->clock_hz);
 			assert_true(took * slack >= card->issue_s + j->cost.cycles / card->clock_hz);
 			assert_true(took * slack >= j->cost.port_most / (card->port_bytes * card->clock_hz));
 			assert_true(took * slack >= j->cost.port_most / card->bank_rate);
@@ -310,7 +315,8 @@ static void every_fact_has_a_source(void **state)
 		if (strlen(f->source) < 4 || strcmp(f->source, "none") == 0 || strlen(f->text) < 4)
 			fail_msg("%s %s has no source or says not what it is", f->card, f->name);
 		for (unsigned j = 0; j < i; j++)
-			assert_true(strcmp(pf_card_fact(j)->card, f->card) != 0 || strcmp(pf_card_fact(j)->name, f->name) != 0);
+			assert_true(strcmp(pf_card_fact(j)->card, f->card) != 0 ||
+			            strcmp(pf_card_fact(j)->name, f->name) != 0);
 	}
 }
 
@@ -368,7 +374,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(compute_units_and_cards_work_beside_each_other), cmocka_unit_test(banks_are_shared),
 		cmocka_unit_test(ports_and_banks_limit_a_run), cmocka_unit_test(few_short_bursts_wait_for_memory),
 		cmocka_unit_test(a_queue_hides_the_launches), cmocka_unit_test(the_host_is_one_more_queue),
-		cmocka_unit_test(a_head_that_waits_holds_back_its_queue), cmocka_unit_test(nothing_is_faster_than_its_limits),
+		cmocka_unit_test(a_head_that_waits_holds_back_its_queue),
+		cmocka_unit_test(nothing_is_faster_than_its_limits),
 		cmocka_unit_test(more_work_takes_longer_on_every_card), cmocka_unit_test(the_cost_of_logprob),
 		cmocka_unit_test(every_fact_has_a_source), cmocka_unit_test(doubts_show_what_matters),
 		cmocka_unit_test(wrong_schedules_are_refused),

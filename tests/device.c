@@ -22,8 +22,10 @@ static struct pf_device *open_sim(void)
 static void unknown_names_list_what_exists(void **state)
 {
 	static const struct { const char *spec, *says; } cases[] = {
-		{ "smi", "did you mean \"sim\"" }, { "cpuu:x", "did you mean \"cpu\"" }, { "gpu", "cpu, sim" }, { "", "sim" },
-		{ NULL, "sim" }, { "auto:0", "auto" }, { "si", "did you mean \"sim\"" }, { "sim2", "did you mean \"sim\"" },
+		{ "smi", "did you mean \"sim\"" }, { "cpuu:x", "did you mean \"cpu\"" }, { "gpu", "cpu, sim" },
+		{ "", "sim" },
+		{ NULL, "sim" }, { "auto:0", "auto" }, { "si", "did you mean \"sim\"" },
+		{ "sim2", "did you mean \"sim\"" },
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -76,9 +78,11 @@ static void refuses_buffers(void **state)
 {
 	static const struct { int kernel; unsigned arg; uint64_t bytes; int code; } cases[] = {
 		{ -1, 0, 64, PF_E_ARGUMENT }, { PF_KERNEL_COUNT, 0, 64, PF_E_ARGUMENT },
-		{ PF_KERNEL_head_adamw, 0, 64, PF_E_UNSUPPORTED }, { PF_KERNEL_logprob, PF_ARG_logprob_rows, 64, PF_E_ARGUMENT },
+		{ PF_KERNEL_head_adamw, 0, 64, PF_E_UNSUPPORTED },
+		{ PF_KERNEL_logprob, PF_ARG_logprob_rows, 64, PF_E_ARGUMENT },
 		{ PF_KERNEL_logprob, 1000, 64, PF_E_ARGUMENT }, { PF_KERNEL_logprob, 0, 0, PF_E_RANGE },
-		{ PF_KERNEL_logprob, 0, UINT64_MAX, PF_E_MEMORY }, { PF_KERNEL_logprob, 0, (uint64_t)1 << 40, PF_E_MEMORY },
+		{ PF_KERNEL_logprob, 0, UINT64_MAX, PF_E_MEMORY },
+		{ PF_KERNEL_logprob, 0, (uint64_t)1 << 40, PF_E_MEMORY },
 	};
 	struct pf_device *device = open_sim();
 	(void)state;

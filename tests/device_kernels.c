@@ -58,12 +58,13 @@ static void elements_follow_scalars(void **state)
 	value[PF_ARG_linear_logprob_depth] = 64;
 	static const unsigned rows[] = { 1025, 1025, 1025, 1022 };
 	for (unsigned i = 0; i < 4; i++)
-		assert_true(pf_kernel_rows[PF_KERNEL_linear_logprob].elements(PF_ARG_linear_logprob_weight + i, value) ==
-		            (uint64_t)rows[i] * 64);
+		assert_true(pf_kernel_rows[PF_KERNEL_linear_logprob].elements(PF_ARG_linear_logprob_weight + i,
+		                                                              value) == (uint64_t)rows[i] * 64);
 	assert_true(pf_kernel_rows[PF_KERNEL_linear_logprob].elements(PF_ARG_linear_logprob_raw, value) == 0);
 	value[PF_ARG_linear_logprob_rows] = 65;
 	value[PF_ARG_linear_logprob_mode] = PF_LINEAR_RAW;
-	assert_true(pf_kernel_rows[PF_KERNEL_linear_logprob].elements(PF_ARG_linear_logprob_raw, value) == 2 * 65 * 64 * 4);
+	assert_true(pf_kernel_rows[PF_KERNEL_linear_logprob].elements(PF_ARG_linear_logprob_raw, value) ==
+	            2 * 65 * 64 * 4);
 }
 
 /* W passes by once for each block of 64 tokens */

@@ -43,8 +43,8 @@ static void make_card(void)
 static int run(const char *words)
 {
 	char command[4096];
-	snprintf(command, sizeof command, "'%s' %s --sysfs-root '%s' >'%s' 2>'%s'", program, words, scratch_path("root"),
-	         scratch_path("out"), scratch_path("err"));
+	snprintf(command, sizeof command, "'%s' %s --sysfs-root '%s' >'%s' 2>'%s'", program, words,
+	         scratch_path("root"), scratch_path("out"), scratch_path("err"));
 	const int status = system(command);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -67,19 +67,23 @@ static void make_texts(void)
 	size_t length = 0;
 	for (int i = 0; i < 64; i++)
 		length += (size_t)snprintf(text + length, sizeof text - length,
-		                           "{\"prompt\": \"number %d is\", \"completion\": \" the one after %d\"}\n", i, i - 1);
+		                           "{\"prompt\": \"number %d is\", \"completion\": \" the one after %d\"}\n", i,
+		                           i - 1);
 	scratch_text("data.jsonl", text);
 }
 
 static int train(const char *more)
 {
 	char words[2048];
-	snprintf(words, sizeof words, "sft --data '%s' --dim 64 --layers 2 --ffn 128 --steps 400 --batch 8 --device sim --cache '%s' "
-	         "--out '%s' --format json %s", scratch_path("data.jsonl"), scratch_path("cache"), scratch_path("run"), more);
+	snprintf(words, sizeof words,
+	         "sft --data '%s' --dim 64 --layers 2 --ffn 128 --steps 400 --batch 8 --device sim --cache '%s' "
+	         "--out '%s' --format json %s",
+	         scratch_path("data.jsonl"), scratch_path("cache"), scratch_path("run"), more);
 	return run(words);
 }
 
-/* The constant power makes every figure known: windows follow each other, none is missing, the total is theirs and more */
+/* The constant power makes every figure known: windows follow each other, none is missing, the total is theirs and
+ * more */
 static void windows_of_a_training(void **state)
 {
 	json_error_t why;
@@ -103,8 +107,10 @@ static void windows_of_a_training(void **state)
 			last = json_number_value(json_object_get(w, "last_step"));
 			assert_true(last >= 1.0 && last <= json_number_value(json_object_get(step, "step")));
 			assert_true(seconds >= 0.2 * (1.0 - 1e-6));
-			assert_true(fabs(json_number_value(json_object_get(w, "joule")) - 2.5 * seconds) <= 1e-6 * seconds);
-			assert_true(fabs(json_number_value(json_object_get(w, "idle_joule")) - 2.5 * seconds) <= 1e-6 * seconds);
+			assert_true(fabs(json_number_value(json_object_get(w, "joule")) - 2.5 * seconds) <=
+			            1e-6 * seconds);
+			assert_true(fabs(json_number_value(json_object_get(w, "idle_joule")) - 2.5 * seconds) <=
+			            1e-6 * seconds);
 			assert_true(json_number_value(json_object_get(w, "joule_low")) <= 2.5 * seconds);
 			assert_true(json_number_value(json_object_get(w, "joule_high")) >= 2.5 * seconds);
 			joule += json_number_value(json_object_get(w, "joule"));
@@ -139,7 +145,8 @@ static void sensors_are_listed(void **state)
 	(void)state;
 	make_card();
 	assert_int_equal(run("energy"), 0);
-	assert_true(file_has("out", "hwmon 0000:a1:00.0") && file_has("out", "2.5 W") && file_has("out", "every 0.02 s"));
+	assert_true(file_has("out", "hwmon 0000:a1:00.0") && file_has("out", "2.5 W") &&
+	            file_has("out", "every 0.02 s"));
 	assert_int_equal(run("energy --format json"), 0);
 	assert_true(file_has("out", "\"watt\": 2.5"));
 }
@@ -182,8 +189,9 @@ static void make_log(void)
 	char *text = malloc(1 << 16);
 	size_t length = 0;
 	for (int i = 1; i <= 200; i++)
-		length += (size_t)snprintf(text + length, (1 << 16) - length, "{\"step\":%d,\"loss\":0.5,\"seconds\":2.5,\"unix_ms\":%lld}\n",
-		                           i, 1700000000000ll + 2500ll * i);
+		length += (size_t)snprintf(text + length, (1 << 16) - length,
+		                           "{\"step\":%d,\"loss\":0.5,\"seconds\":2.5,\"unix_ms\":%lld}\n", i,
+		                           1700000000000ll + 2500ll * i);
 	scratch_text("metrics.jsonl", text);
 	free(text);
 }
@@ -207,7 +215,8 @@ static void a_meter_of_any_clock(void **state)
 		struct seen seen = { 0 };
 		struct pf_error error;
 		make_meter(own ? 77.0 : 1700000000.0, own ? "seconds,watts,marker\n# a comment\n\n" : "");
-		if (pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total, &seen, &error) != 0)
+		if (pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total, &seen,
+		                    &error) != 0)
 			fail_msg("%s", error.text);
 		assert_int_equal(seen.windows, 50);            /* of four steps: ten seconds */
 		assert_true(fabs(seen.seconds - 500.0) <= 1e-6 && fabs(seen.total - seen.joule) <= 1e-6);
@@ -220,7 +229,8 @@ static void wrong_meters_say_why(void **state)
 {
 	static const struct { const char *text, *why; } bad[] = {
 		{ "", "0 readings" }, { "t,w\n1,2\n", "1 readings" }, { "1,2\n1,3\n", ":2: " }, { "1,2\n2\n", ":2: " },
-		{ "1,2\n2,x\n", ":2: " }, { "1,2\n2,-1\n", ":2: " }, { "1,2\n2,nan\n", ":2: " }, { "1,2\nx,1\n", ":2: " },
+		{ "1,2\n2,x\n", ":2: " }, { "1,2\n2,-1\n", ":2: " }, { "1,2\n2,nan\n", ":2: " },
+		{ "1,2\nx,1\n", ":2: " },
 		{ "1,2\n2,1e999\n", ":2: " }, { "1,2\n2,3;4\n", ":2: " }, { "1,2\n2,3\n", "do not cover" },
 	};
 	struct seen seen;
@@ -230,29 +240,35 @@ static void wrong_meters_say_why(void **state)
 	make_log();
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		scratch_text("wall.csv", bad[i].text);
-		assert_true(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total, &seen,
-		                            &error) != 0);
+		assert_true(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window,
+		                            on_total, &seen, &error) != 0);
 		if (!strstr(error.text, bad[i].why) || !strstr(error.text, "wall.csv"))
 			fail_msg("%zu: %s", i, error.text);
 	}
 	memset(wide, '1', sizeof wide - 1);
 	wide[sizeof wide - 1] = '\0';
 	scratch_text("wall.csv", wide);
-	assert_int_equal(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total, &seen,
-	                                 &error), PF_E_FORMAT);
+	assert_int_equal(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total,
+	                                 &seen, &error),
+	                 PF_E_FORMAT);
 	assert_non_null(strstr(error.text, "4095"));
 	make_meter(77.0, "");
-	make("metrics.jsonl", "{\"step\":1,\"seconds\":2.5,\"unix_ms\":1700000002500}\n{\"step\":2,\"seconds\":2.5,\"unix_ms\":1700"
+	make("metrics.jsonl",
+	     "{\"step\":1,\"seconds\":2.5,\"unix_ms\":1700000002500}\n{\"step\":2,\"seconds\":2.5,\"unix_ms\":1700"
 	     "000005000}\n");
-	assert_int_equal(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total, &seen,
-	                                 &error), PF_E_MISMATCH);      /* its markers are 500 s apart, this training took 5 s */
+	assert_int_equal(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total,
+	                                 &seen, &error),
+	                 PF_E_MISMATCH); /* its markers are 500 s apart, this training took 5 s */
 	make("metrics.jsonl", "{\"step\":1}\n");
-	assert_int_equal(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total, &seen,
-	                                 &error), PF_E_FORMAT);
+	assert_int_equal(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total,
+	                                 &seen, &error),
+	                 PF_E_FORMAT);
 	assert_non_null(strstr(error.text, "metrics.jsonl:1"));
-	make("metrics.jsonl", "{\"step\":1,\"seconds\":2.5,\"unix_ms\":5000}\n{\"step\":3,\"seconds\":1,\"unix_ms\":6000}\n");
-	assert_int_equal(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total, &seen,
-	                                 &error), PF_E_DATA);
+	make("metrics.jsonl",
+	     "{\"step\":1,\"seconds\":2.5,\"unix_ms\":5000}\n{\"step\":3,\"seconds\":1,\"unix_ms\":6000}\n");
+	assert_int_equal(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total,
+	                                 &seen, &error),
+	                 PF_E_DATA);
 }
 
 int main(int argc, char **argv)

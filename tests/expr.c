@@ -71,8 +71,18 @@ static void domains_are_kept(void **state)
 	refuses("log1mexp(lw/nw)", "can reach 0; bound it");
 	refuses("x^0.5", "can be negative");
 	refuses("sqrt(margin)", "can be negative");
-	static const char *const good[] = { "log(beta)*x", "x/beta", "x/p0", "1/nw", "log(nw)", "sqrt(1 + x^2)", "log(softplus(x))",
-		"1/(1e-3 + x^2)", "log(max(x, 1e-6))", "1/sigmoid(x)", "log1p(exp(min(x, 3)))", "pow(nw, -0.5)*x" };
+	static const char *const good[] = { "log(beta)*x",
+		                            "x/beta",
+		                            "x/p0",
+		                            "1/nw",
+		                            "log(nw)",
+		                            "sqrt(1 + x^2)",
+		                            "log(softplus(x))",
+		                            "1/(1e-3 + x^2)",
+		                            "log(max(x, 1e-6))",
+		                            "1/sigmoid(x)",
+		                            "log1p(exp(min(x, 3)))",
+		                            "pow(nw, -0.5)*x" };
 	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
 		if (pf_expr_compile(good[i], strlen(good[i]), &compiled, &error))
 			fail_msg("%s: %s", good[i], error.text);
@@ -81,7 +91,8 @@ static void domains_are_kept(void **state)
 static void names_decide_what_data_is_wanted(void **state)
 {
 	static const struct { const char *formula; enum pf_loss_form form; int per_item; enum pf_loss_reference reference; } cases[] = {
-		{ "softplus(-x)", PF_FORM_PAIR, 0, PF_LOSS_REF }, { "softplus(ll - lw)", PF_FORM_PAIR, 0, PF_LOSS_FREE },
+		{ "softplus(-x)", PF_FORM_PAIR, 0, PF_LOSS_REF },
+		{ "softplus(ll - lw)", PF_FORM_PAIR, 0, PF_LOSS_FREE },
 		{ "margin*(lw - ll)", PF_FORM_PAIR, 0, PF_LOSS_FREE }, { "y*l", PF_FORM_BINARY, 1, PF_LOSS_FREE },
 		{ "y*x", PF_FORM_BINARY, 1, PF_LOSS_REF }, { "gsum(x)", PF_FORM_LIST, 0, PF_LOSS_REF },
 		{ "l*score - glse(l)", PF_FORM_LIST, 0, PF_LOSS_FREE },

@@ -81,7 +81,8 @@ static void gradients_may_take_the_place_of_logits(void **state)
 
 	(void)state;
 	memcpy(place, z, sizeof z);
-	assert_int_equal(pf_flat_logps_grad(device, z, PF_F32, T, V, target, offset, B, weight, apart, text, sizeof text), 0);
+	assert_int_equal(
+		pf_flat_logps_grad(device, z, PF_F32, T, V, target, offset, B, weight, apart, text, sizeof text), 0);
 	assert_int_equal(pf_flat_logps_grad(device, place, PF_F32, T, V, target, offset, B, weight, place, NULL, 0), 0);
 	assert_memory_equal(apart, place, sizeof apart);
 	for (int t = 0; t < T; t++)
@@ -101,16 +102,22 @@ static void mistakes_are_named(void **state)
 	float broken[T][V];
 
 	(void)state;
-	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, target, back, B, sum, NULL, text, sizeof text), PF_E_SHAPE);
+	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, target, back, B, sum, NULL, text, sizeof text),
+	                 PF_E_SHAPE);
 	assert_non_null(strstr(text, "offset 3 of sequence 1"));
-	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, target, beyond, B, sum, NULL, text, sizeof text), PF_E_SHAPE);
-	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, wild, offset, B, sum, NULL, text, sizeof text), PF_E_RANGE);
+	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, target, beyond, B, sum, NULL, text, sizeof text),
+	                 PF_E_SHAPE);
+	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, wild, offset, B, sum, NULL, text, sizeof text),
+	                 PF_E_RANGE);
 	assert_non_null(strstr(text, "row 1"));
-	assert_int_equal(pf_flat_logps(device, z, PF_F64, T, V, target, offset, B, sum, NULL, text, sizeof text), PF_E_TYPE);
-	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, 0, target, offset, B, sum, NULL, text, sizeof text), PF_E_SHAPE);
+	assert_int_equal(pf_flat_logps(device, z, PF_F64, T, V, target, offset, B, sum, NULL, text, sizeof text),
+	                 PF_E_TYPE);
+	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, 0, target, offset, B, sum, NULL, text, sizeof text),
+	                 PF_E_SHAPE);
 	memcpy(broken, z, sizeof z);
 	broken[3][0] = NAN;
-	assert_int_equal(pf_flat_logps(device, broken, PF_F32, T, V, target, offset, B, sum, NULL, text, 12), PF_E_NOT_FINITE);
+	assert_int_equal(pf_flat_logps(device, broken, PF_F32, T, V, target, offset, B, sum, NULL, text, 12),
+	                 PF_E_NOT_FINITE);
 	assert_string_equal(text, "row 3 (sequ");
 	assert_null(pf_flat_open("no_such_device", 0, 0, text, sizeof text));
 	assert_non_null(strstr(text, "no_such_device"));
@@ -146,8 +153,8 @@ static void a_head_multiplies(void **state)
 			double want = 1.0;
 
 			for (int t = 0; t < T; t++)
-				want += weight[t < 2 ? 0 : 2] * ((v == ids[t]) - exp((double)z[t][v] - logsumexp(z[t]))) *
-				        (double)hidden[t][d];
+				want += weight[t < 2 ? 0 : 2] *
+				        ((v == ids[t]) - exp((double)z[t][v] - logsumexp(z[t]))) * (double)hidden[t][d];
 			assert_true(fabs((double)dw[v][d] - want) < 1e-5);
 		}
 	pf_flat_head_close(head);
@@ -176,8 +183,9 @@ static void a_loss_is_evaluated(void **state)
 	assert_true(value == 0.3);
 	assert_int_equal(pf_flat_loss_parameter("sigmoid", 0, "gamma", &value, text, sizeof text), PF_E_UNKNOWN);
 	assert_int_equal(pf_flat_loss_parameter("sigmoid", 1, "beta", &value, text, sizeof text), PF_E_RANGE);
-	assert_int_equal(pf_flat_loss(device, "sigmoid:beta=0.3", 4, policy, reference, NULL, tokens, kind, NULL, NULL, NULL, NULL,
-	                              groups, 2, 2.0, 0, 0, 0, &total, grad, NULL, text, sizeof text), 0);
+	assert_int_equal(pf_flat_loss(device, "sigmoid:beta=0.3", 4, policy, reference, NULL, tokens, kind, NULL, NULL,
+	                              NULL, NULL, groups, 2, 2.0, 0, 0, 0, &total, grad, NULL, text, sizeof text),
+	                 0);
 	for (int p = 0; p < 4; p += 2) {
 		const double x = 0.3 * (nats[p] - base[p] - nats[p + 1] + base[p + 1]);
 
@@ -186,8 +194,8 @@ static void a_loss_is_evaluated(void **state)
 		assert_true(fabs(grad[p + 1] - 0.15 / (1.0 + exp(x))) < 1e-6);
 	}
 	assert_true(fabs(total - want) < 1e-6);
-	assert_true(pf_flat_loss(device, "sigmoid", 3, policy, reference, NULL, tokens, kind, NULL, NULL, NULL, NULL, groups, 2, 2.0,
-	                         0, 0, 0, &total, grad, NULL, text, sizeof text) < 0);
+	assert_true(pf_flat_loss(device, "sigmoid", 3, policy, reference, NULL, tokens, kind, NULL, NULL, NULL, NULL,
+	                         groups, 2, 2.0, 0, 0, 0, &total, grad, NULL, text, sizeof text) < 0);
 }
 
 int main(void)

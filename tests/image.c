@@ -1,5 +1,5 @@
-/* Images against the table: what `prefpga image check` notices, and what `pack` adds. `image XCLBIN`: an emulated image of
- * this build; faults are planted into copies of it. */
+/* Images against the table: what `prefpga image check` notices, and what `pack` adds. `image XCLBIN`: an emulated image
+ * of this build; faults are planted into copies of it. */
 #define _GNU_SOURCE                    /* memmem */
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,13 +55,15 @@ static void what_the_tool_has_built(void **state)
 	noticed(COEF, "arg name=\"span\"", "arg name=\"spam\"", "argument 1 (span): name is spam");
 	noticed(COEF, "id=\"1\"", "id=\"2\"", "position is 0x2, the table says 0x1");
 	noticed(COEF, "offset=\"0x1C\"", "offset=\"0x18\"", "register is 0x18, the table says 0x1c");
-	noticed(COEF, "port=\"M_AXI_GMEM1\"", "port=\"M_AXI_GMEM2\"", "port is M_AXI_GMEM2, the table says M_AXI_GMEM1");
+	noticed(COEF, "port=\"M_AXI_GMEM1\"", "port=\"M_AXI_GMEM2\"",
+	        "port is M_AXI_GMEM2, the table says M_AXI_GMEM1");
 	noticed(COEF, "size=\"0x8\"", "size=\"0x4\"", "size is 0x4, the table says 0x8");
 	noticed(COEF, "dataWidth=\"512\"", "dataWidth=\"8  \"", "does not carry argument item");
 	noticed(COEF, "dataWidth=\"512\"", "dataWidth=\"500\"", "does not carry argument item");
 	noticed(COEF, "<port name=\"M_AXI_GMEM0\"", "<port name=\"M_AXI_GMEM9\"", "port is missing");
 	noticed(COEF, "<arg ", "<arh ", "argument 0 (item): name is span");
-	noticed("<kernel name=\"pf_k_coef\"", "<kernel name=\"pf_k_coef\"", "<kernel name=\"pf_k_pref\"", "kernel pref");
+	noticed("<kernel name=\"pf_k_coef\"", "<kernel name=\"pf_k_coef\"", "<kernel name=\"pf_k_pref\"",
+	        "kernel pref");
 }
 
 /* Links are (argument, unit, memory), three numbers of 32 bits: sends the first to another bank, then to none */
@@ -108,8 +110,9 @@ static void make_bare(void **bare, size_t *bytes, void **manifest, size_t *manif
 	struct pf_xclbin_memory memory[8];
 	struct pf_xclbin_ip ip[32];
 	struct pf_xclbin_link link[512];
-	struct pf_xclbin_plan plan = { .mode = PF_XCLBIN_SW_EMU, .platform = "some_platform", .memory = memory, .ip = ip,
-	                               .link = link };
+	struct pf_xclbin_plan plan = {
+		.mode = PF_XCLBIN_SW_EMU, .platform = "some_platform", .memory = memory, .ip = ip, .link = link
+	};
 	assert_int_equal(pf_xclbin_parse(image, image_bytes, "image", &xclbin, &error), 0);
 	plan.bitstream = "bits";
 	plan.bitstream_bytes = 4;
@@ -157,7 +160,8 @@ static void pack_adds_the_manifest(void **state)
 	static const enum pf_xclbin_kind kinds[] = { PF_XCLBIN_BITSTREAM, PF_XCLBIN_KERNEL_XML, PF_XCLBIN_MEMORIES,
 	                                             PF_XCLBIN_LINKS, PF_XCLBIN_IPS };
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-		const void *a = pf_xclbin_section(&before, kinds[i], &had), *b = pf_xclbin_section(&after, kinds[i], &has);
+		const void *a = pf_xclbin_section(&before, kinds[i], &had),
+			   *b = pf_xclbin_section(&after, kinds[i], &has);
 		assert_int_equal(had, has);
 		assert_memory_equal(a, b, had);
 	}
@@ -179,7 +183,8 @@ static void signed_images_are_left_alone(void **state)
 	make_bare(&bare, &bytes, &manifest, &manifest_bytes);
 	memcpy((char *)bare + 8, &(int32_t){ 256 }, sizeof(int32_t));          /* length of the signature */
 	assert_int_equal(pf_xclbin_parse(bare, bytes, "bare", &xclbin, &error), 0);
-	assert_int_equal(pf_xclbin_add(&xclbin, PF_XCLBIN_MANIFEST, manifest, manifest_bytes, &data, &has, &error), PF_E_IMAGE);
+	assert_int_equal(pf_xclbin_add(&xclbin, PF_XCLBIN_MANIFEST, manifest, manifest_bytes, &data, &has, &error),
+	                 PF_E_IMAGE);
 	assert_non_null(strstr(error.text, "signed"));
 	free(bare);
 }
@@ -193,7 +198,8 @@ int main(int argc, char **argv)
 	}
 	image_path = argv[1];
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(what_the_tool_has_built), cmocka_unit_test(banks), cmocka_unit_test(pack_adds_the_manifest),
+		cmocka_unit_test(what_the_tool_has_built), cmocka_unit_test(banks),
+		cmocka_unit_test(pack_adds_the_manifest),
 		cmocka_unit_test(signed_images_are_left_alone),
 	};
 	int failed = cmocka_run_group_tests_name("image", tests, NULL, NULL);

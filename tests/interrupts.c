@@ -112,9 +112,10 @@ enum { STEPS = 60 };
 static pid_t train(const char *out, const char *log, const char *more)
 {
 	char arguments[3000];
-	snprintf(arguments, sizeof arguments, "sft --data %s --cache %s --out %s --log %s --device cpu --steps %d --batch 2 "
-	         "--holdout 0 --dim 32 --layers 1 --heads 2 --max-length 16 --threads 2 %s", scratch_path("data.jsonl"),
-	         scratch_path("cache"), scratch_path(out), scratch_path(log), STEPS, more);
+	snprintf(arguments, sizeof arguments,
+	         "sft --data %s --cache %s --out %s --log %s --device cpu --steps %d --batch 2 "
+	         "--holdout 0 --dim 32 --layers 1 --heads 2 --max-length 16 --threads 2 %s",
+	         scratch_path("data.jsonl"), scratch_path("cache"), scratch_path(out), scratch_path(log), STEPS, more);
 	return start(arguments);
 }
 
@@ -158,7 +159,8 @@ static void exact_refuses(void)
 {
 	static const struct { const char *option, *says; } other[] = {
 		{ "--card-memory 3M", "card memory" }, { "--shuffle=0", "order" }, { "--seed 9", "seed" },
-		{ "--lr 0.01", "learning rate" }, { "--batch 3", "batch" }, { "--accumulate 2", "accumulate" }, { "--device sim", "device" }, { "--max-length 3", "data" },
+		{ "--lr 0.01", "learning rate" }, { "--batch 3", "batch" }, { "--accumulate 2", "accumulate" },
+		{ "--device sim", "device" }, { "--max-length 3", "data" },
 		{ "--threads 1", "threads" }, { "--weight-decay 0.5", "AdamW" },
 	};
 	char more[128], says[128];

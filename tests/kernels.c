@@ -64,7 +64,8 @@ static float draw(enum logit_kind kind, uint32_t v, uint32_t vocab, uint64_t *st
 	case LOGITS_UP:       return (float)(-50 + 100.0 * v / vocab);
 	case LOGITS_DOWN:     return (float)(50 - 100.0 * v / vocab);
 	case LOGITS_ONE_ZERO: return v == 0 ? 0 : -12;
-	case LOGITS_MASKED:   return v != vocab / 2 && random_bits(state) % 3 ? -INFINITY : (float)(5 * random_normal(state));
+	case LOGITS_MASKED:
+		return v != vocab / 2 && random_bits(state) % 3 ? -INFINITY : (float)(5 * random_normal(state));
 	case LOGITS_HUGE:     return (float)(20000 * random_unit(state) - 10000);
 	case LOGITS_LOW:      return (float)(-10990 + 5 * random_unit(state));
 	default:              return random_tiny(state);

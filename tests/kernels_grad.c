@@ -1,4 +1,5 @@
-/* logit_grad called directly: errors against the reference, in place, what is written 0 or NaN, extreme coefficients. */
+/* logit_grad called directly: errors against the reference, in place, what is written 0 or NaN, extreme
+ * coefficients. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,7 +241,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(errors_are_bounded), cmocka_unit_test(builds_agree_also_in_place),
 		cmocka_unit_test(rows_sum_to_zero), cmocka_unit_test(rows_without_gradient),
-		cmocka_unit_test(extreme_coefficients), cmocka_unit_test(no_sensible_coefficient), cmocka_unit_test(no_rows),
+		cmocka_unit_test(extreme_coefficients), cmocka_unit_test(no_sensible_coefficient),
+		cmocka_unit_test(no_rows),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,12 +32,14 @@ static double normal(uint64_t *seed)
 	return sqrt(-2 * log(random_unit(seed) + 0x1p-40)) * cos(6.283185307179586 * random_unit(seed));
 }
 
-static void fill(float *tight, float *padded, uint32_t rows, uint32_t depth, uint32_t beats, double sigma, uint64_t *seed)
+static void fill(float *tight, float *padded, uint32_t rows, uint32_t depth, uint32_t beats, double sigma,
+                 uint64_t *seed)
 {
 	for (uint32_t r = 0; r < rows; r++) {
 		memset(padded + (size_t)r * beats * 16, 0, (size_t)beats * 64);
 		for (uint32_t d = 0; d < depth; d++)
-			padded[(size_t)r * beats * 16 + d] = tight[(size_t)r * depth + d] = (float)(sigma * normal(seed));
+			padded[(size_t)r * beats * 16 + d] = tight[(size_t)r * depth + d] =
+				(float)(sigma * normal(seed));
 	}
 }
 
@@ -68,14 +70,24 @@ static void head_make(struct head *h, struct shape s, uint32_t mode, double sigm
 		h->target[t] = (int32_t)(random_bits(seed) % s.vocab);
 		h->coef[t] = (float)normal(seed);
 	}
-	h->want = (struct ref_linear){ h->tight_hidden, h->tight_weight, mode & PF_LINEAR_BIAS ? h->bias : NULL, h->target,
-	                               s.rows, s.depth, s.vocab, 1, 0, 1, 0, 0 };
+	h->want = (struct ref_linear){ h->tight_hidden,
+		                       h->tight_weight,
+		                       mode & PF_LINEAR_BIAS ? h->bias : NULL,
+		                       h->target,
+		                       s.rows,
+		                       s.depth,
+		                       s.vocab,
+		                       1,
+		                       0,
+		                       1,
+		                       0,
+		                       0 };
 }
 
 static void head_free(struct head *h)
 {
-	void *all[] = { h->hidden, h->weight, h->bias, h->tight_hidden, h->tight_weight, h->dhidden, h->dweight, h->dbias,
-	                h->coef, h->raw, h->target, h->row };
+	void *all[] = { h->hidden,  h->weight, h->bias, h->tight_hidden, h->tight_weight, h->dhidden,
+		        h->dweight, h->dbias,  h->coef, h->raw,          h->target,       h->row };
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		free(all[i]);
 }
@@ -99,22 +111,24 @@ static void forward(const struct head *h, int build, uint32_t begin, uint32_t en
 {
 	const struct ref_linear *w = &h->want;
 	const uint64_t at = (uint64_t)begin * h->beats * 16;
-	kernel_builds[build].linear_logprob((const void *)(h->hidden + at), port(h, h->weight, 0), port(h, h->weight, 1),
-	        port(h, h->weight, 2), port(h, h->weight, 3), h->bias, h->target + begin, h->row + begin,
-	        (void *)(h->raw + PF_RAW_BEATS(begin, w->vocab) * 16), end - begin, h->beats, w->vocab, h->mode,
-	        (float)w->scale, (float)w->softcap, (float)w->temperature);
+	kernel_builds[build].linear_logprob(
+		(const void *)(h->hidden + at), port(h, h->weight, 0), port(h, h->weight, 1), port(h, h->weight, 2),
+		port(h, h->weight, 3), h->bias, h->target + begin, h->row + begin,
+		(void *)(h->raw + PF_RAW_BEATS(begin, w->vocab) * 16), end - begin, h->beats, w->vocab, h->mode,
+		(float)w->scale, (float)w->softcap, (float)w->temperature);
 }
 
 static void backward(const struct head *h, int build, uint32_t begin, uint32_t end, uint32_t mode)
 {
 	const struct ref_linear *w = &h->want;
 	const uint64_t at = (uint64_t)begin * h->beats * 16;
-	kernel_builds[build].linear_grad((const void *)(h->hidden + at), port(h, h->weight, 0), port(h, h->weight, 1),
-	        port(h, h->weight, 2), port(h, h->weight, 3), h->bias, h->target + begin, h->coef + begin, h->row + begin,
-	        (const void *)(h->raw + PF_RAW_BEATS(begin, w->vocab) * 16), (void *)(h->dhidden + at),
-	        port(h, h->dweight, 0), port(h, h->dweight, 1), port(h, h->dweight, 2), port(h, h->dweight, 3), h->dbias,
-	        end - begin, h->beats, w->vocab, mode, (float)w->scale, (float)w->softcap, (float)w->temperature,
-	        (float)w->zloss, (float)w->entropy);
+	kernel_builds[build].linear_grad(
+		(const void *)(h->hidden + at), port(h, h->weight, 0), port(h, h->weight, 1), port(h, h->weight, 2),
+		port(h, h->weight, 3), h->bias, h->target + begin, h->coef + begin, h->row + begin,
+		(const void *)(h->raw + PF_RAW_BEATS(begin, w->vocab) * 16), (void *)(h->dhidden + at),
+		port(h, h->dweight, 0), port(h, h->dweight, 1), port(h, h->dweight, 2), port(h, h->dweight, 3),
+		h->dbias, end - begin, h->beats, w->vocab, mode, (float)w->scale, (float)w->softcap,
+		(float)w->temperature, (float)w->zloss, (float)w->entropy);
 }
 
 /* ---- bounds ---- */
@@ -145,7 +159,8 @@ static void check_forward(const struct head *h)
 			assert_true(z[h->row[t].argmax] >= (double)want.max - 2 * e);
 		}
 		if (h->mode & PF_LINEAR_STATS && want.status == 0) {
-			within("entropy", t, (double)h->row[t].entropy, want.entropy, (e + 4e-6) * (2 + (double)want.log_sum), &worst_logp);
+			within("entropy", t, (double)h->row[t].entropy, want.entropy,
+			       (e + 4e-6) * (2 + (double)want.log_sum), &worst_logp);
 			within("mean", t, (double)h->row[t].mean, want.mean, e + 4e-6, &worst_logp);
 		}
 	}
@@ -169,7 +184,8 @@ static void check_backward(const struct head *h)
 		within("dweight", i, element(h, h->dweight, i / w->depth, i % w->depth), g.dweight[i],
 		       share * (double)g.dweight_size[i] + 0x1p-120, &worst_grad);
 	for (uint32_t v = 0; h->mode & PF_LINEAR_BIAS && v < w->vocab; v++)
-		within("dbias", v, (double)h->dbias[v], g.dbias[v], share * (double)g.dbias_size[v] + 0x1p-120, &worst_grad);
+		within("dbias", v, (double)h->dbias[v], g.dbias[v], share * (double)g.dbias_size[v] + 0x1p-120,
+		       &worst_grad);
 	free(all);
 }
 
@@ -179,7 +195,8 @@ static void bounds_hold_at_every_tail(void **state)
 {
 	static const struct shape shapes[] = {
 		{ 1, 1, 1 }, { 1, 2, 3 }, { 2, 5, 16 }, { 3, 17, 17 }, { 63, 63, 15 }, { 64, 64, 64 }, { 65, 65, 65 },
-		{ 5, 66, 80 }, { 7, 127, 63 }, { 4, 129, 128 }, { 9, 255, 33 }, { 3, 257, 200 }, { 2, 1000, 96 }, { 130, 70, 40 },
+		{ 5, 66, 80 }, { 7, 127, 63 }, { 4, 129, 128 }, { 9, 255, 33 }, { 3, 257, 200 }, { 2, 1000, 96 },
+		{ 130, 70, 40 },
 	};
 	uint64_t seed = seed_of(11);
 	(void)state;
@@ -352,7 +369,8 @@ static void differences_confirm_the_reference(void **state)
 			part[k].at[i] = low;
 			value[1] = ref_linear_value(&h.want, h.coef);
 			part[k].at[i] = kept;
-			assert_true(fabsl((value[0] - value[1]) / ((long double)high - low) - part[k].want[i]) <= 3e-4L);
+			assert_true(fabsl((value[0] - value[1]) / ((long double)high - low) - part[k].want[i]) <=
+			            3e-4L);
 		}
 	head_free(&h);
 }

@@ -52,7 +52,8 @@ static void compare_target(const struct pf_row *got, const struct ref_row *want,
 	double ulp = ref_ulp32((double)want->logp);
 	note(Q32, apart(ldexp((double)got->logp_q32, -32), want->logp), LOGP_BOUND, kind, vocab);
 	note(LOGP, apart((double)got->logp, want->logp), LOGP_BOUND + ulp, kind, vocab);
-	note(REST, apart((double)got->rest, want->rest), REST_BOUND * (double)want->rest + vocab * 0x1p-48, kind, vocab);
+	note(REST, apart((double)got->rest, want->rest), REST_BOUND * (double)want->rest + vocab * 0x1p-48, kind,
+	     vocab);
 	assert_true((double)got->target == (double)want->target);
 }
 
@@ -66,7 +67,8 @@ static void compare_row(const struct pf_row *got, const struct ref_row *want, co
 	note(LOG_SUM, apart((double)got->log_sum, log_sum),
 	     LOGP_BOUND * certain(log_sum) + ref_ulp32((double)log_sum) + vocab * 0x1p-48, kind, vocab);
 	note(ENTROPY, apart((double)got->entropy, want->entropy),
-	     ENTROPY_BOUND(want->max) * certain(want->entropy) + ref_ulp32((double)want->entropy) + vocab * 0x1p-40, kind, vocab);
+	     ENTROPY_BOUND(want->max) * certain(want->entropy) + ref_ulp32((double)want->entropy) + vocab * 0x1p-40,
+	     kind, vocab);
 	note(MEAN, apart((double)got->mean, want->mean), MEAN_BOUND + ref_ulp32((double)want->mean), kind, vocab);
 	note(P2, apart((double)got->log_sum_p2, want->log_sum_p2),
 	     P2_BOUND * certain(want->log_sum_p2) + ref_ulp32((double)want->log_sum_p2) + vocab * 0x1p-44, kind, vocab);
@@ -112,7 +114,9 @@ static void measure_vocab(int bf16, uint32_t vocab, uint64_t *state)
 
 static void errors_are_bounded(void **state)
 {
-	static const uint32_t vocabs[] = { 1, 2, 3, 15, 16, 17, 31, 32, 33, 260, 1023, 1025, 4097, 50257, 151936, 262144 };
+	static const uint32_t vocabs[] = {
+		1, 2, 3, 15, 16, 17, 31, 32, 33, 260, 1023, 1025, 4097, 50257, 151936, 262144
+	};
 	uint64_t seed = seed_of(1);
 	(void)state;
 	for (size_t i = 0; i < sizeof vocabs / sizeof *vocabs; i++)
@@ -123,8 +127,8 @@ static void errors_are_bounded(void **state)
 		print_message("%-9s %.2f of the bound\n", names[m], worst[m]);
 }
 
-/* Two levels, the shape that lets weights and distances err most: one logit near `top`, the others so far below that they
- * weigh as much together; of the numbers there those whose e^z and x err most, told by rows of two and of one */
+/* Two levels, the shape that lets weights and distances err most: one logit near `top`, the others so far below that
+ * they weigh as much together; of the numbers there those whose e^z and x err most, told by rows of two and of one */
 struct level { float z; double weight, distance; };
 
 static float level_logit(double near, uint32_t i)
@@ -299,7 +303,8 @@ static struct pf_row row_of(const float *z, uint32_t vocab, int32_t target, int 
 static void assert_no_numbers(const struct pf_row *row, uint32_t status)
 {
 	assert_int_equal(row->status, status);
-	assert_true(isnan(row->logp) && isnan(row->max) && isnan(row->log_sum) && isnan(row->target) && isnan(row->rest));
+	assert_true(isnan(row->logp) && isnan(row->max) && isnan(row->log_sum) && isnan(row->target) &&
+	            isnan(row->rest));
 	assert_true(isnan(row->entropy) && isnan(row->mean) && isnan(row->log_sum_p2));
 	assert_true(row->logp_q32 == PF_Q32_NONE);
 	assert_true(row->inv == 0);
@@ -360,7 +365,8 @@ static void target_outside(void **state)
 	float z[17] = { 0 };
 	(void)state;
 	for (int64_t target = 17; target <= INT32_MAX; target = target * 5 - 2) {
-		struct pf_row row = row_of(z, 17, (int32_t)target, 0, PF_WANT_STATS), other = row_of(z, 17, 3, 0, PF_WANT_STATS);
+		struct pf_row row = row_of(z, 17, (int32_t)target, 0, PF_WANT_STATS),
+			      other = row_of(z, 17, 3, 0, PF_WANT_STATS);
 		assert_int_equal(row.status, PF_ROW_TARGET);
 		assert_true(isnan(row.logp) && isnan(row.target) && isnan(row.rest) && row.logp_q32 == PF_Q32_NONE);
 		assert_true(row.max == 0 && row.log_sum == other.log_sum && row.entropy == other.entropy);
@@ -374,7 +380,8 @@ static void ignored(void **state)
 	const struct pf_row want = { .status = PF_ROW_IGNORED };
 	(void)state;
 	for (int i = 0; i < 3; i++) {
-		struct pf_row row = row_of(z, 20, (const int32_t[]){ -1, PF_IGNORE, INT32_MIN }[i], i & 1, PF_WANT_STATS);
+		struct pf_row row =
+			row_of(z, 20, (const int32_t[]){ -1, PF_IGNORE, INT32_MIN }[i], i & 1, PF_WANT_STATS);
 		assert_memory_equal(&row, &want, sizeof row);
 	}
 }
@@ -386,7 +393,8 @@ static void one_logit(void **state)
 	(void)state;
 	assert_int_equal(row.status, 0);
 	assert_true(row.logp == 0 && row.logp_q32 == 0 && row.rest == 0 && row.log_sum == 0);
-	assert_true(row.entropy == 0 && row.log_sum_p2 == 0 && row.mean == -3.5f && row.max == -3.5f && row.target == -3.5f);
+	assert_true(row.entropy == 0 && row.log_sum_p2 == 0 && row.mean == -3.5f && row.max == -3.5f &&
+	            row.target == -3.5f);
 }
 
 static void no_rows(void **state)
@@ -473,10 +481,12 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reference_is_right), cmocka_unit_test(errors_are_bounded),
 		cmocka_unit_test(entropy_at_its_worst), cmocka_unit_test(builds_agree),
-		cmocka_unit_test(order_does_not_matter), cmocka_unit_test(out_of_range), cmocka_unit_test(nothing_to_normalise),
+		cmocka_unit_test(order_does_not_matter), cmocka_unit_test(out_of_range),
+		cmocka_unit_test(nothing_to_normalise),
 		cmocka_unit_test(masked_target), cmocka_unit_test(target_outside), cmocka_unit_test(ignored),
 		cmocka_unit_test(one_logit), cmocka_unit_test(no_rows), cmocka_unit_test(statistics_only_on_demand),
-		cmocka_unit_test(smallest_index_of_the_largest), cmocka_unit_test(short_stride), cmocka_unit_test(many_rows),
+		cmocka_unit_test(smallest_index_of_the_largest), cmocka_unit_test(short_stride),
+		cmocka_unit_test(many_rows),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

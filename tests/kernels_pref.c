@@ -101,8 +101,11 @@ static void push_operands(struct launch *l, uint32_t op)
 		if (i == 1 && op >= PF_OP_BPUT)
 			word(l, PF_OP_N, 0);                   /* an index, sometimes beyond the items */
 		else
-			word(l, op == PF_OP_EXP || op == PF_OP_SIGMOID || op == PF_OP_SOFTPLUS || op == PF_OP_GLSE ? PF_OP_ADV
-			                                                                                    : fields[i], 0);
+			word(l,
+			     op == PF_OP_EXP || op == PF_OP_SIGMOID || op == PF_OP_SOFTPLUS || op == PF_OP_GLSE
+			             ? PF_OP_ADV
+			             : fields[i],
+			     0);
 	if (op == PF_OP_LOG || op == PF_OP_LOG1P)
 		word(l, PF_OP_ABS, 0);
 	if (op == PF_OP_LOG1MEXP) {
@@ -151,8 +154,9 @@ static void compare_launch(struct launch *l, const char *name, double slack)
 		if (l->out[i].status != want[i].status || l->out[i].group != want[i].group ||
 		    (!want[i].status && (!(loss <= BOUND * (double)fabsl(want[i].loss) + slack) ||
 		                         !(grad <= BOUND * (double)fabsl(want[i].grad) + slack))))
-			fail_msg("%s: item %u: loss %.17g, not %.17Lg; grad %.17g, not %.17Lg; status %u, not %u", name, i,
-			         l->out[i].loss, want[i].loss, l->out[i].grad, want[i].grad, l->out[i].status, want[i].status);
+			fail_msg("%s: item %u: loss %.17g, not %.17Lg; grad %.17g, not %.17Lg; status %u, not %u", name,
+			         i, l->out[i].loss, want[i].loss, l->out[i].grad, want[i].grad, l->out[i].status,
+			         want[i].status);
 		assert_true(!want[i].status || (isnan(l->out[i].loss) && l->out[i].grad == 0));
 	}
 	free(want);
@@ -160,8 +164,9 @@ static void compare_launch(struct launch *l, const char *name, double slack)
 
 static uint32_t operands_of(uint32_t op)
 {
-	return op == PF_OP_CONST ? PF_CONSTS : op == PF_OP_IS || op == PF_OP_STORE || op == PF_OP_LOAD || op == PF_OP_PAR ||
-	       op == PF_OP_SCALAR ? 8 : 1;
+	return op == PF_OP_CONST ? PF_CONSTS
+	       : op == PF_OP_IS || op == PF_OP_STORE || op == PF_OP_LOAD || op == PF_OP_PAR || op == PF_OP_SCALAR ? 8
+	                                                                                                          : 1;
 }
 
 static void every_operation(void **state)
@@ -193,7 +198,8 @@ static void operations_at_the_ends(void **state)
 		{ PF_OP_DIV, 1e-300, 1e10, 0 }, { PF_OP_MUL, 1e-310, 1e10, 0 }, { PF_OP_MIN, -0.0, 5, 0 },
 		{ PF_OP_LT, -1e300, 1e300, 1 }, { PF_OP_LE, 2, 2, 1 }, { PF_OP_EQ, 2, 2, 1 }, { PF_OP_EQ, 2, 2.5, 0 },
 		{ PF_OP_MUL, 1e200, 1e200, INFINITY }, { PF_OP_DIV, 1, 0, INFINITY }, { PF_OP_DIV, 0, 0, NAN },
-		{ PF_OP_MAX, NAN, 1, NAN }, { PF_OP_MAX, 1, NAN, NAN }, { PF_OP_MIN, NAN, 1, NAN }, { PF_OP_MIN, 1, NAN, NAN },
+		{ PF_OP_MAX, NAN, 1, NAN }, { PF_OP_MAX, 1, NAN, NAN }, { PF_OP_MIN, NAN, 1, NAN },
+		{ PF_OP_MIN, 1, NAN, NAN },
 		{ PF_OP_LT, NAN, 1, 0 }, { PF_OP_EQ, NAN, NAN, 0 },
 	};
 	uint64_t seed = 3;
@@ -211,19 +217,22 @@ static void operations_at_the_ends(void **state)
 		word(&l, PF_OP_END, 0);
 		run(&l);
 		if (isfinite(cases[i].want))
-			assert_true(l.out[0].loss == cases[i].want && l.out[0].grad == cases[i].want && !l.out[0].status);
+			assert_true(l.out[0].loss == cases[i].want && l.out[0].grad == cases[i].want &&
+			            !l.out[0].status);
 		else
-			assert_true(isnan(l.out[0].loss) && l.out[0].grad == 0 && l.out[0].status == PF_ITEM_NOT_FINITE);
+			assert_true(isnan(l.out[0].loss) && l.out[0].grad == 0 &&
+			            l.out[0].status == PF_ITEM_NOT_FINITE);
 		launch_free(&l);
 	}
 }
 
 /* ---- random programs whose numbers are small integers: exact ---- */
 static const uint32_t exact_ops[] = {
-	PF_OP_CONST, PF_OP_PAR, PF_OP_SCALAR, PF_OP_L, PF_OP_U, PF_OP_N, PF_OP_SIGN, PF_OP_IS, PF_OP_SCORE, PF_OP_DUP,
-	PF_OP_DROP, PF_OP_SWAP, PF_OP_OVER, PF_OP_STORE, PF_OP_LOAD, PF_OP_ADD, PF_OP_SUB, PF_OP_MIN, PF_OP_MAX, PF_OP_LT,
-	PF_OP_LE, PF_OP_EQ, PF_OP_SELECT, PF_OP_NEG, PF_OP_ABS, PF_OP_GSUM, PF_OP_GMAX, PF_OP_GRANK, PF_OP_GCOUNT, PF_OP_BSUM,
-	PF_OP_BRANK, PF_OP_BPUT, PF_OP_BGET,
+	PF_OP_CONST,  PF_OP_PAR,    PF_OP_SCALAR, PF_OP_L,    PF_OP_U,    PF_OP_N,    PF_OP_SIGN,
+	PF_OP_IS,     PF_OP_SCORE,  PF_OP_DUP,    PF_OP_DROP, PF_OP_SWAP, PF_OP_OVER, PF_OP_STORE,
+	PF_OP_LOAD,   PF_OP_ADD,    PF_OP_SUB,    PF_OP_MIN,  PF_OP_MAX,  PF_OP_LT,   PF_OP_LE,
+	PF_OP_EQ,     PF_OP_SELECT, PF_OP_NEG,    PF_OP_ABS,  PF_OP_GSUM, PF_OP_GMAX, PF_OP_GRANK,
+	PF_OP_GCOUNT, PF_OP_BSUM,   PF_OP_BRANK,  PF_OP_BPUT, PF_OP_BGET,
 };
 
 static void random_program(struct launch *l, uint64_t *state)
@@ -231,7 +240,8 @@ static void random_program(struct launch *l, uint64_t *state)
 	uint32_t depth = 0, stored = 0;
 	for (int length = 0; length < 60 || depth == 0; length++) {
 		uint32_t op = exact_ops[random_bits(state) % (sizeof exact_ops / sizeof *exact_ops)];
-		uint32_t operand = shapes[op].immediate ? random_bits(state) % 8 : 0, takes = (uint32_t)shapes[op].takes;
+		uint32_t operand = shapes[op].immediate ? random_bits(state) % 8 : 0,
+			 takes = (uint32_t)shapes[op].takes;
 		if (depth < takes || depth - takes + (uint32_t)shapes[op].leaves > PF_STACK_MAX ||
 		    (op == PF_OP_LOAD && !(stored >> operand & 1)))
 			continue;
@@ -488,9 +498,12 @@ static void malformed_headers(void **state)
 {
 	static const struct { const char *what; uint32_t at, value; } cases[] = {
 		{ "no component", 0, 0 }, { "five components", 0, 5 }, { "very many components", 0, UINT32_MAX },
-		{ "start in the header", PF_PROG_COMPONENT, 0 }, { "start before the code", PF_PROG_COMPONENT, PF_PROG_CODE - 1 },
-		{ "start at the end", PF_PROG_COMPONENT + 1, PF_PROG_CODE + 2 }, { "start far away", PF_PROG_COMPONENT, UINT32_MAX },
-		{ "second component without code", 0, 2 }, { "neither per item nor per group", PF_PROG_COMPONENT + 2, 2 },
+		{ "start in the header", PF_PROG_COMPONENT, 0 },
+		{ "start before the code", PF_PROG_COMPONENT, PF_PROG_CODE - 1 },
+		{ "start at the end", PF_PROG_COMPONENT + 1, PF_PROG_CODE + 2 },
+		{ "start far away", PF_PROG_COMPONENT, UINT32_MAX },
+		{ "second component without code", 0, 2 },
+		{ "neither per item nor per group", PF_PROG_COMPONENT + 2, 2 },
 	};
 	uint64_t seed = 17;
 	(void)state;
@@ -511,7 +524,9 @@ static void malformed_headers(void **state)
 
 static void too_few_or_many_words(void **state)
 {
-	static const uint32_t words[] = { 0, 1, PF_PROG_CODE - 1, PF_PROG_CODE, PF_PROG_CODE + 1, PF_PROG_MAX + 1, UINT32_MAX };
+	static const uint32_t words[] = {
+		0, 1, PF_PROG_CODE - 1, PF_PROG_CODE, PF_PROG_CODE + 1, PF_PROG_MAX + 1, UINT32_MAX
+	};
 	uint64_t seed = 19;
 	(void)state;
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -575,7 +590,8 @@ int main(void)
 		cmocka_unit_test(losses_per_group), cmocka_unit_test(invalid_groups), cmocka_unit_test(loops),
 		cmocka_unit_test(largest_launch), cmocka_unit_test(no_items),
 		cmocka_unit_test(malformed_programs), cmocka_unit_test(malformed_headers),
-		cmocka_unit_test(too_few_or_many_words), cmocka_unit_test(malformed_groups), cmocka_unit_test(too_many_items),
+		cmocka_unit_test(too_few_or_many_words), cmocka_unit_test(malformed_groups),
+		cmocka_unit_test(too_many_items),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

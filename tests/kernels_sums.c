@@ -1,4 +1,5 @@
-/* seq_sum and coef called directly: exactness, splits into chunks, spans that are empty, overlap or lie outside, overflow. */
+/* seq_sum and coef called directly: exactness, splits into chunks, spans that are empty, overlap or lie outside,
+ * overflow. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,7 +173,9 @@ static void coefficients(void **state)
 
 static void coefficients_at_the_ends(void **state)
 {
-	static const double grads[] = { 0x1.fffffffp-127, -0x1.fffffffp-127, 0x1p-126, 1e-310, 0, -0.0, 0x1p127, 1e300 };
+	static const double grads[] = {
+		0x1.fffffffp-127, -0x1.fffffffp-127, 0x1p-126, 1e-310, 0, -0.0, 0x1p127, 1e300
+	};
 	static const float want[] = { 0, 0, -0x1p-126f, 0, 0, 0, -0x1p127f, -INFINITY };
 	enum { COUNT = sizeof grads / sizeof *grads };
 	struct pf_item_out item[COUNT];
@@ -197,7 +200,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sums_are_exact), cmocka_unit_test(parts_add_up), cmocka_unit_test(spans_outside),
-		cmocka_unit_test(empty_spans_and_launches), cmocka_unit_test(overflow_is_told), cmocka_unit_test(coefficients),
+		cmocka_unit_test(empty_spans_and_launches), cmocka_unit_test(overflow_is_told),
+		cmocka_unit_test(coefficients),
 		cmocka_unit_test(coefficients_at_the_ends),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,13 +149,18 @@ static void specials(void **state)
 	static const struct special cases[] = {
 		{ pf_exp, 0, 1 }, { pf_exp, INFINITY, INFINITY }, { pf_exp, -INFINITY, 0 }, { pf_exp, -88, 0 },
 		{ pf_exp, 89, INFINITY }, { pf_exp, 1e-40f, 1 }, { pf_exp, NAN, NAN }, { pf_exp, 1e38f, INFINITY },
-		{ pf_expm1, 0.0f, 0.0f }, { pf_expm1, -0.0f, -0.0f }, { pf_expm1, -INFINITY, -1 }, { pf_expm1, -100, -1 },
-		{ pf_expm1, INFINITY, INFINITY }, { pf_expm1, 1e-40f, 0 }, { pf_expm1, -1e-40f, -0.0f }, { pf_expm1, NAN, NAN },
+		{ pf_expm1, 0.0f, 0.0f }, { pf_expm1, -0.0f, -0.0f }, { pf_expm1, -INFINITY, -1 },
+		{ pf_expm1, -100, -1 },
+		{ pf_expm1, INFINITY, INFINITY }, { pf_expm1, 1e-40f, 0 }, { pf_expm1, -1e-40f, -0.0f },
+		{ pf_expm1, NAN, NAN },
 		{ pf_log, 1, 0 }, { pf_log, 0, -INFINITY }, { pf_log, -0.0f, -INFINITY }, { pf_log, 1e-40f, -INFINITY },
-		{ pf_log, -1e-40f, -INFINITY }, { pf_log, -1, NAN }, { pf_log, INFINITY, INFINITY }, { pf_log, -INFINITY, NAN },
+		{ pf_log, -1e-40f, -INFINITY }, { pf_log, -1, NAN }, { pf_log, INFINITY, INFINITY },
+		{ pf_log, -INFINITY, NAN },
 		{ pf_log, NAN, NAN }, { pf_log1p, 0.0f, 0.0f }, { pf_log1p, -0.0f, -0.0f }, { pf_log1p, -1, -INFINITY },
-		{ pf_log1p, -2, NAN }, { pf_log1p, INFINITY, INFINITY }, { pf_log1p, -INFINITY, NAN }, { pf_log1p, NAN, NAN },
-		{ pf_sigmoid, 0, 0.5f }, { pf_sigmoid, INFINITY, 1 }, { pf_sigmoid, -INFINITY, 0 }, { pf_sigmoid, NAN, NAN },
+		{ pf_log1p, -2, NAN }, { pf_log1p, INFINITY, INFINITY }, { pf_log1p, -INFINITY, NAN },
+		{ pf_log1p, NAN, NAN },
+		{ pf_sigmoid, 0, 0.5f }, { pf_sigmoid, INFINITY, 1 }, { pf_sigmoid, -INFINITY, 0 },
+		{ pf_sigmoid, NAN, NAN },
 		{ pf_softplus, INFINITY, INFINITY }, { pf_softplus, -INFINITY, 0 }, { pf_softplus, NAN, NAN },
 		{ pf_softplus, 200, 200 }, { pf_softplus, -200, 0 },
 	};
@@ -192,7 +197,8 @@ static void bf16_rounds_to_nearest(void **state)
 		if (!isfinite(x) || fabsf(x) > 0x1.fep127f)
 			continue;
 		uint16_t down = (uint16_t)(u >> 16), up = (uint16_t)(down + 1), got = pf_bf16(x);
-		double below = fabs((double)x - (double)pf_from_bf16(down)), above = fabs((double)pf_from_bf16(up) - (double)x);
+		double below = fabs((double)x - (double)pf_from_bf16(down)),
+		       above = fabs((double)pf_from_bf16(up) - (double)x);
 		uint16_t want = below < above ? down : above < below ? up : down & 1 ? up : down;
 		assert_int_equal(got, want);
 	}

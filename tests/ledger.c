@@ -215,7 +215,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_cached_power_bounds_the_truth), cmocka_unit_test(a_constant_power_is_exact),
 		cmocka_unit_test(a_jump_widens_the_interval), cmocka_unit_test(a_counter_bounds_the_truth_and_wraps),
-		cmocka_unit_test(spans_that_cannot_be_seen_are_refused), cmocka_unit_test(samples_that_cannot_be_are_refused),
+		cmocka_unit_test(spans_that_cannot_be_seen_are_refused),
+		cmocka_unit_test(samples_that_cannot_be_are_refused),
 		cmocka_unit_test(forgetting_keeps_what_is_asked_for_later), cmocka_unit_test(the_thread_samples),
 	};
 	if (seed_take(&argc, argv) != 0)

@@ -54,7 +54,9 @@ static void save_inputs(enum pf_dtype type)
 	for (uint32_t i = 0; i < ROWS * VOCAB; i++) {
 		wide[i] = (float)(12 * sin(i * 0.37) + 3 * cos(i * 1.7));
 		half[i] = type == PF_F16 ? ref_to_f16((double)wide[i]) : ref_to_bf16((double)wide[i]);
-		logits[i] = type == PF_F32 ? (double)wide[i] : type == PF_F16 ? ref_from_f16(half[i]) : ref_from_bf16(half[i]);
+		logits[i] = type == PF_F32   ? (double)wide[i]
+		            : type == PF_F16 ? ref_from_f16(half[i])
+		                             : ref_from_bf16(half[i]);
 	}
 	for (int t = 0; t < ROWS; t++) {
 		target[t] = t % 6 == 3 ? -100 : t * 131 % VOCAB;
@@ -135,8 +137,10 @@ static void test_types(void **unused)
 	for (int i = 0; i < 6; i++) {
 		scratch_open("logprob");
 		save_inputs(types[i / 2]);
-		snprintf(options, sizeof options, "--logits z.npy --targets y.npy --out logp.npy --lse lse.npy --coef c.npy "
-		         "--grad dz.npy --format json --device %s", devices[i % 2]);
+		snprintf(options, sizeof options,
+		         "--logits z.npy --targets y.npy --out logp.npy --lse lse.npy --coef c.npy "
+		         "--grad dz.npy --format json --device %s",
+		         devices[i % 2]);
 		if (run(options, text))
 			fail_msg("%s", text);
 		check_summary(text);
@@ -198,7 +202,8 @@ static void test_errors(void **unused)
 	refuse("--logits z.npy --targets y.npy --lse o.npy --grad o.npy", 2, "--lse and --grad name one file");
 	assert_int_equal(scratch_count("."), 7);
 	assert_int_equal(mkdir(scratch_path("folder"), 0777), 0);
-	refuse("--logits z.npy --targets y.npy --out o.npy --grad folder --device cpu", 1, "folder: is a folder; name a file");
+	refuse("--logits z.npy --targets y.npy --out o.npy --grad folder --device cpu", 1,
+	       "folder: is a folder; name a file");
 	refuse("--logits z.npy --targets y.npy --out /dev/null --device cpu", 1, "/dev/null: not a regular file");
 	assert_int_equal(scratch_count("."), 8);
 }

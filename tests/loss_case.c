@@ -172,7 +172,8 @@ static void mistakes_name_the_remedy(void **state)
 	refuses("{\"l\":[-1],\"old\":[-1],\"A\":1,\"beta\":0.1}", "key \"ref\" is missing: with these parameters");
 	refuses("{\"l\":[-1],\"A\":1}", "key \"old\" is missing");
 	start("ld_dpo");
-	refuses("{\"tw\":[-1],\"rw\":[-1,-2],\"tl\":[-1],\"rl\":[-1]}", "\"tw\" and \"rw\" must be lists of one log-prob");
+	refuses("{\"tw\":[-1],\"rw\":[-1,-2],\"tl\":[-1],\"rl\":[-1]}",
+	        "\"tw\" and \"rw\" must be lists of one log-prob");
 	refuses("{\"tw\":-1,\"rw\":-1,\"tl\":-1,\"rl\":-1}", "\"tw\" and \"rw\" must be lists");
 	refuses("{\"tw\":[true],\"rw\":[-1],\"tl\":[-1],\"rl\":[-1]}", "\"tw\" must be a finite number");
 }

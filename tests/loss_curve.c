@@ -1,5 +1,5 @@
-/* loss_curve.c: points of `loss plot` against known values, slopes against differences of the curve, and drawings that are
- * whole. */
+/* loss_curve.c: points of `loss plot` against known values, slopes against differences of the curve, and drawings that
+ * are whole. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +31,8 @@ static void known_points(void **state)
 	for (size_t i = 0; i < sizeof at_zero / sizeof *at_zero; i++) {
 		find(at_zero[i].name, 2);
 		const double f = curves.f[0][PF_CURVE_POINTS / 2], slope = curves.slope[0][PF_CURVE_POINTS / 2];
-		if ((strcmp(at_zero[i].name, "reinforce") != 0 && !(fabs(f - at_zero[i].f) <= 1e-7)) || !(fabs(slope - at_zero[i].slope) <= 1e-7))
+		if ((strcmp(at_zero[i].name, "reinforce") != 0 && !(fabs(f - at_zero[i].f) <= 1e-7)) ||
+		    !(fabs(slope - at_zero[i].slope) <= 1e-7))
 			fail_msg("%s: f(0) = %.9g, f'(0) = %.9g", at_zero[i].name, f, slope);
 	}
 }
@@ -45,15 +46,18 @@ static int by_size(const void *a, const void *b)
 
 static void slopes_are_slopes(void **state)
 {
-	static const char *const names[] = { "sigmoid", "cdpo", "robust", "hinge", "discopop", "exo_pair", "ipo", "simpo", "orpo",
-		"kto", "bco", "apo_zero", "tpo", "pl_dpo", "lipo", "gspo", "sft", "expr:tanh(x) + x^2" };
+	static const char *const names[] = { "sigmoid", "cdpo",   "robust", "hinge", "discopop", "exo_pair",
+		                             "ipo",     "simpo",  "orpo",   "kto",   "bco",      "apo_zero",
+		                             "tpo",     "pl_dpo", "lipo",   "gspo",  "sft",      "expr:tanh(x) + x^2" };
 	(void)state;
 	for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
 		double off[PF_CURVE_POINTS - 2];
 		find(names[n], 1);
 		for (int i = 1; i + 1 < PF_CURVE_POINTS; i++)
-			off[i - 1] = fabs((curves.f[0][i + 1] - curves.f[0][i - 1]) / (curves.x[i + 1] - curves.x[i - 1]) -
-			                  curves.slope[0][i]) / (1e-3 + fabs(curves.slope[0][i]));
+			off[i - 1] =
+				fabs((curves.f[0][i + 1] - curves.f[0][i - 1]) / (curves.x[i + 1] - curves.x[i - 1]) -
+			             curves.slope[0][i]) /
+				(1e-3 + fabs(curves.slope[0][i]));
 		qsort(off, PF_CURVE_POINTS - 2, sizeof *off, by_size);
 		if (!(off[PF_CURVE_POINTS / 2] <= 1e-3))
 			fail_msg("%s: slope and differences are %g apart", names[n], off[PF_CURVE_POINTS / 2]);

@@ -1,6 +1,6 @@
-/* make_bench KERNEL FILE: writes a test bench for csim and cosim, plain C and complete in itself: the smallest cases of the
- * conformance suite for that kernel, what they read as words, and what the simulator writes. The bench compares bits; with
- * an argument it expects one wrong bit, and must fail. */
+/* make_bench KERNEL FILE: writes a test bench for csim and cosim, plain C and complete in itself: the smallest cases of
+ * the conformance suite for that kernel, what they read as words, and what the simulator writes. The bench compares
+ * bits; with an argument it expects one wrong bit, and must fail. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,7 +81,8 @@ static void simulate(struct pf_device *device, const struct conf_case *c, unsign
 	}
 }
 
-static void write_words(FILE *out, const char *kind, unsigned number, unsigned arg, const unsigned char *data, uint64_t bytes)
+static void write_words(FILE *out, const char *kind, unsigned number, unsigned arg, const unsigned char *data,
+                        uint64_t bytes)
 {
 	fprintf(out, "static const uint32_t %s%u_%u[] = {", kind, number, arg);
 	for (uint64_t at = 0; at < bytes || at == 0; at += 4) {
@@ -103,10 +104,11 @@ static void write_call(FILE *out, const struct conf_case *c, unsigned number)
 	for (unsigned i = 0; i < row->count; i++) {
 		const struct pf_arg_row *arg = &row->arg[i];
 		if (arg->dir == PF_DIR_VAL)
-			fprintf(out, arg->is_float ? "%sas_float(0x%xu)" : "%s0x%xu", i ? ", " : "", (unsigned)c->value[i]);
+			fprintf(out, arg->is_float ? "%sas_float(0x%xu)" : "%s0x%xu", i ? ", " : "",
+			        (unsigned)c->value[i]);
 		else
-			fprintf(out, "%s(%s%s *)memory%u_%u", i ? ", " : "", arg->dir == PF_DIR_IN ? "const " : "", arg->ctype, number,
-			        i);
+			fprintf(out, "%s(%s%s *)memory%u_%u", i ? ", " : "", arg->dir == PF_DIR_IN ? "const " : "",
+			        arg->ctype, number, i);
 	}
 	fputs(");\n", out);
 }
@@ -174,10 +176,13 @@ int main(int argc, char **argv)
 	write_head(out, argv[1]);
 	for (unsigned i = 0; i < cases; i++)
 		write_case(out, device, chosen[i], i);
-	fputs("\nint main(int argc, char **argv)\n{\n\tconst uint32_t spoil = argc > 1;\n\tint bad = 0;\n\t(void)argv;\n", out);
+	fputs("\nint main(int argc, char **argv)\n{\n\tconst uint32_t spoil = argc > 1;\n\tint bad = "
+	      "0;\n\t(void)argv;\n",
+	      out);
 	for (unsigned i = 0; i < cases; i++)
 		fprintf(out, "\tbad |= case%u(spoil);\n", i);
-	fprintf(out, "\tprintf(\"%s: %u cases, %%s\\n\", bad ? \"WRONG\" : \"all bits right\");\n\treturn bad;\n}\n", argv[1], cases);
+	fprintf(out, "\tprintf(\"%s: %u cases, %%s\\n\", bad ? \"WRONG\" : \"all bits right\");\n\treturn bad;\n}\n",
+	        argv[1], cases);
 	pf_device_close(device);
 	conf_free(all, count);
 	return fclose(out) != 0 || cases == 0;

@@ -162,7 +162,9 @@ static void near(double got, double wanted, double scale, const char *what, long
 /* Every tensor along a random direction, and each (step 1) or each step-th of its elements alone */
 static void derivatives(const struct pf_model_config *c, const int *lengths, int seqs, long step)
 {
-	const double h = c == &grouped || c == &tied || c == &wide ? 1e-3 : 1e-4; /* caps and norms of few elements bend sharply */
+	const double h = c == &grouped || c == &tied || c == &wide
+	                         ? 1e-3
+	                         : 1e-4; /* caps and norms of few elements bend sharply */
 	struct fixture f;
 	fixture_open(&f, c, lengths, seqs);
 	gradient(&f, c);

@@ -1,6 +1,6 @@
 /* model_dump MODEL BATCH.safetensors OUT.safetensors: logits of a batch and the gradient of a sum of log-probs, for
- * comparison with other programs. Batch: ids, target I32 [N], offsets I32 [B + 1], coef F32 [N]. Out: logits F32 [N, V];
- * grad.<name>, of sum coef log p(target), for every tensor of the model. */
+ * comparison with other programs. Batch: ids, target I32 [N], offsets I32 [B + 1], coef F32 [N]. Out: logits F32 [N,
+ * V]; grad.<name>, of sum coef log p(target), for every tensor of the model. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -52,7 +52,8 @@ static void test_round_trip(void **state)
 		for (uint64_t j = 0; j < model->layout.size; j++) /* vectors too shall differ from their start */
 			model->param[j] += 1e-3f * (float)(j % 61);
 		for (unsigned t = 1; t < model->layout.tensors; t++) /* gaps stay zero */
-			for (uint64_t j = model->layout.tensor[t - 1].offset + pf_tensor_elements(&model->layout.tensor[t - 1]);
+			for (uint64_t j = model->layout.tensor[t - 1].offset +
+			                  pf_tensor_elements(&model->layout.tensor[t - 1]);
 			     j < model->layout.tensor[t].offset; j++)
 				model->param[j] = 0;
 		for (uint64_t j = model->layout.tensor[model->layout.tensors - 1].offset +
@@ -284,9 +285,11 @@ static void test_halves(void **state)
 			save_as(model, types[t], 0, first);
 			struct pf_model *once = load(first);
 			assert_int_equal(pf_model_stored(once), types[t]);
-			for (uint64_t i = 0; i < model->layout.size; i++) /* to nearest: half a unit in the last place */
+			for (uint64_t i = 0; i < model->layout.size;
+			     i++) /* to nearest: half a unit in the last place */
 				assert_true(fabsf(once->param[i] - model->param[i]) <=
-				            fabsf(model->param[i]) * (types[t] == PF_BF16 ? 0x1p-8f : 0x1p-11f) + 0x1p-25f);
+				            fabsf(model->param[i]) * (types[t] == PF_BF16 ? 0x1p-8f : 0x1p-11f) +
+				                    0x1p-25f);
 			save_as(once, types[t], 300, second);
 			assert_int_not_equal(access(in(second, "model.safetensors"), F_OK), 0);
 			struct pf_model *twice = load(second);
@@ -334,7 +337,8 @@ static void test_kept(void **state)
 	           "{\"model_type\":\"llama\",\"vocab_size\":19,\"hidden_size\":10,\"num_hidden_layers\":2,"
 	           "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"head_dim\":6,\"intermediate_size\":14,"
 	           "\"max_position_embeddings\":128,\"rope_theta\":5e5,\"rms_norm_eps\":1e-5,\"bos_token_id\":1,"
-	           "\"eos_token_id\":[2,3],\"use_cache\":true,\"x-unknown\":{\"a\":[1,null]},\"torch_dtype\":\"float16\"}");
+	           "\"eos_token_id\":[2,3],\"use_cache\":true,\"x-unknown\":{\"a\":[1,null]},\"torch_dtype\":"
+	           "\"float16\"}");
 	write_text(in(from, "tokenizer.json"), "{\"words\":1}");
 	model = load(from);
 	save_as(model, PF_BF16, 0, to);
@@ -373,9 +377,12 @@ static void test_prefix(void **state)
 	for (unsigned i = 0; i < model->layout.tensors; i++) {
 		const struct pf_tensor *t = &model->layout.tensor[i];
 		for (uint64_t j = 0; j < pf_tensor_elements(t); j++) /* c_attn and its like are [inputs, outputs] */
-			assert_int_equal(pf_safetensors_write(w, model->param + t->offset +
-			                                             (t->transposed ? j % t->rows * t->cols + j / t->rows : j),
-			                                      4, NULL), 0);
+			assert_int_equal(
+				pf_safetensors_write(w,
+			                             model->param + t->offset +
+			                                     (t->transposed ? j % t->rows * t->cols + j / t->rows : j),
+			                             4, NULL),
+				0);
 	}
 	assert_int_equal(pf_safetensors_write(w, "\0\0\0\0", 4, NULL), 0);
 	assert_int_equal(pf_safetensors_commit(w, NULL), 0);
@@ -456,9 +463,12 @@ static void test_config_defaults(void **state)
 	                       &c, NULL),
 	                 0);
 	assert_true(c.rope_theta == 9);
-	assert_int_equal(parse(BASE ",\"attention_bias\":true,\"mlp_bias\":true,\"rope_scaling\":{\"rope_type\":\"llama3\","
-	                            "\"factor\":32.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
-	                            "\"original_max_position_embeddings\":8192}}", &c, NULL), 0);
+	assert_int_equal(parse(BASE
+	                       ",\"attention_bias\":true,\"mlp_bias\":true,\"rope_scaling\":{\"rope_type\":\"llama3\","
+	                       "\"factor\":32.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+	                       "\"original_max_position_embeddings\":8192}}",
+	                       &c, NULL),
+	                 0);
 	assert_true(c.biases == (PF_BIAS_QKV | PF_BIAS_OUT | PF_BIAS_MLP) && c.positions == PF_POSITION_ROPE_LLAMA3 &&
 	            c.rope_factor == 32 && c.rope_low == 1 && c.rope_high == 4 && c.rope_original == 8192);
 }
@@ -475,7 +485,8 @@ static void test_config_families(void **state)
 	(void)state;
 	assert_int_equal(parse("{\"model_type\":\"mistral\"," SIZES "}", &c, NULL), 0);
 	assert_true(c.window == 4096 && c.window_from == 0 && c.head_dim == 16 && !c.tied);
-	assert_int_equal(parse("{\"model_type\":\"mistral\"," SIZES ",\"sliding_window\":null,\"head_dim\":20}", &c, NULL), 0);
+	assert_int_equal(
+		parse("{\"model_type\":\"mistral\"," SIZES ",\"sliding_window\":null,\"head_dim\":20}", &c, NULL), 0);
 	assert_true(c.window == 0 && c.head_dim == 20);
 	assert_int_equal(parse("{\"model_type\":\"qwen2\"," SIZES ",\"sliding_window\":9}", &c, NULL), 0);
 	assert_true(c.window == 0 && c.biases == PF_BIAS_QKV);
@@ -485,20 +496,27 @@ static void test_config_families(void **state)
 	assert_int_equal(parse("{\"model_type\":\"qwen3\"," SIZES "}", &c, NULL), 0);
 	assert_true(c.qk_norm && c.head_dim == 128 && c.biases == 0 && c.window == 0);
 	assert_int_equal(parse("{\"model_type\":\"gemma2\"," SIZES "}", &c, NULL), 0);
-	assert_true(c.tied && c.head_dim == 256 && c.attention_cap == 50 && c.logit_cap == 30 && c.attention_scalar == 256 &&
-	            c.window == 4096 && c.window_every == 2 && c.norm == PF_NORM_RMS_PLUS && c.post_norms);
+	assert_true(c.tied && c.head_dim == 256 && c.attention_cap == 50 && c.logit_cap == 30 &&
+	            c.attention_scalar == 256 && c.window == 4096 && c.window_every == 2 &&
+	            c.norm == PF_NORM_RMS_PLUS && c.post_norms);
 	assert_int_equal(parse("{\"model_type\":\"gemma2\"," SIZES ",\"final_logit_softcapping\":null,\"layer_types\":["
-	                       "\"full_attention\",\"sliding_attention\",\"full_attention\",\"sliding_attention\"]}", &c, NULL), 0);
+	                       "\"full_attention\",\"sliding_attention\",\"full_attention\",\"sliding_attention\"]}",
+	                       &c, NULL),
+	                 0);
 	assert_true(c.logit_cap == 0 && c.window_from == 1 && c.window_every == 2);
 	assert_int_equal(parse("{\"model_type\":\"gemma2\"," SIZES ",\"layer_types\":[\"full_attention\","
-	                       "\"sliding_attention\",\"sliding_attention\",\"full_attention\"]}", &c, &error), PF_E_UNSUPPORTED);
+	                       "\"sliding_attention\",\"sliding_attention\",\"full_attention\"]}",
+	                       &c, &error),
+	                 PF_E_UNSUPPORTED);
 	assert_non_null(strstr(error.text, "layer 3"));
 	assert_int_equal(parse("{\"model_type\":\"gpt2\",\"vocab_size\":50,\"n_embd\":12,\"n_layer\":2,\"n_head\":3,"
 	                       "\"n_positions\":16,\"n_inner\":null}", &c, NULL), 0);
 	assert_true(c.ffn == 48 && c.tied && c.kv_heads == 3 && c.head_dim == 4 && c.positions == PF_POSITION_LEARNED &&
 	            c.norm_eps == 1e-5);
 	assert_int_equal(parse("{\"model_type\":\"gpt2\",\"vocab_size\":50,\"n_embd\":12,\"n_layer\":2,\"n_head\":3,"
-	                       "\"n_positions\":16,\"scale_attn_by_inverse_layer_idx\":true}", &c, &error), PF_E_UNSUPPORTED);
+	                       "\"n_positions\":16,\"scale_attn_by_inverse_layer_idx\":true}",
+	                       &c, &error),
+	                 PF_E_UNSUPPORTED);
 	assert_non_null(strstr(error.text, "inverse_layer"));
 }
 
@@ -610,7 +628,8 @@ int main(void)
 		cmocka_unit_test(test_halves),          cmocka_unit_test(test_saved_over),
 		cmocka_unit_test(test_kept),            cmocka_unit_test(test_prefix),
 	
-		cmocka_unit_test(test_config_defaults), cmocka_unit_test(test_config_families), cmocka_unit_test(test_config_mixed), cmocka_unit_test(test_config_refusals),
+		cmocka_unit_test(test_config_defaults), cmocka_unit_test(test_config_families),
+		cmocka_unit_test(test_config_mixed), cmocka_unit_test(test_config_refusals),
 		cmocka_unit_test(test_create_refusals), cmocka_unit_test(test_what_is_no_file),
 	};
 	scratch_open("model_files");

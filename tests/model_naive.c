@@ -16,9 +16,11 @@ static const double *tensor(const struct pf_layout *layout, const double *param,
 static const double *layer_tensor(const struct pf_model_config *c, const struct pf_layout *layout, const double *param,
                                   unsigned layer, const char *part, const char *ending)
 {
-	static const char *const gpt2[][2] = { { "input_layernorm", "ln_1" },           { "self_attn.c_attn", "attn.c_attn" },
-		                               { "self_attn.o_proj", "attn.c_proj" },   { "post_attention_layernorm", "ln_2" },
-		                               { "mlp.up_proj", "mlp.c_fc" },           { "mlp.down_proj", "mlp.c_proj" } };
+	static const char *const gpt2[][2] = {
+		{ "input_layernorm", "ln_1" },         { "self_attn.c_attn", "attn.c_attn" },
+		{ "self_attn.o_proj", "attn.c_proj" }, { "post_attention_layernorm", "ln_2" },
+		{ "mlp.up_proj", "mlp.c_fc" },         { "mlp.down_proj", "mlp.c_proj" }
+	};
 	char name[128];
 	const int old = c->family == PF_FAMILY_GPT2;
 	for (size_t i = 0; old && i < sizeof gpt2 / sizeof *gpt2; i++)

@@ -23,7 +23,8 @@ static void round_trip(struct pf_npy_shape shape)
 		data[i] = (unsigned char)(i * 37);
 	assert_int_equal(pf_npy_create(path, &shape, &out, &error), 0);
 	assert_int_equal(pf_npy_append(out, data, count / 3, &error), 0);
-	assert_int_equal(pf_npy_append(out, data + count / 3 * pf_dtype_bytes(shape.type), count - count / 3, &error), 0);
+	assert_int_equal(pf_npy_append(out, data + count / 3 * pf_dtype_bytes(shape.type), count - count / 3, &error),
+	                 0);
 	assert_int_equal(pf_npy_commit(out, &error), 0);
 	assert_int_equal(pf_npy_open(path, &npy, &error), 0);
 	if (shape.type == PF_BF16)
@@ -135,7 +136,8 @@ static void test_refused(void **unused)
 	refuse(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (3, 4), }", 48, PF_E_SHAPE, "ascontiguousarray");
 	refuse(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }", 47, PF_E_FORMAT, "cut off");
 	refuse(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }", 49, PF_E_FORMAT, "1 bytes follow");
-	refuse(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1)}", 4, PF_E_SHAPE, "8 dimensions");
+	refuse(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1)}", 4, PF_E_SHAPE,
+	       "8 dimensions");
 	refuse(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296)}", 4, PF_E_SHAPE, "more");
 	refuse(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (2305843009213693952,)}", 0, PF_E_SHAPE, "more");
 	refuse(4, "{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", 12, PF_E_FORMAT, "version 4");
@@ -242,7 +244,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trips), cmocka_unit_test(test_accepted), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_cut_header), cmocka_unit_test(test_misaligned), cmocka_unit_test(test_missing_file),
+		cmocka_unit_test(test_cut_header), cmocka_unit_test(test_misaligned),
+		cmocka_unit_test(test_missing_file),
 		cmocka_unit_test(test_wrong_counts), cmocka_unit_test(test_no_folder), cmocka_unit_test(test_disk_full),
 	};
 	scratch_open("npy");

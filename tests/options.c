@@ -42,13 +42,14 @@ static void every_row_is_sound(void **state)
 		int numeric = row->type == PF_TYPE_INT || row->type == PF_TYPE_FLOAT || row->type == PF_TYPE_SIZE;
 
 		assert_true(length > 10 && row->text[length - 1] == '.');
-		assert_true(strlen(row->flag) < 24 && strspn(row->flag, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(row->flag));
+		assert_true(strlen(row->flag) < 24 &&
+		            strspn(row->flag, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(row->flag));
 		assert_int_equal(row->type == PF_TYPE_CHOICE, *row->choices != 0);
 		assert_int_equal(row->type == PF_TYPE_FLAG, *row->meta == 0);
 		assert_true(!numeric || row->low < row->high);
 		if (row->type == PF_TYPE_INT)
-			assert_true(row->low >= -0x1p53 && row->high <= 0x1p53 && row->low == (double)(int64_t)row->low &&
-			            row->high == (double)(int64_t)row->high);
+			assert_true(row->low >= -0x1p53 && row->high <= 0x1p53 &&
+			            row->low == (double)(int64_t)row->low && row->high == (double)(int64_t)row->high);
 	}
 }
 
@@ -103,7 +104,9 @@ static void a_verb_may_have_its_own_default(void **state)
 static void flags_take_both_spellings(void **state)
 {
 	(void)state;
-	assert_int_equal(PARSE("train", "--batch", "4", "--lr=1e-3", "--max_length=64", "--exact", "--shuffle=off", "--data=a,b"), 0);
+	assert_int_equal(PARSE("train", "--batch", "4", "--lr=1e-3", "--max_length=64", "--exact", "--shuffle=off",
+	                       "--data=a,b"),
+	                 0);
 	assert_int_equal(options.batch, 4);
 	assert_true(options.lr == 1e-3);
 	assert_int_equal(options.max_length, 64);
@@ -119,7 +122,8 @@ static void flags_take_both_spellings(void **state)
 static void flags_may_have_the_names_of_trl(void **state)
 {
 	(void)state;
-	assert_int_equal(PARSE("train", "--learning_rate", "1e-3", "--per-device-train-batch-size=4", "--output_dir", "x"), 0);
+	assert_int_equal(
+		PARSE("train", "--learning_rate", "1e-3", "--per-device-train-batch-size=4", "--output_dir", "x"), 0);
 	assert_true(options.lr == 1e-3 && options.batch == 4);
 	assert_string_equal(options.out, "x");
 	assert_int_equal(PARSE("train", "--gradient_checkpointing", "1"), PF_E_UNKNOWN);

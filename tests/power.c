@@ -151,8 +151,9 @@ static void what_cannot_be_read_says_why(void **state)
 
 static void hostile_values_are_no_power(void **state)
 {
-	static const char *const bad[] = { "", "\n", "-3\n", "nan\n", "inf\n", "12x\n", "1e400\n", "99999999999999999\n", " 7\n",
-	                                   "0x10\n", "7 8\n" };
+	static const char *const bad[] = { "",      "\n",     "-3\n",    "nan\n",
+		                           "inf\n", "12x\n",  "1e400\n", "99999999999999999\n",
+		                           " 7\n",  "0x10\n", "7 8\n" };
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		struct pf_sensor *s;
@@ -204,8 +205,10 @@ static void metrics_of_aws(void **state)
 	assert_int_equal(pf_power_aws(text, &watts, &error), 0);
 	assert_true(watts == 17.0);
 	assert_int_equal(pf_power_aws(text + 5, &watts, &error), PF_E_FORMAT);
-	assert_int_equal(pf_power_aws("Power consumption (Vccint):\nLast measured: x watts", &watts, &error), PF_E_FORMAT);
-	assert_int_equal(pf_power_aws("Power consumption (Vccint):\nLast measured: 3 amperes", &watts, &error), PF_E_FORMAT);
+	assert_int_equal(pf_power_aws("Power consumption (Vccint):\nLast measured: x watts", &watts, &error),
+	                 PF_E_FORMAT);
+	assert_int_equal(pf_power_aws("Power consumption (Vccint):\nLast measured: 3 amperes", &watts, &error),
+	                 PF_E_FORMAT);
 }
 
 static void an_old_report_is_stale(void **state)

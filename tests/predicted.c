@@ -1,6 +1,6 @@
-/* What the model of time says of figures that others published, beside them. Rows marked `fit` are those that figures in
- * card_facts.def were taken from; the others were not used. The table is committed; the test compares it with what this
- * program prints, so that a change of the model is a change of the table:
+/* What the model of time says of figures that others published, beside them. Rows marked `fit` are those that figures
+ * in card_facts.def were taken from; the others were not used. The table is committed; the test compares it with what
+ * this program prints, so that a change of the model is a change of the table:
  *
  *	build/dev/tests/predicted > tests/bench/results/predicted.csv */
 #include <math.h>
@@ -86,7 +86,8 @@ static void row(const char *what, const char *card_name, const char *unit, doubl
 
 int main(void)
 {
-	static const char host[] = "VAE host_global_bandwidth (OpenCL)", burst[] = "VAE performance/axi_burst_performance";
+	static const char host[] = "VAE host_global_bandwidth (OpenCL)",
+			  burst[] = "VAE performance/axi_burst_performance";
 	static const char iops[] = "VAE iops_test_xrt";
 	puts("figure,card,unit,modelled,published,error_percent,role,source");
 	row("copy in of 64 B", "u200", "GB/s", copy_rate("u200", PF_JOB_IN, 64), 0.0047, "fit", host);
@@ -100,10 +101,14 @@ int main(void)
 	row("copy out of 4 KiB", "u50", "GB/s", copy_rate("u50", PF_JOB_OUT, 4096), 0.816, "held out",
 	    "XRT#6787 (validate), middle of 0.767 to 0.865");
 	row("port of 512 bits, 4 bursts of 4 beats", "u200", "GB/s", port_rate("u200", 512, 4, 4), 4.04, "fit", burst);
-	row("port of 512 bits, 4 bursts of 16 beats", "u200", "GB/s", port_rate("u200", 512, 16, 4), 11.7, "held out", burst);
-	row("port of 512 bits, 32 bursts of 64 beats", "u200", "GB/s", port_rate("u200", 512, 64, 32), 13.66, "fit", burst);
-	row("port of 256 bits, 4 bursts of 4 beats", "u200", "GB/s", port_rate("u200", 256, 4, 4), 2.0, "held out", burst);
-	row("port of 256 bits, 32 bursts of 64 beats", "u200", "GB/s", port_rate("u200", 256, 64, 32), 7.8, "held out", burst);
+	row("port of 512 bits, 4 bursts of 16 beats", "u200", "GB/s", port_rate("u200", 512, 16, 4), 11.7, "held out",
+	    burst);
+	row("port of 512 bits, 32 bursts of 64 beats", "u200", "GB/s", port_rate("u200", 512, 64, 32), 13.66, "fit",
+	    burst);
+	row("port of 256 bits, 4 bursts of 4 beats", "u200", "GB/s", port_rate("u200", 256, 4, 4), 2.0, "held out",
+	    burst);
+	row("port of 256 bits, 32 bursts of 64 beats", "u200", "GB/s", port_rate("u200", 256, 64, 32), 7.8, "held out",
+	    burst);
 	row("32 ports of HBM", "u280", "GB/s", all_ports("u280", 32), 421.3, "fit", "VAE hbm_bandwidth");
 	row("12 ports of HBM", "u50", "GB/s", all_ports("u50", 12), 158.3, "fit", "VAE hbm_bandwidth");
 	row("32 ports of HBM", "u280", "GB/s", all_ports("u280", 32), 425.0, "held out", "Shuhai (abstract)");

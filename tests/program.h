@@ -6,6 +6,7 @@
 extern const char *program_path;       /* set it first */
 extern char program_output[1 << 20];   /* what the last run printed to its standard output, 0-terminated */
 
-/* Runs "<program> <arguments>" in a shell, so redirections work; returns its exit code. A death by signal fails the test */
+/* Runs "<program> <arguments>" in a shell, so redirections work; returns its exit code. A death by signal fails the
+ * test */
 int program_run(const char *arguments);
 #endif

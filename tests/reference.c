@@ -1,5 +1,5 @@
-/* reference.c: log-probs of the reference in files: layout, exchange with other tools, hostile files, and the program's verb,
- * whose training must use just these numbers. argv[1] is the program. */
+/* reference.c: log-probs of the reference in files: layout, exchange with other tools, hostile files, and the program's
+ * verb, whose training must use just these numbers. argv[1] is the program. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -26,8 +26,10 @@ static void make(struct pf_reference_table t[PF_SPLITS], unsigned sides, uint64_
 {
 	for (int split = 0; split < PF_SPLITS; split++) {
 		pf_reference_table_free(&t[split]);
-		t[split] = (struct pf_reference_table){ .samples = split ? held : samples, .key = 0xabc0 + (uint64_t)split,
-			.sides = sides, .pairs = sides == 2 };
+		t[split] = (struct pf_reference_table){ .samples = split ? held : samples,
+			                                .key = 0xabc0 + (uint64_t)split,
+			                                .sides = sides,
+			                                .pairs = sides == 2 };
 		assert_int_equal(pf_reference_table_init(&t[split], &error), 0);
 	}
 }
@@ -99,9 +101,12 @@ static void fill(void)
 {
 	for (int split = 0; split < PF_SPLITS; split++)
 		for (uint64_t i = 0; i < table[split].samples; i++)
-			for (unsigned side = 0; side < (table[split].sides > 2 ? 1 + i % 3 : table[split].sides); side++)
-				assert_int_equal(pf_reference_table_put(&table[split], i, side, -0x1p20 - ldexp((double)(3 * i + side), -32),
-				                                        &error), 0);
+			for (unsigned side = 0; side < (table[split].sides > 2 ? 1 + i % 3 : table[split].sides);
+			     side++)
+				assert_int_equal(pf_reference_table_put(&table[split], i, side,
+				                                        -0x1p20 - ldexp((double)(3 * i + side), -32),
+				                                        &error),
+				                 0);
 }
 
 static void what_is_written_is_read_exactly(void **state)
@@ -179,8 +184,11 @@ static void hostile_lines_are_named(void **state)
 		assert_says(cases[i].says);
 	}
 	make(table, 2, 2, 0);
-	assert_true(pf_reference_file_read(scratch_text("x.jsonl", "{\"ref_chosen_logps\":-1,\"ref_rejected_logps\":-1,\"sample\":1}\n"
-	            "{\"ref_chosen_logps\":-1,\"ref_rejected_logps\":-1,\"sample\":1}\n"), table, 1, &error) < 0);
+	assert_true(
+		pf_reference_file_read(
+			scratch_text("x.jsonl", "{\"ref_chosen_logps\":-1,\"ref_rejected_logps\":-1,\"sample\":1}\n"
+	                                        "{\"ref_chosen_logps\":-1,\"ref_rejected_logps\":-1,\"sample\":1}\n"),
+			table, 1, &error) < 0);
 	assert_says("x.jsonl:2: sample 1 is there twice");
 }
 
@@ -195,8 +203,9 @@ static const char *tensors(const char *name, enum pf_dtype type, uint64_t rows, 
 	for (int k = 0; k < 2; k++)
 		assert_int_equal(pf_safetensors_declare(w, names[k], type, 1, &rows, &error), 0);
 	for (uint64_t i = 0; i < 2 * rows; i++)
-		assert_int_equal(pf_safetensors_write(w, type == PF_F64 ? (const void *)&value : &narrow, pf_dtype_bytes(type),
-		                                      &error), 0);
+		assert_int_equal(pf_safetensors_write(w, type == PF_F64 ? (const void *)&value : &narrow,
+		                                      pf_dtype_bytes(type), &error),
+		                 0);
 	assert_int_equal(pf_safetensors_commit(w, &error), 0);
 	return path;
 }
@@ -215,8 +224,8 @@ static void hostile_tensors_are_named(void **state)
 	scratch_open("reference");
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		make(table, 2, 2, 0);
-		assert_true(pf_reference_file_read(tensors(cases[i].name, cases[i].type, cases[i].rows, cases[i].value), table, 1,
-		                                   &error) < 0);
+		assert_true(pf_reference_file_read(tensors(cases[i].name, cases[i].type, cases[i].rows, cases[i].value),
+		                                   table, 1, &error) < 0);
 		assert_says(cases[i].says);
 		assert_says("x.safetensors: ");
 	}
@@ -224,7 +233,8 @@ static void hostile_tensors_are_named(void **state)
 	assert_int_equal(pf_reference_file_read(tensors("ref_chosen_logps", PF_F32, 2, -2.5), table, 1, &error), 0);
 	assert_true(table[0].sum[3] == -5 * (INT64_C(1) << 31));
 	make(table, 2, 2, 0);
-	assert_true(pf_reference_file_read(tensors("ref_chosen_logps", PF_F32, 2, -2.5), table, 0, &error) == PF_E_MISMATCH);
+	assert_true(pf_reference_file_read(tensors("ref_chosen_logps", PF_F32, 2, -2.5), table, 0, &error) ==
+	            PF_E_MISMATCH);
 }
 
 /* ---- the program ---- */
@@ -260,7 +270,8 @@ static void prepare(void)
 		         "{\"prompt\":\"q%d\",\"chosen\":\"aa%d\",\"rejected\":\"b%d\",\"ref_chosen_logps\":%d,"
 		         "\"ref_rejected_logps\":-40.5}\n", i, i, i, -20 - i);
 	scratch_text("pairs.jsonl", text);
-	must_run(run("sft --data %s --out %s --cache %s --device cpu --steps 1 --dim 32 --layers 1 --heads 2 --max-length 32",
+	must_run(run("sft --data %s --out %s --cache %s --device cpu --steps 1 --dim 32 --layers 1 --heads 2 "
+	             "--max-length 32",
 	             scratch_path("pairs.jsonl"), scratch_path("base"), scratch_path("cache")));
 	snprintf(options, sizeof options, "--model %s --data %s --cache %s --device cpu", scratch_path("base"),
 	         scratch_path("pairs.jsonl"), scratch_path("cache"));
@@ -288,13 +299,15 @@ static void an_export_comes_back(void **state)
 	prepare();
 	must_run(run("reference export %s --holdout 0.3 --to %s", options, scratch_path("r.jsonl")));
 	must_run(run("reference import %s %s --holdout 0.3", scratch_path("r.jsonl"), options));
-	assert_non_null(strstr(program_output, "10 samples imported; the first ones differ from --reference by at most 0 nat"));
+	assert_non_null(
+		strstr(program_output, "10 samples imported; the first ones differ from --reference by at most 0 nat"));
 	must_run(run("train %s --holdout 0.3 --steps 1 --log %s", options, scratch_path("log.jsonl")));
 	assert_true(isnan(first_of_log("reference_origin")));
 	assert_true(fabs(first_of_log("loss") - log(2.0)) < 1e-6);
 	must_run(run("reference export %s --holdout 0.3 --to %s", options, scratch_path("r.safetensors")));
 	must_run(run("reference import %s %s --holdout 0.3", scratch_path("r.safetensors"), options));
-	assert_int_equal(run("reference import %s %s --holdout 0.3 --max-length 5", scratch_path("r.jsonl"), options), 1);
+	assert_int_equal(run("reference import %s %s --holdout 0.3 --max-length 5", scratch_path("r.jsonl"), options),
+	                 1);
 	assert_non_null(strstr(program_output, "not their log-probs"));
 	assert_int_equal(run("reference import %s %s", scratch_path("r.jsonl"), options), 1);
 }
@@ -321,8 +334,9 @@ static void a_training_uses_the_imported_numbers(void **state)
 	for (int i = 0; fgets(line, sizeof line, file); i++) {
 		double chosen, rejected;
 
-		assert_int_equal(sscanf(line, "{\"sample\":%*d,\"ref_chosen_logps\":%lf,\"ref_rejected_logps\":%lf", &chosen,
-		                        &rejected), 2);
+		assert_int_equal(sscanf(line, "{\"sample\":%*d,\"ref_chosen_logps\":%lf,\"ref_rejected_logps\":%lf",
+		                        &chosen, &rejected),
+		                 2);
 		want += log1p(exp(-0.01 * ((chosen + 20 + i) - (rejected + 40.5)))) / 10.0;
 	}
 	fclose(file);
@@ -334,8 +348,8 @@ static void a_training_uses_the_imported_numbers(void **state)
 	assert_int_equal(run("reference import %s %s", scratch_path("r.jsonl"), options), 1);
 	must_run(run("eval %s --reference %s --format json", options, scratch_path("base")));
 	assert_non_null(strstr(program_output, "\"reference_origin\":"));
-	must_run(run("train %s --loss sigmoid:beta=0.01 --batch 10 --steps 2 --resume --log %s --out %s --cache %s", options,
-	             scratch_path("log.jsonl"), scratch_path("out"), scratch_path("cache2")));
+	must_run(run("train %s --loss sigmoid:beta=0.01 --batch 10 --steps 2 --resume --log %s --out %s --cache %s",
+	             options, scratch_path("log.jsonl"), scratch_path("out"), scratch_path("cache2")));
 	assert_non_null(strstr(program_output, "reference log-probs: \"imported, "));
 }
 

@@ -58,7 +58,8 @@ static const char *const walked[] = {
 struct vendor { const char *header, *file; };
 static const struct vendor vendors[] = {
 	{ "xrt/xclbin.h", "driver/xclbin.c" }, { "xclbin.h", "driver/xclbin.c" }, { "xrt/", "driver/xrt_library.h" },
-	{ "xrt.h", "driver/xrt_library.h" }, { "experimental/xrt", "driver/xrt_library.h" }, { "CL/", "driver/opencl_library.h" },
+	{ "xrt.h", "driver/xrt_library.h" }, { "experimental/xrt", "driver/xrt_library.h" },
+	{ "CL/", "driver/opencl_library.h" },
 	{ "pci/", "driver/discover.c" },
 };
 
@@ -194,7 +195,8 @@ static const struct planted planted[] = {
 	{ "examples/score_logits.c", "\"demo_rule.h\"", 0 },
 	{ "examples/score_logits.c", "<prefpga/internal/abi.h>", 0 },
 	{ "examples/make_demo_data.c", "\"demo_rule.h\"", 1 },
-	{ "examples/make_demo_data.c", "\"host/corpus/pack.h\"", 0 }, { "driver/xrt_library.h", "<xrt/xrt_device.h>", 1 },
+	{ "examples/make_demo_data.c", "\"host/corpus/pack.h\"", 0 },
+	{ "driver/xrt_library.h", "<xrt/xrt_device.h>", 1 },
 	{ "driver/xclbin.c", "<xrt/xclbin.h>", 1 }, { "driver/xclbin.c", "\"xclbin.h\"", 1 },
 	{ "driver/device.c", "<xclbin.h>", 0 }, { "driver/device.c", "<CL/cl.h>", 0 },
 	{ "host/cli/devices.c", "\"pci/pci.h\"", 0 }, { "sim/sim.c", "\"xrtmodel/wire.h\"", 1 },

@@ -41,7 +41,8 @@ static void specifications(void **state)
 {
 	static const struct { const char *spec, *name; uint32_t cus; uint64_t memory; } cases[] = {
 		{ "sim:*1", "simulated u55c", 1, 10 * GIB }, { "sim:u50*1", "simulated u50", 1, 5 * GIB },
-		{ "sim:u250*4", "simulated u250", 4, 16 * GIB }, { "sim:u200*1@v1", "simulated u200", 1, 16 * GIB }, { "sim:*16", "simulated u55c", 16, 10 * GIB },
+		{ "sim:u250*4", "simulated u250", 4, 16 * GIB }, { "sim:u200*1@v1", "simulated u200", 1, 16 * GIB },
+		{ "sim:*16", "simulated u55c", 16, 10 * GIB },
 		{ "sim:u280*2@v1", "simulated u280", 2, 5 * GIB },
 	};
 	(void)state;
@@ -83,7 +84,8 @@ static void units_by_threads(void **state)
 static void wrong_specifications(void **state)
 {
 	static const struct { const char *spec; int code; const char *says; } cases[] = {
-		{ "sim:u55", PF_E_UNKNOWN, "did you mean \"u5" }, { "sim:u250x", PF_E_UNKNOWN, "did you mean \"u250\"" },
+		{ "sim:u55", PF_E_UNKNOWN, "did you mean \"u5" },
+		{ "sim:u250x", PF_E_UNKNOWN, "did you mean \"u250\"" },
 		{ "sim:stratix", PF_E_UNKNOWN, "known: u50, u55c, u200, u250, u280" },
 		{ "sim:u50*0", PF_E_RANGE, "1..16" }, { "sim:u50*17", PF_E_RANGE, "1..16" },
 		{ "sim:u50*", PF_E_RANGE, "1..16" }, { "sim:u50*-1", PF_E_RANGE, "1..16" },
@@ -184,8 +186,12 @@ static void unwritten_reads_are_errors(void **state)
 	float *z = calloc(1, bytes);
 	(void)state;
 	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(pf_buf_alloc(device, PF_KERNEL_logprob, i, i == 0 ? bytes : i == 1 ? ROWS * 4 : ROWS * 64,
-		                              &arg[i].buf, NULL), 0);
+		assert_int_equal(pf_buf_alloc(device, PF_KERNEL_logprob, i,
+		                              i == 0   ? bytes
+		                              : i == 1 ? ROWS * 4
+		                                       : ROWS * 64,
+		                              &arg[i].buf, NULL),
+		                 0);
 	arg[PF_ARG_logprob_rows].val.u32 = ROWS;
 	arg[PF_ARG_logprob_vocab].val.u32 = STRIDE * 16;
 	arg[PF_ARG_logprob_stride].val.u32 = STRIDE;
@@ -195,8 +201,9 @@ static void unwritten_reads_are_errors(void **state)
 		assert_int_equal(pf_wait(&in, NULL), 0); \
 	} while (0)
 	RUN();
-	expect_unwritten(&run, "kernel logprob reads 17920 bytes from offset 0 of argument 0 (z) on, but nothing was ever "
-	                       "written at offset 0");
+	expect_unwritten(&run,
+	                 "kernel logprob reads 17920 bytes from offset 0 of argument 0 (z) on, but nothing was ever "
+	                 "written at offset 0");
 	PUT(0, 0, 70 * 64);
 	PUT(0, 71 * 64, bytes - 71 * 64);
 	RUN();

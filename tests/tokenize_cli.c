@@ -1,5 +1,5 @@
-/* tokenize_cli.c: tokenizers as a user meets them: verb tokenize, and a model that is made, trained, resumed and asked with
- * the tokenizer that it was given. argv[1] is the program. */
+/* tokenize_cli.c: tokenizers as a user meets them: verb tokenize, and a model that is made, trained, resumed and asked
+ * with the tokenizer that it was given. argv[1] is the program. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,10 +31,12 @@ static void texts_and_back(void **state)
 	size_t i;
 
 	(void)state;
-	assert_int_equal(program_run("tokenize --tokenizer " QWEN " --format json \"Hello,  world<|im_end|>\" 2>/dev/null"), 0);
+	assert_int_equal(
+		program_run("tokenize --tokenizer " QWEN " --format json \"Hello,  world<|im_end|>\" 2>/dev/null"), 0);
 	json = line_json(program_output);
 	assert_string_equal(json_string_value(json_object_get(json, "text")), "Hello,  world<|im_end|>");
-	assert_int_equal(json_array_size(json_object_get(json, "ids")), json_array_size(json_object_get(json, "pieces")));
+	assert_int_equal(json_array_size(json_object_get(json, "ids")),
+	                 json_array_size(json_object_get(json, "pieces")));
 	json_array_foreach(json_object_get(json, "ids"), i, id)
 		snprintf(ids + strlen(ids), sizeof ids - strlen(ids), "%lld ", (long long)json_integer_value(id));
 	json_decref(json);
@@ -44,7 +46,9 @@ static void texts_and_back(void **state)
 	/* lines of standard input; what each id says is on standard error */
 	assert_int_equal(program_run("tokenize --tokenizer bytes --format json 2>&1 <<'END'\nab\n\nEND"), 0);
 	assert_non_null(strstr(program_output, "259 ids; opens sequences with 256, closes them with 257"));
-	assert_non_null(strstr(program_output, "{\"text\":\"ab\",\"ids\":[97,98],\"pieces\":[\"a\",\"b\"]}\n{\"text\":\"\",\"ids\":[]"));
+	assert_non_null(
+		strstr(program_output,
+	               "{\"text\":\"ab\",\"ids\":[97,98],\"pieces\":[\"a\",\"b\"]}\n{\"text\":\"\",\"ids\":[]"));
 }
 
 static void mistakes_are_named(void **state)
@@ -79,8 +83,9 @@ static void records_as_training_sees_them(void **state)
 
 	(void)state;
 	scratch_open("tokenize_cli");
-	snprintf(command, sizeof command, "tokenize --tokenizer " QWEN " --format json --cache %s --data %s 2>/dev/null",
-	         scratch_path("cache"), scratch_text("records.jsonl", records));
+	snprintf(command, sizeof command,
+	         "tokenize --tokenizer " QWEN " --format json --cache %s --data %s 2>/dev/null", scratch_path("cache"),
+	         scratch_text("records.jsonl", records));
 	assert_int_equal(program_run(command), 0);
 	json = line_json(strchr(program_output, '\n') + 1);
 	assert_int_equal(json_integer_value(json_object_get(json, "sample")), 0);
@@ -121,8 +126,8 @@ static void inspect_goes_through_the_template(void **state)
 
 static void run(const char *format, const char *model)
 {
-	snprintf(command, sizeof command, format, scratch_path("records.jsonl"), scratch_path(model), scratch_path("cache"),
-	         scratch_path("base"));
+	snprintf(command, sizeof command, format, scratch_path("records.jsonl"), scratch_path(model),
+	         scratch_path("cache"), scratch_path("base"));
 	if (program_run(command) != 0)
 		fail_msg("%s: %s", command, program_output);
 }
@@ -142,19 +147,23 @@ static void models_keep_their_tokenizer(void **state)
 	(void)state;
 	scratch_open("tokenize_cli");
 	scratch_text("records.jsonl", records);
-	run("sft --data %s --out %s --cache %s --tokenizer " QWEN " --device cpu --steps 2 --dim 32 --layers 1 --heads 2 "
-	    "--max-length 32 2>&1", "base");
+	run("sft --data %s --out %s --cache %s --tokenizer " QWEN
+	    " --device cpu --steps 2 --dim 32 --layers 1 --heads 2 "
+	    "--max-length 32 2>&1",
+	    "base");
 	expect_tokenizer("base");
 	expect_tokenizer("base/checkpoint-000002");
 	run("train --data %s --out %s --cache %s --model %s --device cpu --steps 3 --save-every 1 2>&1", "tuned");
 	expect_tokenizer("tuned");
-	assert_int_equal(access(scratch_path("tuned/checkpoint-000001/tokenizer.json"), F_OK), -1);   /* two are kept, whole */
+	assert_int_equal(access(scratch_path("tuned/checkpoint-000001/tokenizer.json"), F_OK),
+	                 -1); /* two are kept, whole */
 	assert_int_equal(scratch_count("tuned/checkpoint-000001"), -1);
 	run("train --data %s --out %s --cache %s --model %s --device cpu --steps 4 --resume 2>&1", "tuned");
 	snprintf(command, sizeof command, "tokenize --model %s --format json Hello 2>/dev/null", scratch_path("tuned"));
 	assert_int_equal(program_run(command), 0);
 	assert_non_null(strstr(program_output, "\"pieces\":[\"H\",\"e\",\"l\",\"lo\"]"));
-	snprintf(command, sizeof command, "generate --model %s --max-new-tokens 5 --format json \"one\" 2>&1", scratch_path("tuned"));
+	snprintf(command, sizeof command, "generate --model %s --max-new-tokens 5 --format json \"one\" 2>&1",
+	         scratch_path("tuned"));
 	assert_int_equal(program_run(command), 0);
 	json_decref(line_json(program_output));
 }
@@ -171,7 +180,8 @@ static void text_appears_as_it_is_made(void **state)
 	assert_int_equal(program_run(command), 0);
 	snprintf(streamed, sizeof streamed, "%.4000s", program_output);
 	assert_true(strncmp(streamed, "one", 3) == 0 && streamed[strlen(streamed) - 1] == '\n');
-	snprintf(command, sizeof command, "generate --model %s --max-new-tokens 24 --temperature 3 --samples 2 \"one\" 2>/dev/null",
+	snprintf(command, sizeof command,
+	         "generate --model %s --max-new-tokens 24 --temperature 3 --samples 2 \"one\" 2>/dev/null",
 	         scratch_path("tuned"));
 	assert_int_equal(program_run(command), 0);
 	assert_int_equal(strncmp(program_output, streamed, strlen(streamed)), 0);
@@ -203,7 +213,8 @@ static void prompts_go_through_the_template(void **state)
 	snprintf(command, sizeof command, "generate --model %s --prompts %s 2>&1", scratch_path("tuned"),
 	         scratch_path("prompts.jsonl"));
 	assert_int_equal(program_run(command), 1);
-	assert_non_null(strstr(program_output, "prompts.jsonl:2: field \"messages\", message 1: role \"tool\" is not supported"));
+	assert_non_null(strstr(program_output,
+	                       "prompts.jsonl:2: field \"messages\", message 1: role \"tool\" is not supported"));
 }
 
 static void another_models_tokenizer_is_refused(void **state)

@@ -94,7 +94,8 @@ static void hostile_files_are_refused(void **state)
 		assert_int_not_equal(error.code, 0);
 		if (!strstr(error.text, refusals[i].words))
 			fail_msg("%s\nsays \"%s\", not \"%s\"", refusals[i].json, error.text, refusals[i].words);
-		assert_int_equal(pf_tokenizer_parse(refusals[i].json, strlen(refusals[i].json), &made, NULL), error.code);
+		assert_int_equal(pf_tokenizer_parse(refusals[i].json, strlen(refusals[i].json), &made, NULL),
+		                 error.code);
 	}
 }
 
@@ -108,7 +109,8 @@ static struct pf_tokenizer_state *parse(const char *json)
 	return made;
 }
 
-static void expect_ids(const struct pf_tokenizer *tokenizer, const char *text, int continues, const int32_t *ids, size_t count)
+static void expect_ids(const struct pf_tokenizer *tokenizer, const char *text, int continues, const int32_t *ids,
+                       size_t count)
 {
 	struct pf_tokens tokens = { 0 };
 
@@ -192,8 +194,10 @@ static void write_folder(const char *config, const char *map, const char *genera
 	scratch_text("tokenizer.json",
 	             "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]},\"added_tokens\":["
 	             "{\"id\":2,\"content\":\"<s>\",\"special\":true},{\"id\":3,\"content\":\"</s>\",\"special\":true},"
-	             "{\"id\":4,\"content\":\"<|im_start|>\",\"special\":true},{\"id\":5,\"content\":\"<|im_end|>\",\"special\":true}],"
-	             "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[" OPENS ",{\"Sequence\":{\"id\":\"A\"}}],"
+	             "{\"id\":4,\"content\":\"<|im_start|>\",\"special\":true},{\"id\":5,\"content\":\"<|im_end|>\","
+	             "\"special\":true}],"
+	             "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[" OPENS
+	             ",{\"Sequence\":{\"id\":\"A\"}}],"
 	             "\"special_tokens\":{\"<s>\":{\"ids\":[2]}}}}");
 	for (int i = 0; i < 4; i++)
 		if (texts[i])
@@ -229,8 +233,10 @@ static void begin_end_and_stops(void **state)
 	expect_specials(-1, 3, -1, 2, PF_CHAT_CHATML);
 	assert_true(pf_tokenizer_stops(tokenizer, 3));
 	/* a name of the map counts where the configuration has none */
-	assert_int_equal(open_written("{\"eos_token\":null,\"add_bos_token\":true,\"bos_token\":{\"content\":\"</s>\"}}",
-	                              "{\"eos_token\":{\"content\":\"<s>\"},\"pad_token\":\"<|im_end|>\"}", NULL, NULL), 0);
+	assert_int_equal(
+		open_written("{\"eos_token\":null,\"add_bos_token\":true,\"bos_token\":{\"content\":\"</s>\"}}",
+	                     "{\"eos_token\":{\"content\":\"<s>\"},\"pad_token\":\"<|im_end|>\"}", NULL, NULL),
+		0);
 	expect_specials(3, 2, 5, 2, PF_CHAT_CHATML);
 	assert_int_equal(open_written(NULL, NULL, "{\"eos_token_id\":[3,5,2,99,-1,\"x\"]}", NULL), 0);
 	expect_specials(2, 3, -1, 3, PF_CHAT_CHATML);
@@ -241,7 +247,8 @@ static void begin_end_and_stops(void **state)
 static void templates_are_recognised(void **state)
 {
 	(void)state;
-	assert_int_equal(open_written("{\"chat_template\":\"{{'[INST]'}}\",\"eos_token\":\"</s>\"}", NULL, NULL, NULL), 0);
+	assert_int_equal(open_written("{\"chat_template\":\"{{'[INST]'}}\",\"eos_token\":\"</s>\"}", NULL, NULL, NULL),
+	                 0);
 	expect_specials(2, 3, -1, 1, PF_CHAT_MISTRAL);
 	assert_int_equal(open_written("{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"[INST]\"},"
 	                              "{\"name\":\"default\",\"template\":\"<|im_start|>\"}]}", NULL, NULL, NULL), 0);
@@ -263,10 +270,12 @@ static void broken_files_beside_it_are_named(void **state)
 	assert_null(tokenizer);
 	assert_int_equal(open_written(NULL, NULL, NULL, NULL), 0);
 	scratch_text("tokenizer.json", "{}");
-	assert_int_equal(pf_tokenizer_open(scratch_path("."), &(const struct pf_tokenizer *){ 0 }, &error), PF_E_FORMAT);
+	assert_int_equal(pf_tokenizer_open(scratch_path("."), &(const struct pf_tokenizer *){ 0 }, &error),
+	                 PF_E_FORMAT);
 	assert_non_null(strstr(error.text, "tokenizer.json: field \"model\" is missing"));
 	mkdir(scratch_path("none"), 0777);
-	assert_int_equal(pf_tokenizer_open(scratch_path("none"), &(const struct pf_tokenizer *){ 0 }, &error), PF_E_ABSENT);
+	assert_int_equal(pf_tokenizer_open(scratch_path("none"), &(const struct pf_tokenizer *){ 0 }, &error),
+	                 PF_E_ABSENT);
 	assert_non_null(strstr(error.text, "A tokenizer is \"bytes\", or a folder"));
 }
 

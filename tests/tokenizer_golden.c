@@ -1,4 +1,5 @@
-/* tokenizer_golden.c: ids of every tokenizer in tests/golden against those of the reference (make_tokenizers.py there). */
+/* tokenizer_golden.c: ids of every tokenizer in tests/golden against those of the reference (make_tokenizers.py
+ * there). */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -95,15 +96,16 @@ static uint64_t hash_of(const struct pf_tokens *tokens)
 	return hash;
 }
 
-static void compare(const struct pf_tokenizer *tokenizer, const char *family, const char *name, size_t count, uint64_t hash,
-                    const char *first)
+static void compare(const struct pf_tokenizer *tokenizer, const char *family, const char *name, size_t count,
+                    uint64_t hash, const char *first)
 {
 	const json_t *text = json_object_get(texts, name);
 	struct pf_tokens tokens = { 0 };
 	int same = 1;
 
 	assert_non_null(text);
-	assert_int_equal(pf_tokenizer_encode(tokenizer, json_string_value(text), json_string_length(text), 0, &tokens), 0);
+	assert_int_equal(pf_tokenizer_encode(tokenizer, json_string_value(text), json_string_length(text), 0, &tokens),
+	                 0);
 	for (size_t i = 0; *first && i < tokens.count; i++) {
 		char *end;
 
@@ -111,8 +113,8 @@ static void compare(const struct pf_tokenizer *tokenizer, const char *family, co
 		first = end + strspn(end, " \n");
 	}
 	if (tokens.count != count || !same || hash_of(&tokens) != hash)
-		fail_msg("%s %s: %zu ids, hash %016" PRIx64 "; the reference has %zu, %016" PRIx64, family, name, tokens.count,
-		         hash_of(&tokens), count, hash);
+		fail_msg("%s %s: %zu ids, hash %016" PRIx64 "; the reference has %zu, %016" PRIx64, family, name,
+		         tokens.count, hash_of(&tokens), count, hash);
 	pf_tokens_free(&tokens);
 }
 
@@ -154,12 +156,14 @@ static void check_back(const struct pf_tokenizer *tokenizer, const char *family,
 	char *back;
 	size_t length;
 
-	assert_int_equal(pf_tokenizer_encode(tokenizer, json_string_value(text), json_string_length(text), 0, &tokens), 0);
+	assert_int_equal(pf_tokenizer_encode(tokenizer, json_string_value(text), json_string_length(text), 0, &tokens),
+	                 0);
 	for (size_t i = 0; i < tokens.count; i++)
 		assert_in_range(tokens.id[i], 0, tokenizer->vocab - 1);
 	assert_int_equal(pf_tokenizer_decode(tokenizer, tokens.id, tokens.count, 1, 0, &back, &length), 0);
 	if (length != json_string_length(text) || memcmp(back, json_string_value(text), length) != 0)
-		fail_msg("%s %s: %zu bytes came back as %zu, or others", family, name, json_string_length(text), length);
+		fail_msg("%s %s: %zu bytes came back as %zu, or others", family, name, json_string_length(text),
+		         length);
 	assert_int_equal(back[length], 0);
 	free(back);
 	pf_tokens_free(&tokens);

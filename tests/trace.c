@@ -54,13 +54,14 @@ static void operations_of_a_device(void **state)
 	(void)state;
 	assert_int_equal(pf_device_open("sim", &options, &device, NULL), 0);
 	assert_int_equal(pf_buf_alloc(device, PF_KERNEL_logprob, PF_ARG_logprob_z, sizeof z, &buf[0], NULL), 0);
-	assert_int_equal(pf_buf_alloc(device, PF_KERNEL_logprob, PF_ARG_logprob_target, sizeof target, &buf[1], NULL), 0);
+	assert_int_equal(pf_buf_alloc(device, PF_KERNEL_logprob, PF_ARG_logprob_target, sizeof target, &buf[1], NULL),
+	                 0);
 	assert_int_equal(pf_buf_alloc(device, PF_KERNEL_logprob, PF_ARG_logprob_out, sizeof row, &buf[2], NULL), 0);
 	const struct pf_arg arg[] = { { .buf = buf[0] }, { .buf = buf[1] }, { .buf = buf[2] }, { .val.u32 = 2 },
 		{ .val.u32 = 30 }, { .val.u32 = 2 }, { .val.u32 = 0 } };
 	assert_int_equal(pf_copy_in(buf[0], 0, z, sizeof z, NULL, &in[0]), 0);
 	assert_int_equal(pf_copy_in(buf[1], 0, target, sizeof target, NULL, &in[1]), 0);
-	assert_int_equal(pf_wait(&in[1], NULL), 0);            /* done before the run is submitted: still what it came after */
+	assert_int_equal(pf_wait(&in[1], NULL), 0); /* done before the run is submitted: still what it came after */
 	assert_int_equal(pf_run(device, PF_KERNEL_logprob, arg, 7, &in[1], &run), 0);
 	assert_int_equal(pf_copy_out(buf[2], 0, row, sizeof row, &run, &out), 0);
 	assert_int_equal(pf_wait(&out, NULL), 0);
@@ -74,7 +75,8 @@ static void operations_of_a_device(void **state)
 	assert_true(find(&heard, PF_OP_IN, 2)->bank == 2);
 	assert_true(find(&heard, PF_OP_WAIT, 4)->done_ns >= find(&heard, PF_OP_WAIT, 2)->done_ns);
 	for (unsigned i = 0; i < heard.count; i++)
-		assert_true(heard.at[i].queued_ns <= heard.at[i].started_ns && heard.at[i].started_ns <= heard.at[i].done_ns);
+		assert_true(heard.at[i].queued_ns <= heard.at[i].started_ns &&
+		            heard.at[i].started_ns <= heard.at[i].done_ns);
 	assert_true(r->started_ns >= find(&heard, PF_OP_IN, 2)->done_ns);
 }
 
@@ -87,16 +89,22 @@ static const char card_name[] = "a card";
 static struct pf_operation made(enum pf_operation_kind kind, uint64_t serial, uint64_t after, uint64_t queued_ms,
                                 uint64_t started_ms, uint64_t done_ms)
 {
-	return (struct pf_operation){ .device = card_name, .kind = kind, .serial = serial, .after = after,
-		.kernel = kind == PF_OP_RUN ? PF_KERNEL_logprob : -1, .queued_ns = MS * queued_ms, .started_ns = MS * started_ms,
-		.done_ns = MS * done_ms };
+	return (struct pf_operation){ .device = card_name,
+		                      .kind = kind,
+		                      .serial = serial,
+		                      .after = after,
+		                      .kernel = kind == PF_OP_RUN ? PF_KERNEL_logprob : -1,
+		                      .queued_ns = MS * queued_ms,
+		                      .started_ns = MS * started_ms,
+		                      .done_ns = MS * done_ms };
 }
 
 static void fill(struct pf_trace *trace)
 {
-	struct pf_operation o[7] = { made(PF_OP_IN, 1, 0, 100, 100, 110), made(PF_OP_RUN, 2, 1, 105, 110, 130),
-		made(PF_OP_OUT, 3, 2, 105, 130, 131), made(PF_OP_WAIT, 3, 0, 106, 106, 132), made(PF_OP_IN, 4, 0, 134, 134, 140),
-		made(PF_OP_WAIT, 4, 0, 134, 134, 141), made(PF_OP_OUT, 5, 0, 141, 141, 142) };
+	struct pf_operation o[7] = { made(PF_OP_IN, 1, 0, 100, 100, 110),  made(PF_OP_RUN, 2, 1, 105, 110, 130),
+		                     made(PF_OP_OUT, 3, 2, 105, 130, 131), made(PF_OP_WAIT, 3, 0, 106, 106, 132),
+		                     made(PF_OP_IN, 4, 0, 134, 134, 140),  made(PF_OP_WAIT, 4, 0, 134, 134, 141),
+		                     made(PF_OP_OUT, 5, 0, 141, 141, 142) };
 	const uint32_t value[] = { 1000, 32000, 2000, 0 };
 	o[0].bytes = 128000000;
 	memcpy(o[1].value, value, sizeof value);
@@ -205,8 +213,10 @@ static void wrong_places_are_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(operations_of_a_device, begin), cmocka_unit_test_setup(the_same_work_on_a_card, begin),
-		cmocka_unit_test_setup(the_file_keeps_clocks_apart, begin), cmocka_unit_test_setup(wrong_places_are_errors, begin),
+		cmocka_unit_test_setup(operations_of_a_device, begin),
+		cmocka_unit_test_setup(the_same_work_on_a_card, begin),
+		cmocka_unit_test_setup(the_file_keeps_clocks_apart, begin),
+		cmocka_unit_test_setup(wrong_places_are_errors, begin),
 	};
 	return cmocka_run_group_tests_name("trace", tests, NULL, NULL);
 }

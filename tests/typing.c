@@ -1,5 +1,5 @@
-/* typing.c: text that arrives token by token: what has been printed at any time is whole characters, and all of it in the
- * end is the text. The bytes tokenizer has characters spread over tokens. */
+/* typing.c: text that arrives token by token: what has been printed at any time is whole characters, and all of it in
+ * the end is the text. The bytes tokenizer has characters spread over tokens. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

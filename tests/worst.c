@@ -45,7 +45,8 @@ static void a_nan_stays_in_a_reduction(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_largest_stays), cmocka_unit_test(a_nan_stays), cmocka_unit_test(a_nan_stays_in_a_reduction),
+		cmocka_unit_test(the_largest_stays), cmocka_unit_test(a_nan_stays),
+		cmocka_unit_test(a_nan_stays_in_a_reduction),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -180,7 +180,8 @@ static struct parties start_work(const char *backend)
 {
 	struct parties p;
 	char line[512];
-	char *argv[] = { (char *)program, "emulate", "--timeout", "120", "--", (char *)worker, (char *)backend, "wait", NULL };
+	char *argv[] = { (char *)program, "emulate",       "--timeout", "120", "--",
+		         (char *)worker,  (char *)backend, "wait",      NULL };
 	p.session = start_line(argv, line);
 	if (sscanf(line, "works %ld %ld %255s", &p.host, &p.card, p.folder) != 3)
 		fail_msg("%s: %s", backend, line);

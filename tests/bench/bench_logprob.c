@@ -1,10 +1,10 @@
-/* How fast logprob, then logit_grad go over [T,V] logits well beyond the caches, against the time that 3 T V elements take
- * at the rate of a plain copy loop, measured between them in the same run: they must read T V elements, read them again
- * and write as many. Every figure is measured, the median over the repeats. Prints CSV.
+/* How fast logprob, then logit_grad go over [T,V] logits well beyond the caches, against the time that 3 T V elements
+ * take at the rate of a plain copy loop, measured between them in the same run: they must read T V elements, read them
+ * again and write as many. Every figure is measured, the median over the repeats. Prints CSV.
  *
  * usage: bench_logprob [megabytes [threads [repeats [device...]]]]      default 1024, 0: all and then 1, 7
- * Every device has `threads` threads: cpu splits a run among them, sim has a compute unit for each, which share the rows
- * in pieces of PIECE (an offset of 4 KiB in the narrowest array). */
+ * Every device has `threads` threads: cpu splits a run among them, sim has a compute unit for each, which share the
+ * rows in pieces of PIECE (an offset of 4 KiB in the narrowest array). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,7 +124,8 @@ static void copy_piece(void *context, size_t i, unsigned worker)
 	const struct bench *b = context;
 	const size_t piece = 1 << 20, at = i * piece;
 	(void)worker;
-	copy_loop((float *)(b->to + at), (const float *)(b->from + at), (b->bytes - at < piece ? b->bytes - at : piece) / 4);
+	copy_loop((float *)(b->to + at), (const float *)(b->from + at),
+	          (b->bytes - at < piece ? b->bytes - at : piece) / 4);
 }
 
 static double time_copy(struct bench *b)

@@ -1,5 +1,5 @@
-/* Any bytes as a text for the tokenizers of tests/golden, which the first byte chooses: ids in range, the same ids again,
- * and the text back (repaired, if it was not UTF-8) where the family changes nothing of it. */
+/* Any bytes as a text for the tokenizers of tests/golden, which the first byte chooses: ids in range, the same ids
+ * again, and the text back (repaired, if it was not UTF-8) where the family changes nothing of it. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,10 +7,15 @@
 #include "host/corpus/tokenizer.h"
 #include "host/corpus/unicode.h"
 
-enum { FAMILIES = 11, BYTE_LEVEL = 3, BACK = 5 };      /* the first ones give every text back, those before BACK all but marks */
+enum {
+	FAMILIES = 11,
+	BYTE_LEVEL = 3,
+	BACK = 5
+}; /* the first ones give every text back, those before BACK all but marks */
 
-static const char *const families[FAMILIES] = { "gpt2", "llama3", "smol", "gemma", "mistral", "llama2", "llama2_old", "qwen2",
-	"roberta_like", "metaspace", "splits" };
+static const char *const families[FAMILIES] = { "gpt2",         "llama3",    "smol",       "gemma",
+	                                        "mistral",      "llama2",    "llama2_old", "qwen2",
+	                                        "roberta_like", "metaspace", "splits" };
 
 static void check(int holds)
 {
@@ -30,8 +35,8 @@ static const struct pf_tokenizer *tokenizer_of(unsigned family)
 	return opened[family];
 }
 
-static void check_back(const struct pf_tokenizer *tokenizer, const struct pf_tokens *tokens, const char *text, size_t length,
-                       int continues)
+static void check_back(const struct pf_tokenizer *tokenizer, const struct pf_tokens *tokens, const char *text,
+                       size_t length, int continues)
 {
 	struct pf_buffer repaired = { 0 };
 	char *back;
@@ -63,7 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	check(!pf_tokenizer_encode(tokenizer, text, length, continues, &tokens));
 	check(!pf_tokenizer_encode(tokenizer, text, length, continues, &again));
-	check(tokens.count == again.count && (!again.count || memcmp(tokens.id, again.id, again.count * sizeof *again.id) == 0));
+	check(tokens.count == again.count &&
+	      (!again.count || memcmp(tokens.id, again.id, again.count * sizeof *again.id) == 0));
 	for (size_t i = 0; i < tokens.count; i++)
 		check(tokens.id[i] >= 0 && tokens.id[i] < tokenizer->vocab);
 	/* mistral puts no space before one that is there */

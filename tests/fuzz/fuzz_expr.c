@@ -12,9 +12,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void run(const struct pf_expr *expr)
 {
 	static const uint32_t group[] = { 0, 2, 4 };
-	const struct pf_item item[4] = { { .policy = -2ll * 0x100000000, .reference = -1ll * 0x100000000, .n = 1, .kind = PF_ITEM_CHOSEN },
-		{ .policy = -3ll * 0x100000000, .n = 2, .kind = PF_ITEM_REJECTED, .score = 1 }, { .n = 3, .kind = PF_ITEM_CHOSEN },
-		{ .policy = -9ll * 0x80000000, .n = 4, .kind = PF_ITEM_REJECTED, .margin = 2 } };
+	const struct pf_item item[4] = {
+		{ .policy = -2ll * 0x100000000, .reference = -1ll * 0x100000000, .n = 1, .kind = PF_ITEM_CHOSEN },
+		{ .policy = -3ll * 0x100000000, .n = 2, .kind = PF_ITEM_REJECTED, .score = 1 },
+		{ .n = 3, .kind = PF_ITEM_CHOSEN },
+		{ .policy = -9ll * 0x80000000, .n = 4, .kind = PF_ITEM_REJECTED, .margin = 2 }
+	};
 	struct pf_loss loss = { .components = 1, .component = { { .row = &expr->row, .weight = 1 } } };
 	const struct pf_loss_batch batch = { .divisor = 2 };
 	struct pf_program program;

@@ -32,7 +32,9 @@ static uint32_t take_scalar(struct bytes *b, const struct pf_arg_row *row)
 		return PF_PROG_CODE + head;
 	if (strcmp(row->name, "flags") == 0)
 		return head & 1;
-	return strcmp(row->name, "vocab") == 0 ? 1 + head * 2 : strcmp(row->name, "stride") == 0 ? 1 + head / 4 : head % MOST;
+	return strcmp(row->name, "vocab") == 0    ? 1 + head * 2
+	       : strcmp(row->name, "stride") == 0 ? 1 + head / 4
+	                                          : head % MOST;
 }
 
 static void fill(struct pf_buf *buf, const struct bytes *from)

@@ -21,7 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (code && !error.text[0])
 		abort();
 	for (size_t i = 0; !code && i < meter.count; i++)
-		if (!isfinite(meter.at[i].watt) || !(meter.at[i].watt >= 0.0) || (i && !(meter.at[i].time > meter.at[i - 1].time)))
+		if (!isfinite(meter.at[i].watt) || !(meter.at[i].watt >= 0.0) ||
+		    (i && !(meter.at[i].time > meter.at[i - 1].time)))
 			abort();
 	if (!code)
 		pf_meter_free(&meter);

@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	check(pf_config_check(&config, "fuzz", NULL) == 0);
-	check(config.heads % config.kv_heads == 0 && (config.positions == PF_POSITION_LEARNED || config.head_dim % 2 == 0) &&
-	      config.vocab <= 1u << 18);
+	check(config.heads % config.kv_heads == 0 &&
+	      (config.positions == PF_POSITION_LEARNED || config.head_dim % 2 == 0) && config.vocab <= 1u << 18);
 	return 0;
 }

@@ -37,7 +37,8 @@ static void check(const struct pf_item_out *out, uint32_t items)
 {
 	for (uint32_t i = 0; i < items; i++) {
 		int marked = out[i].status != 0;
-		if (!isfinite(out[i].grad) || isnan(out[i].loss) != marked || isinf(out[i].loss) || (marked && out[i].grad != 0))
+		if (!isfinite(out[i].grad) || isnan(out[i].loss) != marked || isinf(out[i].loss) ||
+		    (marked && out[i].grad != 0))
 			abort();
 	}
 }

@@ -1,4 +1,5 @@
-/* One line of JSON as a record of every form: no crash, texts inside the line's own memory, and faults only with errors. */
+/* One line of JSON as a record of every form: no crash, texts inside the line's own memory, and faults only with
+ * errors. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct pf_record record;
 		enum pf_fault fault;
 		int status = pf_record_read((const char *)data, size, (enum pf_record_form)form, form % 2 ? NULL : "A:",
-		                            (enum pf_chat)(PF_CHAT_NONE + size % (PF_CHATS - PF_CHAT_NONE)), &record, &fault, &error);
+		                            (enum pf_chat)(PF_CHAT_NONE + size % (PF_CHATS - PF_CHAT_NONE)), &record,
+		                            &fault, &error);
 
 		check((status != 0) == (fault != PF_FAULT_NONE));
 		check(!status || *error.text);

@@ -1,5 +1,5 @@
-/* Any bytes as a file of a reference's log-probs: what is taken is a sum of log-probs, what is refused has a reason. The
- * first byte chooses the form: bit 0 safetensors, bit 1 foreign, bits 2-3 pairs, singles or rankings. */
+/* Any bytes as a file of a reference's log-probs: what is taken is a sum of log-probs, what is refused has a reason.
+ * The first byte chooses the form: bit 0 safetensors, bit 1 foreign, bits 2-3 pairs, singles or rankings. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,8 +45,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int code;
 
 	for (int split = 0; split < PF_SPLITS; split++) {
-		table[split] = (struct pf_reference_table){ .samples = 3 - (uint64_t)split, .sides = sides[mode >> 2 & 3], .key = 1,
-			.pairs = sides[mode >> 2 & 3] == 2 };
+		table[split] = (struct pf_reference_table){ .samples = 3 - (uint64_t)split,
+			                                    .sides = sides[mode >> 2 & 3],
+			                                    .key = 1,
+			                                    .pairs = sides[mode >> 2 & 3] == 2 };
 		if (pf_reference_table_init(&table[split], NULL))
 			abort();
 	}

@@ -10,9 +10,17 @@
 
 #define FUNCTION "/sys/bus/pci/devices/0000:3b:00.1"
 static const char *const names[] = {
-	FUNCTION "/resource", FUNCTION "/current_link_speed", FUNCTION "/max_link_speed", FUNCTION "/current_link_width",
-	FUNCTION "/max_link_width", FUNCTION "/numa_node", FUNCTION "/config", FUNCTION "/xclbinuuid",
-	FUNCTION "/rom.u.1/VBNV", FUNCTION "/firewall.u.1/detected_level", FUNCTION "/xmc.u.1/xmc_fpga_temp",
+	FUNCTION "/resource",
+	FUNCTION "/current_link_speed",
+	FUNCTION "/max_link_speed",
+	FUNCTION "/current_link_width",
+	FUNCTION "/max_link_width",
+	FUNCTION "/numa_node",
+	FUNCTION "/config",
+	FUNCTION "/xclbinuuid",
+	FUNCTION "/rom.u.1/VBNV",
+	FUNCTION "/firewall.u.1/detected_level",
+	FUNCTION "/xmc.u.1/xmc_fpga_temp",
 	"/sys/module/xocl/version",
 };
 enum { NAMES = sizeof names / sizeof *names };

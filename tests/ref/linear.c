@@ -34,7 +34,8 @@ static double raw_logits(const struct ref_linear *l, uint32_t row, long double *
 	for (uint32_t v = 0; v < l->vocab; v++) {
 		long double dot = l->bias ? l->bias[v] : 0, size = fabsl(dot);
 		for (uint32_t d = 0; d < l->depth; d++) {
-			long double term = (long double)l->hidden[(size_t)row * l->depth + d] * l->weight[(size_t)v * l->depth + d];
+			long double term = (long double)l->hidden[(size_t)row * l->depth + d] *
+			                   l->weight[(size_t)v * l->depth + d];
 			dot += term;
 			size += fabsl(term);
 		}
@@ -76,8 +77,9 @@ static double row_grad(const struct ref_linear *l, uint32_t t, double c, long do
 		long double p = expl(z[v] - lse), s = slope(l, raw[v]);
 		int hit = v == (uint32_t)l->target[t];
 		dz[v] = s * (c * (hit ? -row.rest : p) + p * (2 * l->zloss * lse + l->entropy * (z[v] - lse + H)));
-		size[v] = fabsl(s) * (fabs(c) * (hit ? row.rest : p) +
-		                      p * (fabsl(2 * l->zloss * lse) + fabs(l->entropy) * (fabs(z[v]) + fabsl(lse) + H)));
+		size[v] =
+			fabsl(s) * (fabs(c) * (hit ? row.rest : p) +
+		                    p * (fabsl(2 * l->zloss * lse) + fabs(l->entropy) * (fabs(z[v]) + fabsl(lse) + H)));
 	}
 	free(z);
 	free(raw);

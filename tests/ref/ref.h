@@ -45,8 +45,8 @@ struct ref_item_out {
 	long double loss, grad;
 	uint32_t    status, group;
 };
-/* Runs a well-formed program (aborts on another). The loss of a group is that of its first item. A group with a bad member
- * is invalid as a whole: loss NaN, grad 0, for every member */
+/* Runs a well-formed program (aborts on another). The loss of a group is that of its first item. A group with a bad
+ * member is invalid as a whole: loss NaN, grad 0, for every member */
 void ref_pref(const double *par, const uint32_t *prog, const struct pf_item *item, uint32_t items,
               const uint32_t *group, uint32_t groups, struct ref_item_out *out);
 /* One program from word `start` on, component c, over all items: result[items] */
