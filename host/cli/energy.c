@@ -8,8 +8,8 @@
 static json_t *sensor_json(const struct pf_sensor *s, double value)
 {
 	return json_pack("{ss ss ss sf ss sf so}", "sensor", s->name, "scope", pf_power_scope_name(s->scope), "shows",
-	                 s->counts ? "energy" : "power", "refresh_s", s->refresh_s, "file", s->path, s->counts ? "joule" : "watt",
-	                 value, "kind", json_string("measured"));
+	                 s->counts ? "energy" : "power", "refresh_s", s->refresh_s, "file", s->path,
+	                 s->counts ? "joule" : "watt", value, "kind", json_string("measured"));
 }
 
 static int list(const struct pf_options *o)
@@ -27,8 +27,8 @@ static int list(const struct pf_options *o)
 		if (!code && as_json)
 			json_array_append_new(all, sensor_json(s, value));
 		else if (!code)
-			printf("%-28s %-8s %12.6g %s, a new value every %g s  (%s)\n", s->name, pf_power_scope_name(s->scope), value,
-			       s->counts ? "J" : "W", s->refresh_s, s->path);
+			printf("%-28s %-8s %12.6g %s, a new value every %g s  (%s)\n", s->name,
+			       pf_power_scope_name(s->scope), value, s->counts ? "J" : "W", s->refresh_s, s->path);
 	}
 	if (!code && as_json) {
 		json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
@@ -60,8 +60,8 @@ static void on_total(void *context, const struct pf_energy_window *w)
 	const struct pf_options *o = context;
 	const double steps = (double)(w->last - w->first + 1);
 	if (strcmp(o->format, "json") != 0)
-		printf("all, measured at the wall: %.5g J [%.5g, %.5g] in %.1f s, %.4g J a step, %.4g W\n", w->joule, w->low,
-		       w->high, w->seconds, w->joule / steps, w->joule / w->seconds);
+		printf("all, measured at the wall: %.5g J [%.5g, %.5g] in %.1f s, %.4g J a step, %.4g W\n", w->joule,
+		       w->low, w->high, w->seconds, w->joule / steps, w->joule / w->seconds);
 }
 
 int pf_verb_energy(const struct pf_options *o)

@@ -25,11 +25,12 @@ static int take_step(struct steps *s, const char *path, unsigned line, const cha
 	const double seconds = json_number_value(json_object_get(json, "seconds"));
 	int code = 0;
 	if (!json_is_integer(unix_ms) || step < 1 || !(seconds >= 0.0))
-		code = pf_fail(error, PF_E_FORMAT, "%s:%u: no step, seconds and unix_ms; is it the metrics.jsonl of a training?",
-		               path, line);
+		code = pf_fail(error, PF_E_FORMAT,
+		               "%s:%u: no step, seconds and unix_ms; is it the metrics.jsonl of a training?", path,
+		               line);
 	else if (s->count && (!(end > s->at[s->count - 1].end) || (uint64_t)step != s->at[s->count - 1].step + 1))
-		code = pf_fail(error, PF_E_DATA, "%s:%u: step %lld does not follow the one before in number and time", path, line,
-		               (long long)step);
+		code = pf_fail(error, PF_E_DATA, "%s:%u: step %lld does not follow the one before in number and time",
+		               path, line, (long long)step);
 	json_decref(json);
 	if (!code && s->count == s->room) {
 		s->room = s->room ? 2 * s->room : 256;
@@ -64,18 +65,23 @@ static int read_log(const char *path, struct steps *s, struct pf_error *error)
 /* ---- both together ---- */
 
 /* Seconds to add to the meter's times */
-static int align(const char *path, const struct pf_meter *m, const struct steps *s, double *shift, struct pf_error *error)
+static int align(const char *path, const struct pf_meter *m, const struct steps *s, double *shift,
+                 struct pf_error *error)
 {
 	const double end = s->at[s->count - 1].end, span = end - s->start;
 	*shift = isnan(m->start) ? 0.0 : s->start - m->start;
 	if (isnan(m->start) && !isnan(m->end))
 		*shift = end - m->end;
 	if (!isnan(m->start) && !isnan(m->end) && !(fabs(m->end - m->start - span) <= 2.0 * m->spacing + DRIFT * span))
-		return pf_fail(error, PF_E_MISMATCH, "%s: %.1f s between its markers start and end, the training took %.1f s; are they "
-		               "of the same run?", path, m->end - m->start, span);
+		return pf_fail(error, PF_E_MISMATCH,
+		               "%s: %.1f s between its markers start and end, the training took %.1f s; are they "
+		               "of the same run?",
+		               path, m->end - m->start, span);
 	if (m->at[0].time + *shift > s->start || m->at[m->count - 1].time + *shift < end)
-		return pf_fail(error, PF_E_MISMATCH, "%s: its readings do not cover the training; if its clock is not UNIX time, "
-		               "mark the line where training began with `start` in a third column", path);
+		return pf_fail(error, PF_E_MISMATCH,
+		               "%s: its readings do not cover the training; if its clock is not UNIX time, "
+		               "mark the line where training began with `start` in a third column",
+		               path);
 	return 0;
 }
 
@@ -130,8 +136,11 @@ static int walk(struct pf_ledger *ledger, const struct pf_sensor *sensor, const 
 		from = s->at[i].end;
 		first = w.last + 1;
 	}
-	return total->last ? 0 : pf_fail(error, PF_E_RANGE, "the training is too short for this meter: %.3g s of readings, at least "
-	                                 "%.3g s are needed", s->at[s->count - 1].end - s->start, pf_ledger_shortest(ledger, 0));
+	return total->last ? 0
+	                   : pf_fail(error, PF_E_RANGE,
+	                             "the training is too short for this meter: %.3g s of readings, at least "
+	                             "%.3g s are needed",
+	                             s->at[s->count - 1].end - s->start, pf_ledger_shortest(ledger, 0));
 }
 
 int pf_energy_meter(const char *meter, const char *log, pf_energy_fn window, pf_energy_fn total, void *context,

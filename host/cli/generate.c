@@ -44,7 +44,8 @@ static int take_token(void *context, uint32_t sequence, int32_t token)
 	return code ? code : pf_tokens_push(&b->made[sequence], token);
 }
 
-static void print_one(const struct pf_options *o, const struct pf_prompts *p, size_t prompt, size_t sample, json_t *text)
+static void print_one(const struct pf_options *o, const struct pf_prompts *p, size_t prompt, size_t sample,
+                      json_t *text)
 {
 	const char *begin = p->text + p->begin[prompt];
 	const size_t length = p->begin[prompt + 1] - p->begin[prompt];
@@ -69,8 +70,12 @@ static void show_prompt(const struct pf_prompts *p, size_t prompt)
 static int run_batch(const struct pf_setup *s, const struct pf_options *o, const struct pf_prompts *p, size_t first,
                      size_t count, struct batch *b, struct pf_error *error)
 {
-	const struct pf_sampling sampling = { o->temperature, o->top_p, (uint64_t)o->seed + first, (uint32_t)o->max_new_tokens,
-	                                      s->tokenizer->eos, (unsigned)o->threads };
+	const struct pf_sampling sampling = { o->temperature,
+		                              o->top_p,
+		                              (uint64_t)o->seed + first,
+		                              (uint32_t)o->max_new_tokens,
+		                              s->tokenizer->eos,
+		                              (unsigned)o->threads };
 	int code = 0;
 	b->ids.count = 0;
 	for (size_t i = 0; !code && i < count; i++) {
@@ -84,8 +89,9 @@ static int run_batch(const struct pf_setup *s, const struct pf_options *o, const
 	}
 	b->offset[count] = (uint32_t)b->ids.count;
 	if (code)
-		return pf_fail(error, code, code == PF_E_DATA ? "a prompt for which a pattern of tokenizer.json needs too many steps"
-		                                              : "no memory for prompts");
+		return pf_fail(error, code,
+		               code == PF_E_DATA ? "a prompt for which a pattern of tokenizer.json needs too many steps"
+		                                 : "no memory for prompts");
 	if (b->typing)
 		show_prompt(p, first);
 	code = pf_generate(s->model, &sampling, b->ids.id, b->offset, (uint32_t)count, take_token, b, error);
@@ -97,7 +103,8 @@ static int run_batch(const struct pf_setup *s, const struct pf_options *o, const
 	return code;
 }
 
-static int generate(const struct pf_setup *s, const struct pf_options *o, const struct pf_prompts *p, struct pf_error *error)
+static int generate(const struct pf_setup *s, const struct pf_options *o, const struct pf_prompts *p,
+                    struct pf_error *error)
 {
 	const size_t total = p->count * (size_t)o->samples;
 	struct pf_typing typing = { 0 };
@@ -122,7 +129,9 @@ int pf_verb_generate(const struct pf_options *o)
 	struct pf_error error = { 0 };
 	struct pf_prompts prompts = { .asks = strcmp(o->chat_template, "auto") != 0 };
 	int code = pf_setup_tokenizer(&setup, o, &error);
-	prompts.chat = prompts.asks ? (enum pf_chat)pf_chat_find(o->chat_template) : code ? PF_CHAT_UNKNOWN : setup.tokenizer->chat;
+	prompts.chat = prompts.asks ? (enum pf_chat)pf_chat_find(o->chat_template)
+	               : code       ? PF_CHAT_UNKNOWN
+	                            : setup.tokenizer->chat;
 	if (!code)
 		code = read_prompts(o, &prompts, &error);
 	if (!code && !prompts.count) {
@@ -130,7 +139,7 @@ int pf_verb_generate(const struct pf_options *o)
 		return pf_cli_usage(o, "no prompt: give one as argument, or --prompts FILE");
 	}
 	if (!code)
-		code = pf_setup_devices(&setup, o, &error);        /* only to refuse what does not exist: see --device */
+		code = pf_setup_devices(&setup, o, &error); /* only to refuse what does not exist: see --device */
 	if (!code)
 		code = pf_setup_model(&setup, o, 0, &error);
 	if (!code)

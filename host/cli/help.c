@@ -42,7 +42,8 @@ static void facts_text(const struct pf_option_row *row, const char *verb, char *
 	if (row->type == PF_TYPE_FLAG && *value == '1')
 		snprintf(out, size, " [on; --%s=0 switches it off]", row->flag);
 	else if (numeric)
-		snprintf(out, size, " [%s%s%s%s to %s]", *value ? "default " : "", value, *value ? ", " : "", low, high);
+		snprintf(out, size, " [%s%s%s%s to %s]", *value ? "default " : "", value, *value ? ", " : "", low,
+		         high);
 	else if (row->type == PF_TYPE_CHOICE)
 		snprintf(out, size, " [%s; default %s]", row->choices, value);
 	else if (*value && row->type != PF_TYPE_FLAG)
@@ -161,12 +162,17 @@ void pf_help_man(FILE *out)
 				man_option(out, &pf_option_rows[i]);
 	}
 	fputs(".SH EXIT STATUS\n0 success, 1 the work failed, 2 a mistake on the command line or in the config file.\n"
-	      ".SH FILES\nA config file is YAML: one flat mapping of \\fIkey: value\\fR; a value is a word or a flat list. "
-	      "Keys are the flags without dashes, or the names that TRL and transformers have for them. Nested values, anchors, "
-	      "aliases, further documents and unknown keys are refused with file, line and column; null is as good as leaving "
+	      ".SH FILES\nA config file is YAML: one flat mapping of \\fIkey: value\\fR; a value is a word or a flat "
+	      "list. "
+	      "Keys are the flags without dashes, or the names that TRL and transformers have for them. Nested values, "
+	      "anchors, "
+	      "aliases, further documents and unknown keys are refused with file, line and column; null is as good as "
+	      "leaving "
 	      "a key out. A flag goes before the file, the file before a default.\n"
-	      ".PP\nThe folder of \\-\\-cache holds plain copies of compressed data and, in reference\\-KEY.safetensors, the "
-	      "reference's log\\-probs: tensor logp_q32 of type I64 and shape [samples, sides, 2], each entry a sum in units of "
+	      ".PP\nThe folder of \\-\\-cache holds plain copies of compressed data and, in "
+	      "reference\\-KEY.safetensors, the "
+	      "reference's log\\-probs: tensor logp_q32 of type I64 and shape [samples, sides, 2], each entry a sum in "
+	      "units of "
 	      "2^\\-32 nat and a check word, which is 0 where nothing was computed yet. It may be "
 	      "removed at any time; log\\-probs that were imported are to be imported again then.\n",
 	      out);

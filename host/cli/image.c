@@ -14,12 +14,12 @@ static int print_json(const struct pf_image *image)
 	for (unsigned i = 0; (k = pf_image_kernel(image, i)); i++) {
 		snprintf(hash, sizeof hash, "%016" PRIx64, k->hash);
 		snprintf(wanted, sizeof wanted, "%016" PRIx64, k->wanted);
-		json_array_append_new(kernels, json_pack("{ss si ss ss sb}", "name", k->name, "cus", (int)k->cus, "hash", hash,
-		                                         "wanted", wanted, "matches", k->matches));
+		json_array_append_new(kernels, json_pack("{ss si ss ss sb}", "name", k->name, "cus", (int)k->cus,
+		                                         "hash", hash, "wanted", wanted, "matches", k->matches));
 	}
-	json_t *all = json_pack("{ss ss ss ss sb si sI so}", "file", f->path, "platform", f->platform, "prefpga", f->version,
-	                        "uuid", f->uuid, "emulated", f->emulated, "numerics", (int)f->numerics, "memory_bytes",
-	                        (json_int_t)f->memory_bytes, "kernels", kernels);
+	json_t *all = json_pack("{ss ss ss ss sb si sI so}", "file", f->path, "platform", f->platform, "prefpga",
+	                        f->version, "uuid", f->uuid, "emulated", f->emulated, "numerics", (int)f->numerics,
+	                        "memory_bytes", (json_int_t)f->memory_bytes, "kernels", kernels);
 	int failed = !all || json_dumpf(all, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF;
 	json_decref(all);
 	return failed ? PF_EXIT_FAILED : PF_EXIT_OK;
@@ -37,8 +37,9 @@ static int inspect(const struct pf_options *o, const char *path)
 	if (strcmp(o->format, "json") == 0)
 		code = print_json(image);
 	else
-		printf("%s\n  platform %s%s\n  prefpga %s, numerics %" PRIu32 ", uuid %s, %" PRIu64 " MiB of memory\n", f->path,
-		       f->platform, f->emulated ? " (emulation)" : "", f->version, f->numerics, f->uuid, f->memory_bytes >> 20);
+		printf("%s\n  platform %s%s\n  prefpga %s, numerics %" PRIu32 ", uuid %s, %" PRIu64 " MiB of memory\n",
+		       f->path, f->platform, f->emulated ? " (emulation)" : "", f->version, f->numerics, f->uuid,
+		       f->memory_bytes >> 20);
 	for (unsigned i = 0; strcmp(o->format, "json") != 0 && (k = pf_image_kernel(image, i)); i++)
 		printf("  %-16s %2" PRIu32 " CU  ABI %016" PRIx64 "%s\n", k->name, k->cus, k->hash,
 		       k->matches ? "" : k->kernel < 0 ? "  unknown to this program" : "  not this program's");

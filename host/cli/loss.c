@@ -303,7 +303,8 @@ int pf_verb_loss(const struct pf_options *options)
 	int status;
 
 	if (options->arguments == 2 && !plots)
-		return pf_cli_usage(options, "\"%s\" is not known; there is `loss NAME` and `loss plot NAME`", options->argument[0]);
+		return pf_cli_usage(options, "\"%s\" is not known; there is `loss NAME` and `loss plot NAME`",
+		                    options->argument[0]);
 	if (pf_loss_parse(options->argument[plots], &loss, &error))
 		return pf_cli_usage(options, "%s", error.text);
 	if (pf_device_open(options->device, &wanted, &device, &error))

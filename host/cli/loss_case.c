@@ -253,7 +253,8 @@ static int check_reference(const struct pf_cases *cases, const struct pf_loss *l
 		return 0;
 	for (unsigned i = 0; i < cases->keys; i++)
 		if (cases->key[i].field == PF_CASE_REFERENCE && !json_object_get(object, cases->key[i].name))
-			return pf_fail(error, PF_E_DATA, "key \"%s\" is missing: with these parameters the loss looks at it",
+			return pf_fail(error, PF_E_DATA,
+			               "key \"%s\" is missing: with these parameters the loss looks at it",
 			               cases->key[i].name);
 	return 0;
 }

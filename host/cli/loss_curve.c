@@ -14,7 +14,9 @@ static int64_t q32(double nats)
 
 static struct pf_loss_item item(int kind, double policy, double reference)
 {
-	return (struct pf_loss_item){ .policy = q32(policy), .reference = q32(reference), .n = TOKENS, .kind = kind, .weight = 1 };
+	return (struct pf_loss_item){
+		.policy = q32(policy), .reference = q32(reference), .n = TOKENS, .kind = kind, .weight = 1
+	};
 }
 
 /* The group at margin x; every log-prob is negative. Returns its items */
@@ -26,8 +28,14 @@ static uint32_t place(enum pf_loss_form form, unsigned curve, double x, double f
 		to[0] = item(curve ? PF_KIND_REJECTED : PF_KIND_CHOSEN, base + x, base);
 		return 1;
 	case PF_FORM_ROLLOUT:
-		to[0] = (struct pf_loss_item){ .policy = q32(base + x), .reference = q32(base), .old = q32(base), .n = 1,
-			.kind = PF_KIND_CHOSEN, .weight = 1, .advantage = curve ? -1 : 1, .score = curve ? 0 : 1 };
+		to[0] = (struct pf_loss_item){ .policy = q32(base + x),
+			                       .reference = q32(base),
+			                       .old = q32(base),
+			                       .n = 1,
+			                       .kind = PF_KIND_CHOSEN,
+			                       .weight = 1,
+			                       .advantage = curve ? -1 : 1,
+			                       .score = curve ? 0 : 1 };
 		return 1;
 	case PF_FORM_TOKENS:
 		to[0] = item(PF_KIND_CHOSEN, x, base);
@@ -42,11 +50,12 @@ static uint32_t place(enum pf_loss_form form, unsigned curve, double x, double f
 	}
 }
 
-static int find_point(const struct pf_loss *loss, unsigned curve, double x, double far, struct pf_device *device, double *f,
-                      double *slope, struct pf_error *error)
+static int find_point(const struct pf_loss *loss, unsigned curve, double x, double far, struct pf_device *device,
+                      double *f, double *slope, struct pf_error *error)
 {
 	const enum pf_loss_form form = pf_loss_form(loss);
-	const struct pf_loss_batch batch = { .divisor = 1, .tokens = form == PF_FORM_TOKENS || form == PF_FORM_ROLLOUT ? 1 : TOKENS };
+	const struct pf_loss_batch batch = { .divisor = 1,
+		                             .tokens = form == PF_FORM_TOKENS || form == PF_FORM_ROLLOUT ? 1 : TOKENS };
 	struct pf_loss_item items[3];
 	struct pf_loss_result result[3];
 	const uint32_t count = place(form, curve, x, far, items), group[] = { 0, count };
@@ -61,9 +70,12 @@ static int find_point(const struct pf_loss *loss, unsigned curve, double x, doub
 int pf_curves_find(const struct pf_loss *loss, double range, struct pf_device *device, struct pf_curves *c,
                    struct pf_error *error)
 {
-	static const char *const axes[] = { [PF_FORM_TOKENS] = "log-prob", [PF_FORM_PAIR] = "x = beta times log-ratio margin",
-		[PF_FORM_TRIPLE] = "x = beta times log-ratio margin", [PF_FORM_LIST] = "x = beta times log-ratio margin",
-		[PF_FORM_BINARY] = "x = beta times log-ratio", [PF_FORM_ROLLOUT] = "log-ratio to the sampling policy" };
+	static const char *const axes[] = { [PF_FORM_TOKENS] = "log-prob",
+		                            [PF_FORM_PAIR] = "x = beta times log-ratio margin",
+		                            [PF_FORM_TRIPLE] = "x = beta times log-ratio margin",
+		                            [PF_FORM_LIST] = "x = beta times log-ratio margin",
+		                            [PF_FORM_BINARY] = "x = beta times log-ratio",
+		                            [PF_FORM_ROLLOUT] = "log-ratio to the sampling policy" };
 	const enum pf_loss_form form = pf_loss_form(loss);
 	double beta = 1.0;
 	if (form == PF_FORM_ROLLOUT || form == PF_FORM_TOKENS || !pf_loss_param(loss, "beta", &beta) || !(beta > 0.0))
@@ -76,7 +88,8 @@ int pf_curves_find(const struct pf_loss *loss, double range, struct pf_device *d
 		const double t = (double)i / (PF_CURVE_POINTS - 1);
 		c->x[i] = form == PF_FORM_TOKENS ? 2 * range * (t - 1) : range * (2 * t - 1);
 		for (unsigned k = 0; k < c->count; k++) {
-			int code = find_point(loss, k, c->x[i] / beta, range / beta, device, &c->f[k][i], &c->slope[k][i], error);
+			int code = find_point(loss, k, c->x[i] / beta, range / beta, device, &c->f[k][i],
+			                      &c->slope[k][i], error);
 			if (code)
 				return code;
 			c->slope[k][i] /= beta;
@@ -151,7 +164,8 @@ void pf_curves_text(const struct pf_curves *c, FILE *out)
 	fprintf(out, "%s\n", c->title);
 	for (int r = 0; r < HEIGHT; r++)
 		fprintf(out, "%10.4g |%s\n", high - (high - low) * r / (HEIGHT - 1), grid[r]);
-	fprintf(out, "%11s %-10.4g%*s%10.4g\n%11s %s\n", "", c->x[0], WIDTH - 20, "", c->x[PF_CURVE_POINTS - 1], "", c->axis);
+	fprintf(out, "%11s %-10.4g%*s%10.4g\n%11s %s\n", "", c->x[0], WIDTH - 20, "", c->x[PF_CURVE_POINTS - 1], "",
+	        c->axis);
 	for (unsigned k = 0; k < c->count; k++)
 		fprintf(out, "%11s %c %s, %c its derivative\n", "", marks[k][0], c->name[k], marks[k][1]);
 }
@@ -185,13 +199,17 @@ static void svg_grid(const struct frame *f, FILE *out)
 {
 	const double sx = round_step(f->right - f->left), sy = round_step(f->high - f->low);
 	for (double x = ceil(f->left / sx) * sx; x <= f->right + sx * 1e-6; x += sx)
-		fprintf(out, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\" stroke=\"#ddd\"/><text x=\"%.1f\" y=\"%d\" "
-		        "text-anchor=\"middle\">%.4g</text>\n", across(f, x), across(f, x), TOP, SVG_HEIGHT - BOTTOM, across(f, x),
-		        SVG_HEIGHT - BOTTOM + 18, fabs(x) < sx * 1e-6 ? 0.0 : x);
+		fprintf(out,
+		        "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\" stroke=\"#ddd\"/><text x=\"%.1f\" y=\"%d\" "
+		        "text-anchor=\"middle\">%.4g</text>\n",
+		        across(f, x), across(f, x), TOP, SVG_HEIGHT - BOTTOM, across(f, x), SVG_HEIGHT - BOTTOM + 18,
+		        fabs(x) < sx * 1e-6 ? 0.0 : x);
 	for (double y = ceil(f->low / sy) * sy; y <= f->high + sy * 1e-6; y += sy)
-		fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/><text x=\"%d\" y=\"%.1f\" "
-		        "text-anchor=\"end\">%.4g</text>\n", LEFT, SVG_WIDTH - RIGHT, down(f, y), down(f, y),
-		        fabs(y) < sy * 1e-6 ? "#888" : "#ddd", LEFT - 8, down(f, y) + 4, fabs(y) < sy * 1e-6 ? 0.0 : y);
+		fprintf(out,
+		        "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/><text x=\"%d\" y=\"%.1f\" "
+		        "text-anchor=\"end\">%.4g</text>\n",
+		        LEFT, SVG_WIDTH - RIGHT, down(f, y), down(f, y), fabs(y) < sy * 1e-6 ? "#888" : "#ddd",
+		        LEFT - 8, down(f, y) + 4, fabs(y) < sy * 1e-6 ? 0.0 : y);
 }
 
 /* A line, interrupted where there is no value or it leaves the frame */
@@ -223,9 +241,11 @@ void pf_curves_svg(const struct pf_curves *c, FILE *out)
 	const double margin = (f.high - f.low) / 25;
 	f.low -= margin;
 	f.high += margin;
-	fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" "
-	        "font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n", SVG_WIDTH,
-	        SVG_HEIGHT, SVG_WIDTH, SVG_HEIGHT);
+	fprintf(out,
+	        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" "
+	        "font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" "
+	        "fill=\"white\"/>\n",
+	        SVG_WIDTH, SVG_HEIGHT, SVG_WIDTH, SVG_HEIGHT);
 	fprintf(out, "<text x=\"%d\" y=\"24\" font-size=\"15\">", LEFT);
 	svg_escaped(c->title, out);
 	fputs("</text>\n", out);
@@ -233,10 +253,13 @@ void pf_curves_svg(const struct pf_curves *c, FILE *out)
 	for (unsigned k = 0; k < c->count; k++) {
 		svg_line(&f, c, c->slope[k], styles[k][1], out);
 		svg_line(&f, c, c->f[k], styles[k][0], out);
-		fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\" stroke-width=\"2\" %s/><text x=\"%d\" y=\"%d\">%s (dashed: "
-		        "derivative)</text>\n", SVG_WIDTH - 250, SVG_WIDTH - 222, TOP + 14 + 18 * (int)k, TOP + 14 + 18 * (int)k,
-		        styles[k][0], SVG_WIDTH - 214, TOP + 18 + 18 * (int)k, c->name[k]);
+		fprintf(out,
+		        "<line x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\" stroke-width=\"2\" %s/><text x=\"%d\" "
+		        "y=\"%d\">%s (dashed: "
+		        "derivative)</text>\n",
+		        SVG_WIDTH - 250, SVG_WIDTH - 222, TOP + 14 + 18 * (int)k, TOP + 14 + 18 * (int)k, styles[k][0],
+		        SVG_WIDTH - 214, TOP + 18 + 18 * (int)k, c->name[k]);
 	}
-	fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n</svg>\n", (LEFT + SVG_WIDTH - RIGHT) / 2,
-	        SVG_HEIGHT - 16, c->axis);
+	fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n</svg>\n",
+	        (LEFT + SVG_WIDTH - RIGHT) / 2, SVG_HEIGHT - 16, c->axis);
 }

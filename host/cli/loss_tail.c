@@ -46,8 +46,9 @@ static int measure(const json_t *object, const char *policy, const char *referen
 
 	if (!json_is_array(own) || !json_is_array(other) || json_array_size(own) == 0 ||
 	    json_array_size(own) != json_array_size(other) || json_array_size(own) > UINT32_MAX)
-		return pf_fail(error, PF_E_SHAPE, "\"%s\" and \"%s\" must be lists of one log-prob a token, of one length",
-		               policy, reference);
+		return pf_fail(error, PF_E_SHAPE,
+		               "\"%s\" and \"%s\" must be lists of one log-prob a token, of one length", policy,
+		               reference);
 	*n = (uint32_t)json_array_size(own);
 	return 0;
 }
@@ -67,7 +68,8 @@ int pf_case_tail_sums(const struct pf_loss *loss, json_t *object, struct pf_case
 	for (int side = 0; side < 2 && !status; side++) {
 		status = sum_list(object, side ? "tl" : "tw", tail->shared, tail->weight, error);
 		if (!status)
-			status = sum_list(object, side ? "rl" : "rw", tail->shared, both != 0 ? tail->weight : 1, error);
+			status =
+				sum_list(object, side ? "rl" : "rw", tail->shared, both != 0 ? tail->weight : 1, error);
 	}
 	return status;
 }

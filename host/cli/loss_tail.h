@@ -1,5 +1,5 @@
-/* loss_tail.h: cases of losses over LD-DPO's sums (loss_case.h): "tw", "tl", "rw", "rl" are lists of the tokens' log-probs,
- * which become the sums that the loss sees. Thread-safe. */
+/* loss_tail.h: cases of losses over LD-DPO's sums (loss_case.h): "tw", "tl", "rw", "rl" are lists of the tokens'
+ * log-probs, which become the sums that the loss sees. Thread-safe. */
 #ifndef PF_CLI_LOSS_TAIL_H
 #define PF_CLI_LOSS_TAIL_H
 #include <jansson.h>

@@ -12,9 +12,12 @@ int pf_cli_sensors(const struct pf_options *o, struct pf_sensor **sensors, size_
 		pf_cli_note(o, "not used: %s", refused.text);
 	if (*count)
 		return 0;
-	return pf_fail(error, PF_E_ABSENT, "this machine shows no sensor of power%s; a card needs its driver, a processor readable "
-	               "/sys/class/powercap (virtual machines have none); a meter at the wall works everywhere: prefpga energy "
-	               "--help", refused.code ? " that can be used" : "");
+	return pf_fail(error, PF_E_ABSENT,
+	               "this machine shows no sensor of power%s; a card needs its driver, a processor readable "
+	               "/sys/class/powercap (virtual machines have none); a meter at the wall works everywhere: "
+	               "prefpga energy "
+	               "--help",
+	               refused.code ? " that can be used" : "");
 }
 
 int pf_cli_meters(const struct pf_options *o, const volatile sig_atomic_t *stop, struct pf_meters **meters,
@@ -51,9 +54,10 @@ static void on_text(void *context, const struct pf_energy_window *w)
 {
 	const double steps = (double)(w->last - w->first + 1);
 	(void)context;
-	printf("energy, measured, %s (%s): %.4g J [%.4g, %.4g] in %.1f s, %.4g J a step; idle %.4g J of it [%.4g, %.4g]\n",
-	       pf_power_scope_name(w->sensor->scope), w->sensor->name, w->joule, w->low, w->high, w->seconds, w->joule / steps,
-	       w->idle, w->idle_low, w->idle_high);
+	printf("energy, measured, %s (%s): %.4g J [%.4g, %.4g] in %.1f s, %.4g J a step; idle %.4g J of it [%.4g, "
+	       "%.4g]\n",
+	       pf_power_scope_name(w->sensor->scope), w->sensor->name, w->joule, w->low, w->high, w->seconds,
+	       w->joule / steps, w->idle, w->idle_low, w->idle_high);
 }
 
 static void end(const struct pf_options *o, struct pf_meters *meters, pf_energy_fn window, void *context)

@@ -111,7 +111,8 @@ static int check_range(const struct pf_options *options, int option, double valu
 	return value >= row->low && value <= row->high ? 0 : fail_range(options, option, text, error);
 }
 
-/* Bounds of whole numbers are whole and within 2^53 (the tests see to it), values need not be: no double may hold them */
+/* Bounds of whole numbers are whole and within 2^53 (the tests see to it), values need not be: no double may hold
+ * them */
 static int set_int(struct pf_options *options, int option, const char *text, int64_t *field, struct pf_error *error)
 {
 	const struct pf_option_row *row = &pf_option_rows[option];
@@ -235,7 +236,8 @@ static int set_default(struct pf_options *options, int option, struct pf_error *
 	pf_option_default(row, options->verb, text, sizeof text);
 	if (!*text)
 		return 0;
-	return pf_options_take(options, option, row->type <= PF_TYPE_CHOICE ? row->value : text, PF_FROM_DEFAULT, error);
+	return pf_options_take(options, option, row->type <= PF_TYPE_CHOICE ? row->value : text, PF_FROM_DEFAULT,
+	                       error);
 }
 
 static int set_defaults(struct pf_options *options, struct pf_error *error)
@@ -258,8 +260,10 @@ static int fail_unknown(const char *verb, const char *name, struct pf_error *err
 	int other = pf_option_find(NULL, name);
 
 	if (row && row->action >= PF_TRL_LOSSES && row->action <= PF_TRL_RPO)
-		return pf_fail(error, PF_E_UNKNOWN, "--%s is a part of --loss on the command line, such as --loss sigmoid:beta=0.1; "
-		               "it can stand alone in a config file", name);
+		return pf_fail(error, PF_E_UNKNOWN,
+		               "--%s is a part of --loss on the command line, such as --loss sigmoid:beta=0.1; "
+		               "it can stand alone in a config file",
+		               name);
 	if (row && *row->text && other < 0)
 		return pf_fail(error, PF_E_UNKNOWN, "--%s, known from TRL, is no option here: %s", name, row->text);
 	if (other >= 0)

@@ -11,12 +11,14 @@
 #include "options.def"
 
 enum pf_option_type {
-	PF_TYPE_STRING, PF_TYPE_PATH, PF_TYPE_LIST,    /* const char *; NULL when there is no value. LIST: comma separated */
-	PF_TYPE_CHOICE,                                /* const char *, one of the row's choices */
-	PF_TYPE_INT,                                   /* int64_t */
-	PF_TYPE_FLOAT,                                 /* double */
-	PF_TYPE_SIZE,                                  /* uint64_t bytes; 512M, 8G are understood */
-	PF_TYPE_FLAG,                                  /* int: 0 or 1 */
+	PF_TYPE_STRING,
+	PF_TYPE_PATH,
+	PF_TYPE_LIST,   /* const char *; NULL when there is no value. LIST: comma separated */
+	PF_TYPE_CHOICE, /* const char *, one of the row's choices */
+	PF_TYPE_INT,    /* int64_t */
+	PF_TYPE_FLOAT,  /* double */
+	PF_TYPE_SIZE,   /* uint64_t bytes; 512M, 8G are understood */
+	PF_TYPE_FLAG,   /* int: 0 or 1 */
 };
 #define PF_FIELD_STRING const char *
 #define PF_FIELD_PATH   const char *
@@ -49,7 +51,7 @@ struct pf_options {
 	int         arguments;                         /* plain arguments after the verb */
 	const char *argument[PF_OPTION_ARGUMENTS_MAX];
 	enum pf_option_source source[PF_OPTION_COUNT]; /* of each field, by PF_OPTION_<field> */
-	struct pf_config_file *file;                        /* of --config, NULL without: strings of its keys live there */
+	struct pf_config_file *file;                   /* of --config, NULL without: strings of its keys live there */
 #define PF_OPTION_FIELD(type, field, ...) PF_FIELD_##type field;
 	PF_OPTIONS(PF_OPTION_FIELD)
 #undef PF_OPTION_FIELD

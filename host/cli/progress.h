@@ -1,5 +1,5 @@
-/* progress.h: how far a long job is, on stderr. On a terminal one line that is rewritten, elsewhere a line now and then.
- * One thread. */
+/* progress.h: how far a long job is, on stderr. On a terminal one line that is rewritten, elsewhere a line now and
+ * then. One thread. */
 #ifndef PF_PROGRESS_H
 #define PF_PROGRESS_H
 #include <stdint.h>

@@ -67,7 +67,8 @@ static int add_object(struct pf_prompts *p, const json_t *object, struct pf_erro
 	if (json_is_string(value))
 		return pf_prompts_add(p, json_string_value(value), json_string_length(value), error);
 	if (!json_is_array(value))
-		return pf_fail(error, PF_E_DATA, "no text or list of messages in field \"prompt\", and none in \"messages\"");
+		return pf_fail(error, PF_E_DATA,
+		               "no text or list of messages in field \"prompt\", and none in \"messages\"");
 	int code = pf_messages_read(value, name, &messages, error);
 	if (!code)
 		code = add_messages(p, &messages, error);

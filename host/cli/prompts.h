@@ -17,9 +17,9 @@ struct pf_prompts {
 
 void pf_prompts_free(struct pf_prompts *prompts);
 int  pf_prompts_add(struct pf_prompts *prompts, const char *text, size_t length, struct pf_error *error);
-/* A line of a file: an object with field "prompt" (a text or a list of messages) or "messages" if it begins with {, else
- * the prompt itself; an empty one is none. `where` is for messages. PF_E_FORMAT: no JSON; PF_E_DATA: no such field, or
- * messages that the template has no place for */
+/* A line of a file: an object with field "prompt" (a text or a list of messages) or "messages" if it begins with {,
+ * else the prompt itself; an empty one is none. `where` is for messages. PF_E_FORMAT: no JSON; PF_E_DATA: no such
+ * field, or messages that the template has no place for */
 int  pf_prompts_line(struct pf_prompts *prompts, const char *line, size_t length, const char *where,
                      struct pf_error *error);
 /* All lines of a file (reader.h says what cache and watch are) */

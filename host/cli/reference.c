@@ -44,8 +44,10 @@ static int open_all(struct work *w, struct pf_error *error)
 		code = pf_fail(error, PF_E_ARGUMENT, "loss %s looks at no reference; give the --loss of the training",
 			       o->loss);
 	if (!code && pf_loss_per_token(&w->setup.loss))
-		code = pf_fail(error, PF_E_ARGUMENT, "loss %s compares token by token: sums of completions are of no use to it, "
-		               "nothing is kept", o->loss);
+		code = pf_fail(error, PF_E_ARGUMENT,
+		               "loss %s compares token by token: sums of completions are of no use to it, "
+		               "nothing is kept",
+		               o->loss);
 	if (!code)
 		code = pf_setup_devices(&w->setup, o, error);
 	if (!code)

@@ -29,12 +29,14 @@ json_t *pf_cli_replay_json(const struct pf_options *o, const struct pf_setup *s)
 	if (!play(o, s, &r))
 		return NULL;
 	const struct pf_cycles_result *m = &r.modelled;
-	json_t *json = json_pack("{ss ss sI sf sf sf sf sf sf}", "kind", "modelled, uncalibrated", "card", pf_cli_replay_card(o, s),
-	                         "jobs", (json_int_t)r.jobs, "measured_s", r.measured_s, "modelled_s", m->seconds, "host_s",
-	                         r.host_s, "copies_in_s", m->busy_in, "copies_out_s", m->busy_out, "runs_s", m->busy_runs);
+	json_t *json = json_pack("{ss ss sI sf sf sf sf sf sf}", "kind", "modelled, uncalibrated", "card",
+	                         pf_cli_replay_card(o, s), "jobs", (json_int_t)r.jobs, "measured_s", r.measured_s,
+	                         "modelled_s", m->seconds, "host_s", r.host_s, "copies_in_s", m->busy_in,
+	                         "copies_out_s", m->busy_out, "runs_s", m->busy_runs);
 	json_t *doubts = json_object();
 	for (unsigned i = 0; i < r.doubts; i++)
-		json_object_set_new(doubts, r.doubt[i].figure, json_pack("[f,f,f]", r.doubt[i].doubt, r.doubt[i].low, r.doubt[i].high));
+		json_object_set_new(doubts, r.doubt[i].figure,
+		                    json_pack("[f,f,f]", r.doubt[i].doubt, r.doubt[i].low, r.doubt[i].high));
 	json_object_set_new(json, "doubts", doubts);
 	return json;
 }
@@ -45,13 +47,14 @@ void pf_cli_replay_text(const struct pf_options *o, const struct pf_setup *s)
 	if (!play(o, s, &r))
 		return;
 	const struct pf_cycles_result *m = &r.modelled;
-	printf("modelled on %s, uncalibrated: %.3g s for what took %.3g s here; of it host %.3g s (measured), copies in %.3g s, out "
-	       "%.3g s, runs %.3g s\n", pf_cli_replay_card(o, s), m->seconds, r.measured_s, r.host_s, m->busy_in, m->busy_out,
-	       m->busy_runs);
+	printf("modelled on %s, uncalibrated: %.3g s for what took %.3g s here; of it host %.3g s (measured), copies "
+	       "in %.3g s, out "
+	       "%.3g s, runs %.3g s\n",
+	       pf_cli_replay_card(o, s), m->seconds, r.measured_s, r.host_s, m->busy_in, m->busy_out, m->busy_runs);
 	for (unsigned i = 0; i < r.doubts; i++)
 		if (fmax(-r.doubt[i].low, r.doubt[i].high) >= 0.01)
-			printf("    %s off by %.0f %%: %+.0f to %+.0f %% of the time\n", r.doubt[i].figure, 100.0 * r.doubt[i].doubt,
-			       100.0 * r.doubt[i].low, 100.0 * r.doubt[i].high);
+			printf("    %s off by %.0f %%: %+.0f to %+.0f %% of the time\n", r.doubt[i].figure,
+			       100.0 * r.doubt[i].doubt, 100.0 * r.doubt[i].low, 100.0 * r.doubt[i].high);
 }
 
 int pf_cli_trace_close(const struct pf_options *o, struct pf_setup *s)

@@ -14,7 +14,8 @@ json_t *pf_shown(const char *text, size_t length)
 	return json;
 }
 
-json_t *pf_shown_ids(const struct pf_tokenizer *tokenizer, const int32_t *ids, size_t count, int specials, int continues)
+json_t *pf_shown_ids(const struct pf_tokenizer *tokenizer, const int32_t *ids, size_t count, int specials,
+                     int continues)
 {
 	char *text;
 	size_t length;

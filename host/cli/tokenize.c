@@ -51,7 +51,8 @@ static int print_text(const struct pf_setup *s, const struct pf_options *o, cons
 		               ? "a pattern of tokenizer.json needs too many steps for it" : pf_error_text(code));
 	else if (strcmp(o->format, "json") == 0)
 		print_line(json_pack("{s:o, s:o, s:o}", "text", pf_shown(text, strlen(text)), "ids",
-		                     ids_json(tokens.id, tokens.count), "pieces", pieces_json(s->tokenizer, tokens.id, tokens.count)));
+		                     ids_json(tokens.id, tokens.count), "pieces",
+		                     pieces_json(s->tokenizer, tokens.id, tokens.count)));
 	else
 		print_tokens(s->tokenizer, tokens.id, tokens.count);
 	pf_tokens_free(&tokens);
@@ -67,7 +68,8 @@ static int read_ids(const char *text, struct pf_tokens *tokens, struct pf_error 
 		errno = 0;
 		const long id = strtol(text, &end, 10);
 		if (end == text || (*end && !strchr(between, *end)) || errno || id < 0 || id > INT32_MAX)
-			return pf_fail(error, PF_E_ARGUMENT, "--decode: \"%.60s\" is not an id; ids are whole numbers", text);
+			return pf_fail(error, PF_E_ARGUMENT, "--decode: \"%.60s\" is not an id; ids are whole numbers",
+			               text);
 		if (pf_tokens_push(tokens, (int32_t)id))
 			return pf_fail(error, -ENOMEM, "no memory for ids");
 		text = end;
@@ -79,8 +81,8 @@ static int check_ids(const struct pf_setup *s, const struct pf_tokens *tokens, s
 {
 	for (size_t i = 0; i < tokens->count; i++)
 		if (tokens->id[i] >= s->tokenizer->vocab)
-			return pf_fail(error, PF_E_RANGE, "--decode: id %d; the tokenizer's are 0 to %d", (int)tokens->id[i],
-			               (int)s->tokenizer->vocab - 1);
+			return pf_fail(error, PF_E_RANGE, "--decode: id %d; the tokenizer's are 0 to %d",
+			               (int)tokens->id[i], (int)s->tokenizer->vocab - 1);
 	return 0;
 }
 
@@ -95,7 +97,8 @@ static int print_decoded(const struct pf_setup *s, const struct pf_options *o, c
 	if (!code && pf_tokenizer_decode(s->tokenizer, tokens.id, tokens.count, 1, 0, &decoded, &length))
 		code = pf_fail(error, -ENOMEM, "no memory for a text");
 	if (!code && strcmp(o->format, "json") == 0)
-		print_line(json_pack("{s:o, s:o}", "ids", ids_json(tokens.id, tokens.count), "text", pf_shown(decoded, length)));
+		print_line(json_pack("{s:o, s:o}", "ids", ids_json(tokens.id, tokens.count), "text",
+		                     pf_shown(decoded, length)));
 	else if (!code)
 		printf("%.*s\n", (int)length, decoded);
 	free(decoded);
@@ -127,8 +130,8 @@ static int print_arguments(const struct pf_setup *s, const struct pf_options *o,
 
 /* ---- records, as training sees them ---- */
 
-static void print_sequence(const struct pf_setup *s, const struct pf_options *o, uint64_t sample, const struct pf_pack *pack,
-                           size_t i)
+static void print_sequence(const struct pf_setup *s, const struct pf_options *o, uint64_t sample,
+                           const struct pf_pack *pack, size_t i)
 {
 	const struct pf_member *member = &pack->member[i];
 	const int32_t *ids = pack->ids.id + pack->offsets[i];
@@ -136,13 +139,13 @@ static void print_sequence(const struct pf_setup *s, const struct pf_options *o,
 	const char *kind = member->kind == PF_ITEM_CHOSEN ? "chosen" : "rejected";
 	if (strcmp(o->format, "json") == 0) {
 		print_line(json_pack("{s:I, s:I, s:s, s:I, s:I, s:o, s:o}", "sample", (json_int_t)sample, "member",
-		                     (json_int_t)member->member, "kind", kind, "prompt_tokens", (json_int_t)member->prompt, "cut",
-		                     (json_int_t)member->truncated, "ids", ids_json(ids, count), "pieces",
-		                     pieces_json(s->tokenizer, ids, count)));
+		                     (json_int_t)member->member, "kind", kind, "prompt_tokens",
+		                     (json_int_t)member->prompt, "cut", (json_int_t)member->truncated, "ids",
+		                     ids_json(ids, count), "pieces", pieces_json(s->tokenizer, ids, count)));
 		return;
 	}
-	printf("sample %llu, completion %u (%s): %zu tokens, %u of them prompt, %u more cut off\n", (unsigned long long)sample,
-	       member->member, kind, count, member->prompt, member->truncated);
+	printf("sample %llu, completion %u (%s): %zu tokens, %u of them prompt, %u more cut off\n",
+	       (unsigned long long)sample, member->member, kind, count, member->prompt, member->truncated);
 	print_tokens(s->tokenizer, ids, count);
 }
 
@@ -172,9 +175,11 @@ static void describe(const struct pf_setup *s, const struct pf_options *o)
 	char stops[16 * PF_STOPS_MAX] = "";
 	for (unsigned i = 0; i < t->stops; i++)
 		snprintf(stops + strlen(stops), sizeof stops - strlen(stops), " %d", (int)t->stop[i]);
-	pf_cli_note(o, "%s: %d ids; opens sequences with %d, closes them with %d (-1: nothing); stops at%s; chat template %s",
-	            t->name, (int)t->vocab, (int)t->bos, (int)t->eos, *stops ? stops : " nothing",
-	            t->chat == PF_CHAT_UNKNOWN ? "not known" : pf_chat_name(t->chat));
+	pf_cli_note(
+		o,
+		"%s: %d ids; opens sequences with %d, closes them with %d (-1: nothing); stops at%s; chat template %s",
+		t->name, (int)t->vocab, (int)t->bos, (int)t->eos, *stops ? stops : " nothing",
+		t->chat == PF_CHAT_UNKNOWN ? "not known" : pf_chat_name(t->chat));
 }
 
 int pf_verb_tokenize(const struct pf_options *o)

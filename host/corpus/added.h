@@ -22,11 +22,12 @@ struct pf_added {
 	int32_t                tokens, token_room;
 };
 
-/* Zero-initialise; free once. 0, -ENOMEM, or PF_E_RANGE for an empty or too long text. A text again replaces the token */
+/* Zero-initialise; free once. 0, -ENOMEM, or PF_E_RANGE for an empty or too long text. A text again replaces the
+ * token */
 int  pf_added_put(struct pf_added *added, const char *text, size_t length, struct pf_added_token token);
 void pf_added_free(struct pf_added *added);
-/* The next token from `*from` on, which then lies behind its text: [*begin, *end) with the white space that it takes, but
- * none before `taken`. Returns NULL at the end */
+/* The next token from `*from` on, which then lies behind its text: [*begin, *end) with the white space that it takes,
+ * but none before `taken`. Returns NULL at the end */
 const struct pf_added_token *pf_added_next(const struct pf_added *added, const char *text, size_t length, size_t *from,
                                            size_t taken, size_t *begin, size_t *end);
 #endif

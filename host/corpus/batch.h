@@ -1,8 +1,8 @@
 /* batch.h: which samples each optimizer step sees, packed.
  *
  * The order is a function of (samples, seed, epoch): step number s can be made at any time, so a resumed run continues
- * exactly. A step is whole before its first gradient: every divisor of it (groups, scored tokens) is known. Steps do not
- * cross epochs; an epoch's last step may be smaller. One thread per corpus. */
+ * exactly. A step is whole before its first gradient: every divisor of it (groups, scored tokens) is known. Steps do
+ * not cross epochs; an epoch's last step may be smaller. One thread per corpus. */
 #ifndef PF_CORPUS_BATCH_H
 #define PF_CORPUS_BATCH_H
 #include "corpus.h"
@@ -18,7 +18,7 @@ struct pf_sampler {
 	struct pf_corpus         *corpus;
 	enum pf_split             split;
 	struct pf_sampler_options options;
-	uint64_t                  samples, per_step, steps;     /* of an epoch: samples, steps; samples of a full step */
+	uint64_t samples, per_step, steps; /* of an epoch: samples, steps; samples of a full step */
 };
 
 /* What a step consists of. Mismatched sequences, if wanted, are groups behind the first `groups` ones: one each, prompt
@@ -26,7 +26,7 @@ struct pf_sampler {
  * completion of the sample before it in the epoch's order. Only a dataset of one sample has none */
 struct pf_step {
 	uint64_t epoch, position;      /* place of its first sample in the epoch */
-	size_t   groups, sequences;    /* those that the loss sees: the divisor of a mean over pairs, singles, rankings */
+	size_t groups, sequences; /* those that the loss sees: the divisor of a mean over pairs, singles, rankings */
 	size_t   mismatched;           /* further groups of one sequence each */
 	uint64_t scored;               /* scored tokens of the loss's sequences: the divisor of a mean over tokens */
 };

@@ -220,8 +220,8 @@ static int has_bytes(const struct pf_bpe *bpe, const char *text, size_t length)
 	return bpe->fallback;
 }
 
-/* Characters; unknown ones as bytes, or as `unknown`. One that is pending is put before the next known character, behind
- * bytes in between: so does the library that defines the tokens */
+/* Characters; unknown ones as bytes, or as `unknown`. One that is pending is put before the next known character,
+ * behind bytes in between: so does the library that defines the tokens */
 static size_t put_characters(const struct pf_bpe *bpe, struct pf_bpe_symbol *symbol, const char *text, size_t length)
 {
 	size_t count = 0, bytes;
@@ -300,7 +300,8 @@ static int merge_word(const struct pf_bpe *bpe, struct pf_bpe_work *work, const 
 
 	if (status)
 		return status;
-	count = bpe->byte_level ? put_bytes(bpe, work->symbol, text, length) : put_characters(bpe, work->symbol, text, length);
+	count = bpe->byte_level ? put_bytes(bpe, work->symbol, text, length)
+	                        : put_characters(bpe, work->symbol, text, length);
 	status = merge_all(bpe, work, count);
 	for (int32_t i = 0; !status && count && i >= 0; i = work->symbol[i].after)
 		status = pf_tokens_push(tokens, work->symbol[i].id);

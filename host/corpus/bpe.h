@@ -1,9 +1,9 @@
 /* bpe.h: byte-pair encoding: a vocabulary of texts, ranked merges of two tokens, and the tokens of a word.
  *
- * Two kinds: byte-level (texts are bytes, a word's first tokens are its bytes) and by characters, whose unknown ones fall
- * back to tokens of bytes or to one for everything unknown. The tokens are those of the tokenizers library of Hugging Face
- * (models/bpe), which defines them: the pair of lowest rank merges first, the leftmost of equals. Time is n log n.
- * Filled by one thread, then thread-safe; a work belongs to one thread. */
+ * Two kinds: byte-level (texts are bytes, a word's first tokens are its bytes) and by characters, whose unknown ones
+ * fall back to tokens of bytes or to one for everything unknown. The tokens are those of the tokenizers library of
+ * Hugging Face (models/bpe), which defines them: the pair of lowest rank merges first, the leftmost of equals. Time is
+ * n log n. Filled by one thread, then thread-safe; a work belongs to one thread. */
 #ifndef PF_CORPUS_BPE_H
 #define PF_CORPUS_BPE_H
 #include <stddef.h>
@@ -13,7 +13,10 @@
 
 #define PF_BPE_IDS_MAX (1 << 22)        /* ids from here on are hardly a vocabulary's */
 
-struct pf_bpe_token { uint32_t at, length; uint8_t known, whole; };    /* place in `text`; whole: such a word is this token */
+struct pf_bpe_token {
+	uint32_t at, length;
+	uint8_t known, whole;
+}; /* place in `text`; whole: such a word is this token */
 struct pf_bpe_merge { int32_t left, right, made; uint32_t rank; };     /* left -1: none */
 
 struct pf_bpe {

@@ -93,13 +93,18 @@ static int check_role(const struct style *style, const struct pf_message *messag
 	enum pf_role role = messages[i].role, before = i ? messages[i - 1].role : PF_ROLE_SYSTEM;
 
 	if (!style->before[role])
-		return pf_fail(error, PF_E_DATA, "message %zu is of role %s, which chat template %s does not have; put its text into "
-		               "the first user message", i + 1, role_names[role], style->name);
+		return pf_fail(error, PF_E_DATA,
+		               "message %zu is of role %s, which chat template %s does not have; put its text into "
+		               "the first user message",
+		               i + 1, role_names[role], style->name);
 	if (role == PF_ROLE_SYSTEM && i)
 		return pf_fail(error, PF_E_DATA, "message %zu is of role system; only the first message can be", i + 1);
-	if (style->alternates && role != PF_ROLE_SYSTEM && role != (before == PF_ROLE_USER ? PF_ROLE_ASSISTANT : PF_ROLE_USER))
-		return pf_fail(error, PF_E_DATA, "message %zu is of role %s; with chat template %s user and assistant speak in turn, "
-		               "the user first", i + 1, role_names[role], style->name);
+	if (style->alternates && role != PF_ROLE_SYSTEM &&
+	    role != (before == PF_ROLE_USER ? PF_ROLE_ASSISTANT : PF_ROLE_USER))
+		return pf_fail(error, PF_E_DATA,
+		               "message %zu is of role %s; with chat template %s user and assistant speak in turn, "
+		               "the user first",
+		               i + 1, role_names[role], style->name);
 	return 0;
 }
 
@@ -107,7 +112,8 @@ static int check_roles(const struct style *style, const struct pf_message *messa
                        struct pf_error *error)
 {
 	if (!style->after[PF_ROLE_USER])
-		return pf_fail(error, PF_E_DATA, "the tokenizer has no chat template that is known here; give --chat-template");
+		return pf_fail(error, PF_E_DATA,
+		               "the tokenizer has no chat template that is known here; give --chat-template");
 	if (!count)
 		return pf_fail(error, PF_E_DATA, "a conversation without messages");
 	for (size_t i = 0; i < count; i++) {
@@ -117,10 +123,13 @@ static int check_roles(const struct style *style, const struct pf_message *messa
 			return status;
 	}
 	if (style->alternates && messages[count - 1].role == PF_ROLE_SYSTEM)
-		return pf_fail(error, PF_E_DATA, "a conversation of a system message alone; a user message must follow it");
+		return pf_fail(error, PF_E_DATA,
+		               "a conversation of a system message alone; a user message must follow it");
 	if (style->alternates && answer && messages[count - 1].role != PF_ROLE_USER)
-		return pf_fail(error, PF_E_DATA, "the last message before the answer is of role %s; with chat template %s it must "
-		               "be the user's", role_names[messages[count - 1].role], style->name);
+		return pf_fail(error, PF_E_DATA,
+		               "the last message before the answer is of role %s; with chat template %s it must "
+		               "be the user's",
+		               role_names[messages[count - 1].role], style->name);
 	return 0;
 }
 

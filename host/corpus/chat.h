@@ -15,7 +15,15 @@
 #include "prefpga/error.h"
 #include "text.h"
 
-enum pf_chat { PF_CHAT_UNKNOWN, PF_CHAT_NONE, PF_CHAT_CHATML, PF_CHAT_LLAMA3, PF_CHAT_GEMMA, PF_CHAT_MISTRAL, PF_CHATS };
+enum pf_chat {
+	PF_CHAT_UNKNOWN,
+	PF_CHAT_NONE,
+	PF_CHAT_CHATML,
+	PF_CHAT_LLAMA3,
+	PF_CHAT_GEMMA,
+	PF_CHAT_MISTRAL,
+	PF_CHATS
+};
 enum pf_role { PF_ROLE_SYSTEM, PF_ROLE_USER, PF_ROLE_ASSISTANT, PF_ROLES };
 
 struct pf_message { enum pf_role role; struct pf_text content; };

@@ -113,7 +113,8 @@ int pf_corpus_pack(struct pf_corpus *corpus, enum pf_split split, uint64_t i, st
 
 	if (status)
 		return status;
-	status = pf_pack_record(pack, corpus->tokenizer, &sample.record, sample.from, sample.to, corpus->options.cut, i);
+	status =
+		pf_pack_record(pack, corpus->tokenizer, &sample.record, sample.from, sample.to, corpus->options.cut, i);
 	pf_sample_free(&sample);
 	return status ? pf_fail(error, status, "a step of more tokens than memory; use a smaller --batch") : 0;
 }

@@ -15,18 +15,18 @@ enum pf_split { PF_SPLIT_TRAIN, PF_SPLIT_HELD, PF_SPLITS };
 
 struct pf_corpus_options {
 	enum pf_record_form form;      /* what the records are; AUTO: found from the first one */
-	enum pf_record_form want;      /* what the caller needs; AUTO: what the records are. Pairs and rankings serve SFT
+	enum pf_record_form want; /* what the caller needs; AUTO: what the records are. Pairs and rankings serve SFT
 	                                * (chosen, best), pairs serve BINARY (two samples each) */
 	int                 drop;      /* 1: bad records are dropped and counted; 0: they are errors */
 	const char         *marker;    /* role marker, \n and \t as in C; NULL: the usual ones */
 	enum pf_chat        chat;      /* template for lists of messages; UNKNOWN: the tokenizer's */
 	struct pf_cut       cut;
-	double              holdout;   /* share of the prompts that goes to PF_SPLIT_HELD, by hash and seed: equal prompts stay
+	double holdout; /* share of the prompts that goes to PF_SPLIT_HELD, by hash and seed: equal prompts stay
 	                                * together, and a prompt's side does not depend on other records */
 	uint64_t            seed;
 	const char         *cache;     /* folder for plain copies of .gz files; NULL: none allowed */
-	/* called now and then while opening; bytes, of a .gz file while it is unpacked and of all plain files then. Not 0:
-	 * stop with PF_E_INTERRUPTED. May be NULL */
+	/* called now and then while opening; bytes, of a .gz file while it is unpacked and of all plain files then. Not
+	 * 0: stop with PF_E_INTERRUPTED. May be NULL */
 	int               (*progress)(void *context, uint64_t done, uint64_t total);
 	void               *context;
 };
@@ -64,7 +64,8 @@ void pf_sample_free(struct pf_sample *sample);
 /* Appends sample i to a pack as one group */
 int pf_corpus_pack(struct pf_corpus *corpus, enum pf_split split, uint64_t i, struct pf_pack *pack,
                    struct pf_error *error);
-/* Appends prompt of sample i with the (first) completion of sample j, for KTO's reference point. Its `scored` may be 0 */
+/* Appends prompt of sample i with the (first) completion of sample j, for KTO's reference point. Its `scored` may be
+ * 0 */
 int pf_corpus_pack_mismatched(struct pf_corpus *corpus, enum pf_split split, uint64_t i, uint64_t j,
                               struct pf_pack *pack, struct pf_error *error);
 #endif

@@ -87,7 +87,8 @@ static int scan_sample(struct pf_corpus *corpus, const struct pf_record *record,
 	pf_pack_clear(&corpus->pack);
 	status = pf_pack_record(&corpus->pack, corpus->tokenizer, record, range.from, range.to, corpus->options.cut, 0);
 	if (status == PF_E_SHAPE)
-		return pf_fail(error, PF_E_DATA, "old_logps must have one number for each token of the completion, its end included");
+		return pf_fail(error, PF_E_DATA,
+		               "old_logps must have one number for each token of the completion, its end included");
 	if (status)
 		return pf_fail(error, status, "a record of more memory than there is");
 	if (is_lost(&corpus->pack)) {
@@ -159,7 +160,8 @@ static int scan_line(struct pf_corpus *corpus, const struct pf_line *line, struc
 	if (is_blank(line))
 		return 0;
 	corpus->counts.records++;
-	if (pf_record_read(line->text, line->length, corpus->form, corpus->marker, corpus->chat, &record, &fault, &cause))
+	if (pf_record_read(line->text, line->length, corpus->form, corpus->marker, corpus->chat, &record, &fault,
+	                   &cause))
 		return judge(corpus, line, fault, &cause, error);
 	corpus->form = record.form;
 	status = scan_record(corpus, line, &record, &cause);
@@ -220,9 +222,11 @@ static int check_result(const struct pf_corpus *corpus, const char *paths, struc
 	if (!train && !held)
 		return pf_fail(error, PF_E_DATA, "%.400s: no usable record (%s)", paths, text);
 	if (corpus->options.holdout > 0 && (!train || !held))
-		return pf_fail(error, PF_E_DATA, "%.400s: holding out %g of the prompts leaves %s; change --holdout or use "
-		               "--eval-data (%s)", paths, corpus->options.holdout,
-		               train ? "nothing to evaluate on" : "nothing to train on", text);
+		return pf_fail(error, PF_E_DATA,
+		               "%.400s: holding out %g of the prompts leaves %s; change --holdout or use "
+		               "--eval-data (%s)",
+		               paths, corpus->options.holdout, train ? "nothing to evaluate on" : "nothing to train on",
+		               text);
 	return 0;
 }
 

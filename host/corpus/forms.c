@@ -330,12 +330,14 @@ static int read_old(const struct reading *reading, struct pf_record *record)
 		json_t *tokens = json_array_get(list, i);
 
 		if (!json_is_array(tokens))
-			return fail_field(reading, "field \"%s\" must hold a list of log-probs for each completion", "old_logps");
+			return fail_field(reading, "field \"%s\" must hold a list of log-probs for each completion",
+			                  "old_logps");
 		for (size_t t = 0; t < json_array_size(tokens); t++)
 			if (take_number(reading, json_array_get(tokens, t), "old_logps", &number))
 				return PF_E_DATA;
 			else if (!(number <= 0 && number > -1e6f))
-				return fail_field(reading, "field \"%s\" holds %g, which is no log-prob", "old_logps", (double)number);
+				return fail_field(reading, "field \"%s\" holds %g, which is no log-prob", "old_logps",
+				                  (double)number);
 		record->old[i] = tokens;
 	}
 	return 0;
@@ -367,8 +369,10 @@ static int find_form(const struct reading *reading, enum pf_record_form *form)
 	else if (has(reading, "completion") || has(reading, "text"))
 		*form = PF_RECORD_SFT;
 	else
-		return fail_field(reading, "no known form: a record has prompt, chosen, rejected, or chosen, rejected, or "
-		                  "prompt, completion, label, or prompt, completion, or text, or messages, or prompt, completions");
+		return fail_field(reading,
+		                  "no known form: a record has prompt, chosen, rejected, or chosen, rejected, or "
+		                  "prompt, completion, label, or prompt, completion, or text, or messages, or prompt, "
+		                  "completions");
 	return 0;
 }
 
@@ -397,9 +401,11 @@ static int fail_json(const char *text, size_t length, const json_error_t *json, 
 	if (memchr(text, 0, length))
 		return pf_fail(error, PF_E_FORMAT, "holds a NUL byte; is this a text file in UTF-8?");
 	if (json_error_code(json) == json_error_invalid_utf8)
-		return pf_fail(error, PF_E_FORMAT, "not valid UTF-8 at byte %d; convert the file with iconv", json->position);
+		return pf_fail(error, PF_E_FORMAT, "not valid UTF-8 at byte %d; convert the file with iconv",
+		               json->position);
 	if (json_error_code(json) == json_error_premature_end_of_input)
-		return pf_fail(error, PF_E_FORMAT, "the JSON object is not complete on this line; a record must be one line");
+		return pf_fail(error, PF_E_FORMAT,
+		               "the JSON object is not complete on this line; a record must be one line");
 	return pf_fail(error, PF_E_FORMAT, "broken JSON at column %d: %s", json->column, json->text);
 }
 

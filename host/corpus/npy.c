@@ -155,7 +155,8 @@ static void out_free(struct pf_npy_out *out)
 int pf_npy_commit(struct pf_npy_out *out, struct pf_error *error)
 {
 	if (out->missing) {
-		int status = pf_fail(error, PF_E_SHAPE, "%s: %" PRIu64 " elements are missing", out->path, out->missing);
+		int status =
+			pf_fail(error, PF_E_SHAPE, "%s: %" PRIu64 " elements are missing", out->path, out->missing);
 		pf_npy_abandon(out);
 		return status;
 	}

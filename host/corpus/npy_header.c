@@ -33,8 +33,10 @@ static int parse_descr(const char *text, size_t length, const char *path, enum p
 	if (length > 0 && text[0] == '>')
 		return pf_fail(error, PF_E_TYPE, "%s: big-endian data; save it again after "
 		               "a = a.astype(a.dtype.newbyteorder('<'))", path);
-	return pf_fail(error, PF_E_TYPE, "%s: elements of type '%.*s' cannot be read; convert with a.astype to float32, "
-	               "float16, float64, int32, int64, uint16 or uint8", path, (int)(length < 40 ? length : 40), text);
+	return pf_fail(error, PF_E_TYPE,
+	               "%s: elements of type '%.*s' cannot be read; convert with a.astype to float32, "
+	               "float16, float64, int32, int64, uint16 or uint8",
+	               path, (int)(length < 40 ? length : 40), text);
 }
 
 /* ---- the dictionary: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), } ---- */
@@ -110,7 +112,8 @@ static int take_shape(struct reader *r, struct pf_npy_shape *shape, struct pf_er
 		return malformed(r, error);
 	for (shape->dims = 0; !take(r, ')'); shape->dims++) {
 		if (shape->dims == PF_NPY_DIMS)
-			return pf_fail(error, PF_E_SHAPE, "%s: more than %d dimensions; use a.reshape", r->path, PF_NPY_DIMS);
+			return pf_fail(error, PF_E_SHAPE, "%s: more than %d dimensions; use a.reshape", r->path,
+			               PF_NPY_DIMS);
 		if (!take_number(r, &shape->size[shape->dims]))
 			return malformed(r, error);
 		if (!take(r, ',')) {
@@ -127,8 +130,8 @@ static int take_order(struct reader *r, struct pf_error *error)
 		return 0;
 	if (!take_word(r, "True"))
 		return malformed(r, error);
-	return pf_fail(error, PF_E_SHAPE, "%s: the array lies in Fortran order; save numpy.ascontiguousarray(a) instead",
-	               r->path);
+	return pf_fail(error, PF_E_SHAPE,
+	               "%s: the array lies in Fortran order; save numpy.ascontiguousarray(a) instead", r->path);
 }
 
 static int take_descr(struct reader *r, struct pf_npy_shape *shape, struct pf_error *error)
@@ -193,12 +196,15 @@ static int find_dictionary(const unsigned char *b, size_t length, const char *pa
                            struct pf_error *error)
 {
 	if (length < sizeof magic || memcmp(b, magic, sizeof magic) != 0)
-		return pf_fail(error, PF_E_FORMAT, "%s: not a .npy file; write it with numpy.save (an .npz holds several: save "
-		               "one of them)", path);
+		return pf_fail(error, PF_E_FORMAT,
+		               "%s: not a .npy file; write it with numpy.save (an .npz holds several: save "
+		               "one of them)",
+		               path);
 	if (length < PREFIX + 2)
 		return pf_fail(error, PF_E_FORMAT, "%s: cut off in its header; copy or save the file again", path);
 	if (b[6] < 1 || b[6] > 3)
-		return pf_fail(error, PF_E_FORMAT, "%s: .npy version %d.%d; this program reads 1, 2 and 3", path, b[6], b[7]);
+		return pf_fail(error, PF_E_FORMAT, "%s: .npy version %d.%d; this program reads 1, 2 and 3", path, b[6],
+		               b[7]);
 	*start = b[6] == 1 ? PREFIX : PREFIX + 2;
 	*size = (size_t)b[8] | (size_t)b[9] << 8;
 	if (b[6] > 1)
@@ -241,14 +247,16 @@ static int check_size(const struct pf_npy_shape *shape, size_t length, size_t of
 	if (status)
 		return status;
 	if (bytes > length - offset)
-		return pf_fail(error, PF_E_FORMAT, "%s: cut off: the header announces %" PRIu64 " bytes of elements, the file "
-		               "has %zu; copy or save it again", path, bytes, length - offset);
+		return pf_fail(error, PF_E_FORMAT,
+		               "%s: cut off: the header announces %" PRIu64 " bytes of elements, the file "
+		               "has %zu; copy or save it again",
+		               path, bytes, length - offset);
 	if (bytes < length - offset)
-		return pf_fail(error, PF_E_FORMAT, "%s: %" PRIu64 " bytes follow the array; save one array to a file", path,
-		               length - offset - bytes);
+		return pf_fail(error, PF_E_FORMAT, "%s: %" PRIu64 " bytes follow the array; save one array to a file",
+		               path, length - offset - bytes);
 	if (offset % pf_dtype_bytes(shape->type))
-		return pf_fail(error, PF_E_FORMAT, "%s: the elements are not aligned; save the array again with numpy.save",
-		               path);
+		return pf_fail(error, PF_E_FORMAT,
+		               "%s: the elements are not aligned; save the array again with numpy.save", path);
 	return 0;
 }
 

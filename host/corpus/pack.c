@@ -41,8 +41,9 @@ static int grow_sequences(struct pf_pack *pack)
 
 	if (pack->sequences < pack->room)
 		return 0;
-	if (resize(&pack->offsets, room + 1, sizeof *pack->offsets) || resize(&pack->first, room, sizeof *pack->first) ||
-	    resize(&pack->scored, room, sizeof *pack->scored) || resize(&pack->member, room, sizeof *pack->member))
+	if (resize(&pack->offsets, room + 1, sizeof *pack->offsets) ||
+	    resize(&pack->first, room, sizeof *pack->first) || resize(&pack->scored, room, sizeof *pack->scored) ||
+	    resize(&pack->member, room, sizeof *pack->member))
 		return -ENOMEM;
 	pack->room = room;
 	return 0;
@@ -76,8 +77,8 @@ static size_t limit_ids(struct pf_tokens *ids, size_t from, uint32_t limit, enum
 	return excess;
 }
 
-/* bos prompt completion eos at the end of ids; *boundary is the place of the first completion token in it, *excess how many
- * tokens their own limits cost */
+/* bos prompt completion eos at the end of ids; *boundary is the place of the first completion token in it, *excess how
+ * many tokens their own limits cost */
 static int append_ids(struct pf_tokens *ids, const struct pf_tokenizer *tokenizer, struct pf_text prompt,
                       struct pf_text completion, struct pf_cut cut, size_t *boundary, size_t *excess)
 {
@@ -215,10 +216,14 @@ int pf_pack_record(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, c
                    unsigned from, unsigned to, struct pf_cut cut, uint64_t sample)
 {
 	for (unsigned i = from; i < to; i++) {
-		struct pf_member member = { .sample = sample, .member = i - from, .kind = kind_of(record, i),
-		                            .score = record->score[i], .margin = record->margin,
-		                            .weight = record->weight,
-		                            .advantage = record->form == PF_RECORD_GROUPS ? record->advantage[i] : NAN };
+		struct pf_member member = { .sample = sample,
+			                    .member = i - from,
+			                    .kind = kind_of(record, i),
+			                    .score = record->score[i],
+			                    .margin = record->margin,
+			                    .weight = record->weight,
+			                    .advantage =
+			                            record->form == PF_RECORD_GROUPS ? record->advantage[i] : NAN };
 		int status = pf_pack_sequence(pack, tokenizer, record->prompt, record->completion[i], cut, &member);
 
 		if (!status && pf_record_old_count(record, i))

@@ -1,9 +1,9 @@
 /* pack.h: sequences of tokens laid end to end, without padding, with what is scored in them.
  *
- * Sequence i owns ids[offsets[i] .. offsets[i + 1]). The logit at place p predicts the id at p + 1, so a completion's first
- * token is scored at the place before it; targets[p] is the id to predict there or PF_IGNORE. A sequence's scored places
- * are one run: first[i] .. first[i] + scored[i]. bos opens and eos closes each sequence and counts as completion; the
- * first token of a sequence is never scored.
+ * Sequence i owns ids[offsets[i] .. offsets[i + 1]). The logit at place p predicts the id at p + 1, so a completion's
+ * first token is scored at the place before it; targets[p] is the id to predict there or PF_IGNORE. A sequence's scored
+ * places are one run: first[i] .. first[i] + scored[i]. bos opens and eos closes each sequence and counts as
+ * completion; the first token of a sequence is never scored.
  *
  * A pack holds any number of groups (a pair, a ranking, a single); members of a group are neighbours. Appending
  * never moves what is there logically, but pointers change. One thread per pack. */
@@ -16,9 +16,9 @@ enum pf_truncation { PF_KEEP_START, PF_KEEP_END };      /* which end of a sequen
 
 /* What a sequence is to the loss; kind as in struct pf_item */
 struct pf_member {
-	uint64_t sample;               /* which sample of its split it comes from, in file order: place in a reference cache */
+	uint64_t sample; /* which sample of its split it comes from, in file order: place in a reference cache */
 	uint32_t member;               /* from 0 within the sample: chosen, rejected; rankings as in the file */
-	uint32_t kind;                 /* PF_ITEM_CHOSEN, PF_ITEM_REJECTED; in rankings PF_ITEM_CHOSEN is the best scored */
+	uint32_t kind; /* PF_ITEM_CHOSEN, PF_ITEM_REJECTED; in rankings PF_ITEM_CHOSEN is the best scored */
 	uint32_t mismatched;           /* 1: prompt of this sample with another one's completion, for KTO's z0 only */
 	uint32_t truncated;            /* tokens cut off */
 	uint32_t prompt;               /* tokens of bos and prompt that are left */
@@ -43,13 +43,13 @@ struct pf_pack {
 void pf_pack_free(struct pf_pack *pack);
 void pf_pack_clear(struct pf_pack *pack);
 
-/* What is cut, in this order, as TRL cuts: bos and prompt to their last max_prompt tokens, completion and eos to their first
- * max_completion (0: no limit), both together to max_length at the end that `mode` does not keep */
+/* What is cut, in this order, as TRL cuts: bos and prompt to their last max_prompt tokens, completion and eos to their
+ * first max_completion (0: no limit), both together to max_length at the end that `mode` does not keep */
 struct pf_cut { uint32_t max_length; enum pf_truncation mode; uint32_t max_prompt, max_completion; };
 
-/* Appends bos prompt completion eos, truncated, to the open group. There is no second eos where the completion ends with
- * a token that ends generation, a line feed behind it or not (chat templates). 0, -ENOMEM, PF_E_DATA (a pattern of the
- * tokenizer gave up), or PF_E_RANGE beyond 2^31 tokens */
+/* Appends bos prompt completion eos, truncated, to the open group. There is no second eos where the completion ends
+ * with a token that ends generation, a line feed behind it or not (chat templates). 0, -ENOMEM, PF_E_DATA (a pattern of
+ * the tokenizer gave up), or PF_E_RANGE beyond 2^31 tokens */
 int pf_pack_sequence(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, struct pf_text prompt,
                      struct pf_text completion, struct pf_cut cut, const struct pf_member *member);
 /* Closes the open group, which may not be empty */

@@ -17,7 +17,8 @@ struct pf_matcher { pcre2_match_data *data; pcre2_match_context *context; };
 
 static int refuse(struct pf_error *error, const char *what, size_t length)
 {
-	return pf_fail(error, PF_E_UNSUPPORTED, "the pattern uses %.*s, which is not supported here", (int)length, what);
+	return pf_fail(error, PF_E_UNSUPPORTED, "the pattern uses %.*s, which is not supported here", (int)length,
+	               what);
 }
 
 /* An escape at text[0] = '\\': appends it, translated; *used is what it took */
@@ -30,8 +31,9 @@ static int translate_escape(const char *text, size_t left, struct pf_buffer *out
 	*used = 2;
 	if (text[1] == 's' || text[1] == 'S')
 		return pf_buffer_append(out, text[1] == 's' ? "\\p{White_Space}" : "\\P{White_Space}", 15);
-	kept = strchr("dDpPrntf", text[1]) || !((text[1] >= '0' && text[1] <= '9') || (text[1] >= 'A' && text[1] <= 'Z') ||
-	                                        (text[1] >= 'a' && text[1] <= 'z'));
+	kept = strchr("dDpPrntf", text[1]) ||
+	       !((text[1] >= '0' && text[1] <= '9') || (text[1] >= 'A' && text[1] <= 'Z') ||
+	         (text[1] >= 'a' && text[1] <= 'z'));
 	if (text[1] == 'x' && left > 2 && text[2] == '{')
 		kept = 1;
 	if (!text[1] || (text[1] & 0x80) || !kept)
@@ -108,7 +110,8 @@ static int compile(const char *text, size_t length, int literal, pcre2_code **co
 	*code = pcre2_compile((PCRE2_SPTR)text, length, flags, &fault, &place, NULL);
 	if (!*code) {
 		pcre2_get_error_message(fault, reason, sizeof reason);
-		return pf_fail(error, PF_E_FORMAT, "the pattern is wrong at byte %zu: %s", (size_t)place, (const char *)reason);
+		return pf_fail(error, PF_E_FORMAT, "the pattern is wrong at byte %zu: %s", (size_t)place,
+		               (const char *)reason);
 	}
 	pcre2_jit_compile(*code, PCRE2_JIT_COMPLETE);          /* without it the interpreter serves */
 	return 0;
@@ -170,7 +173,8 @@ void pf_matcher_close(struct pf_matcher *matcher)
 
 static int match(const struct pf_pattern *pattern, struct pf_matcher *matcher, const struct pf_matches *m)
 {
-	const size_t steps = STEPS_LEAST + (m->length < STEPS_MOST / STEPS_PER_BYTE ? m->length * STEPS_PER_BYTE : STEPS_MOST);
+	const size_t steps =
+		STEPS_LEAST + (m->length < STEPS_MOST / STEPS_PER_BYTE ? m->length * STEPS_PER_BYTE : STEPS_MOST);
 	int found;
 
 	pcre2_set_match_limit(matcher->context, (uint32_t)steps);
@@ -178,8 +182,8 @@ static int match(const struct pf_pattern *pattern, struct pf_matcher *matcher, c
 	found = pcre2_match(pattern->code, (PCRE2_SPTR)m->text, m->length, m->from, PCRE2_NO_UTF_CHECK, matcher->data,
 	                    matcher->context);
 	if (found == PCRE2_ERROR_JIT_STACKLIMIT)
-		found = pcre2_match(pattern->code, (PCRE2_SPTR)m->text, m->length, m->from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
-		                    matcher->data, matcher->context);
+		found = pcre2_match(pattern->code, (PCRE2_SPTR)m->text, m->length, m->from,
+		                    PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, matcher->data, matcher->context);
 	return found >= 0 ? 1 : found == PCRE2_ERROR_NOMATCH ? 0 : found == PCRE2_ERROR_NOMEMORY ? -ENOMEM : PF_E_DATA;
 }
 
@@ -198,7 +202,8 @@ int pf_pattern_next(const struct pf_pattern *pattern, struct pf_matcher **matche
 		end = pcre2_get_ovector_pointer((*matcher)->data)[1];
 		status = 0;
 		if (begin == end && m->started && m->end == end) {
-			m->from += m->from < m->length ? pf_utf8_read(m->text + m->from, m->length - m->from, &code) : 1;
+			m->from +=
+				m->from < m->length ? pf_utf8_read(m->text + m->from, m->length - m->from, &code) : 1;
 			continue;
 		}
 		m->from = m->end = end;

@@ -1,6 +1,6 @@
-/* steps.h: what a tokenizer does to a text before its vocabulary sees it: changes (normalizers) and cuts (pre-tokenizers),
- * one after another, each on every piece of the one before. Steps are filled by one thread, then thread-safe; a run belongs
- * to one thread. The meaning of each is that of the tokenizers library of Hugging Face. */
+/* steps.h: what a tokenizer does to a text before its vocabulary sees it: changes (normalizers) and cuts
+ * (pre-tokenizers), one after another, each on every piece of the one before. Steps are filled by one thread, then
+ * thread-safe; a run belongs to one thread. The meaning of each is that of the tokenizers library of Hugging Face. */
 #ifndef PF_CORPUS_STEPS_H
 #define PF_CORPUS_STEPS_H
 #include "buffer.h"
@@ -42,8 +42,8 @@ struct pf_steps_run {
 };
 
 void pf_steps_free(struct pf_steps *steps);
-/* Hands the pieces of a piece to run->take, in order; empty ones are left out. 0, -ENOMEM, PF_E_DATA (a pattern gave up), or
- * what `take` returned. The run's matcher and buffers are kept for the next call */
+/* Hands the pieces of a piece to run->take, in order; empty ones are left out. 0, -ENOMEM, PF_E_DATA (a pattern gave
+ * up), or what `take` returned. The run's matcher and buffers are kept for the next call */
 int  pf_steps_run(const struct pf_steps *steps, struct pf_steps_run *run, struct pf_piece piece);
 void pf_steps_run_free(struct pf_steps_run *run);
 #endif

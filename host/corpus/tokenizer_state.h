@@ -15,7 +15,7 @@ struct pf_shown { uint32_t at, length; uint8_t known, special; };
 struct pf_tokenizer_state {
 	struct pf_tokenizer face;      /* what others see; its `state` is this */
 	char               *folder;
-	struct pf_buffer    file[PF_TOKENIZER_FILES];  /* what the folder held when it was opened; no text: no such file */
+	struct pf_buffer file[PF_TOKENIZER_FILES]; /* what the folder held when it was opened; no text: no such file */
 	struct pf_bpe       bpe;
 	struct pf_added     raw, normal;       /* found before and after the changes */
 	struct pf_steps     changes, cuts;
@@ -39,7 +39,7 @@ void pf_tokenizer_state_free(struct pf_tokenizer_state *state);         /* NULL 
 /* The id of a token by its text, -1: there is none. tokenizer_json.c */
 int32_t pf_tokenizer_find(const struct pf_tokenizer_state *state, const char *text);
 /* Changes text[length] as for encoding, into out. 0 or an error of pf_steps_run. tokenizer_text.c */
-int  pf_tokenizer_change(const struct pf_tokenizer_state *state, const char *text, size_t length, struct pf_buffer *out);
+int pf_tokenizer_change(const struct pf_tokenizer_state *state, const char *text, size_t length, struct pf_buffer *out);
 
 /* Field "model.vocab". Whether an id can be one. What the decoder makes of a text is shown of a token.
  * tokenizer_vocabulary.c */

@@ -15,8 +15,10 @@ static const char *type_of(const json_t *object)
 
 static int refuse(struct pf_tokenizer_reading *r, const char *what, const json_t *object, const char *known)
 {
-	return pf_fail(r->error, PF_E_UNSUPPORTED, "%s of type %.60s is not supported; there are: %s. Use a model of another "
-	               "family", what, type_of(object), known);
+	return pf_fail(r->error, PF_E_UNSUPPORTED,
+	               "%s of type %.60s is not supported; there are: %s. Use a model of another "
+	               "family",
+	               what, type_of(object), known);
 }
 
 /* Calls read for each member of a list field */
@@ -35,7 +37,8 @@ static int each(struct pf_tokenizer_reading *r, const json_t *object, const char
 
 /* ---- steps ---- */
 
-static int add_step(struct pf_tokenizer_reading *r, struct pf_steps *steps, enum pf_step_kind kind, struct pf_step **step)
+static int add_step(struct pf_tokenizer_reading *r, struct pf_steps *steps, enum pf_step_kind kind,
+                    struct pf_step **step)
 {
 	if (steps->count == PF_STEPS_MAX)
 		return pf_fail(r->error, PF_E_UNSUPPORTED, "more than %u normalizers or pre-tokenizers", PF_STEPS_MAX);
@@ -63,7 +66,8 @@ static int set_text_field(struct pf_tokenizer_reading *r, struct pf_step *step, 
 	return set_text(r, step, json_string_value(value), json_string_length(value));
 }
 
-static int set_pattern(struct pf_tokenizer_reading *r, struct pf_step *step, const char *text, size_t length, int literal)
+static int set_pattern(struct pf_tokenizer_reading *r, struct pf_step *step, const char *text, size_t length,
+                       int literal)
 {
 	int status = pf_pattern_open(text, length, literal, &step->pattern, r->error);
 
@@ -134,8 +138,9 @@ static int read_byte_level(struct pf_tokenizer_reading *r, const json_t *object)
 		status = set_text(r, step, " ", 1);
 	}
 	if (!status && pf_json_flag(object, "use_regex", 1))   /* GPT-2's */
-		status = add_split(r, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", 0,
-		                   PF_SPLIT_ISOLATED);
+		status = add_split(r,
+		                   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+		                   0, PF_SPLIT_ISOLATED);
 	return status;
 }
 
@@ -169,7 +174,8 @@ static int read_metaspace(struct pf_tokenizer_reading *r, const json_t *object)
 
 static int read_split(struct pf_tokenizer_reading *r, const json_t *object)
 {
-	static const char *const rules[] = { "Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous" };
+	static const char *const rules[] = { "Isolated", "Removed", "MergedWithPrevious", "MergedWithNext",
+		                             "Contiguous" };
 	const char *rule = json_string_value(json_object_get(object, "behavior"));
 	struct pf_step *step = NULL;
 	unsigned i = 0;
@@ -194,7 +200,8 @@ static int read_pre_tokenizer(struct pf_tokenizer_reading *r, const json_t *obje
 	if (strcmp(type, "Sequence") == 0)
 		return each(r, object, "pretokenizers", read_pre_tokenizer);
 	if (r->state->bpe.byte_level)
-		return pf_fail(r->error, PF_E_UNSUPPORTED, "a pre-tokenizer of type %.60s behind ByteLevel, which must be the last", type);
+		return pf_fail(r->error, PF_E_UNSUPPORTED,
+		               "a pre-tokenizer of type %.60s behind ByteLevel, which must be the last", type);
 	if (strcmp(type, "ByteLevel") == 0)
 		return read_byte_level(r, object);
 	if (strcmp(type, "Metaspace") == 0)
@@ -209,7 +216,8 @@ static int read_pre_tokenizer(struct pf_tokenizer_reading *r, const json_t *obje
 
 int pf_tokenizer_read_steps(struct pf_tokenizer_reading *r)
 {
-	const json_t *normalizer = pf_json_member(r->root, "normalizer"), *cutter = pf_json_member(r->root, "pre_tokenizer");
+	const json_t *normalizer = pf_json_member(r->root, "normalizer"),
+		     *cutter = pf_json_member(r->root, "pre_tokenizer");
 	int status = normalizer ? read_normalizer(r, normalizer) : 0;
 
 	return status || !cutter ? status : read_pre_tokenizer(r, cutter);
@@ -224,7 +232,8 @@ static int is_text(const json_t *value, const char *text)
 
 static int read_strip(struct pf_tokenizer_reading *r, const json_t *object)
 {
-	if (!is_text(json_object_get(object, "content"), " ") || json_integer_value(json_object_get(object, "stop")) != 0 ||
+	if (!is_text(json_object_get(object, "content"), " ") ||
+	    json_integer_value(json_object_get(object, "stop")) != 0 ||
 	    json_integer_value(json_object_get(object, "start")) > 1)
 		return pf_fail(r->error, PF_E_UNSUPPORTED, "a decoder Strip of other than one space at the start");
 	r->state->strips = json_integer_value(json_object_get(object, "start")) == 1;
@@ -250,10 +259,13 @@ static int read_decoder(struct pf_tokenizer_reading *r, const json_t *object)
 		r->state->strips = !is_text(json_object_get(object, "prepend_scheme"), "never") &&
 		                   pf_json_flag(object, "add_prefix_space", 1);
 		return is_text(json_object_get(object, "replacement"), SPACE_MARK)
-		           ? 0 : pf_fail(r->error, PF_E_UNSUPPORTED, "a decoder Metaspace with another mark than U+2581");
+		               ? 0
+		               : pf_fail(r->error, PF_E_UNSUPPORTED,
+		                         "a decoder Metaspace with another mark than U+2581");
 	}
 	if (strcmp(type, "Replace") != 0)
-		return refuse(r, "a decoder", object, "ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Sequence, Strip");
+		return refuse(r, "a decoder", object,
+		              "ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Sequence, Strip");
 	r->marks_spaces = 1;
 	if (!is_text(json_object_get(json_object_get(object, "pattern"), "String"), SPACE_MARK) ||
 	    !is_text(json_object_get(object, "content"), " "))
@@ -278,10 +290,12 @@ static int read_special(struct pf_tokenizer_reading *r, const json_t *object, co
 
 	if (json_array_size(ids) != 1 || !json_is_integer(id) || json_integer_value(id) < 0 ||
 	    json_integer_value(id) >= r->state->face.vocab)
-		return pf_fail(r->error, PF_E_FORMAT, "post_processor: special token \"%.60s\" without one id of the vocabulary",
+		return pf_fail(r->error, PF_E_FORMAT,
+		               "post_processor: special token \"%.60s\" without one id of the vocabulary",
 		               name ? name : "");
 	if (*place >= 0)
-		return pf_fail(r->error, PF_E_UNSUPPORTED, "post_processor: more than one special token on one side of a sequence");
+		return pf_fail(r->error, PF_E_UNSUPPORTED,
+		               "post_processor: more than one special token on one side of a sequence");
 	*place = (int32_t)json_integer_value(id);
 	return 0;
 }

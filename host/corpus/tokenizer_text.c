@@ -28,14 +28,16 @@ static int find_added(struct encoding *e, const struct pf_added *added, const st
 
 	while (!status && (token = pf_added_next(added, piece.text, piece.length, &from, done, &begin, &end)) != NULL) {
 		if (begin > done)
-			status = pf_steps_run(steps, run, (struct pf_piece){ piece.text + done, begin - done, piece.first && !done });
+			status = pf_steps_run(
+				steps, run, (struct pf_piece){ piece.text + done, begin - done, piece.first && !done });
 		if (!status)
 			status = pf_tokens_push(e->tokens, token->id);
 		done = end;
 	}
 	if (status || done >= piece.length)
 		return status;
-	return pf_steps_run(steps, run, (struct pf_piece){ piece.text + done, piece.length - done, piece.first && !done });
+	return pf_steps_run(steps, run,
+	                    (struct pf_piece){ piece.text + done, piece.length - done, piece.first && !done });
 }
 
 static int take_changed(void *context, struct pf_piece piece)

@@ -12,7 +12,8 @@ static int lead_length(unsigned char lead)
 	return lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
 }
 
-/* Whether `byte` can stand at place i > 0 behind `lead`: the second one excludes overlong forms, surrogates, > 10FFFF */
+/* Whether `byte` can stand at place i > 0 behind `lead`: the second one excludes overlong forms, surrogates, >
+ * 10FFFF */
 static int can_follow(unsigned char lead, int i, unsigned char byte)
 {
 	unsigned char low = 0x80, high = 0xbf;
@@ -66,8 +67,10 @@ size_t pf_utf8_whole(const char *text, size_t length)
 
 		if (is_continuation(text[at]))
 			continue;
-		return pf_utf8_read(text + at, back, &code) == back && code < 0 && lead_length((unsigned char)text[at]) > (int)back
-		               ? at : length;
+		return pf_utf8_read(text + at, back, &code) == back && code < 0 &&
+		                       lead_length((unsigned char)text[at]) > (int)back
+		               ? at
+		               : length;
 	}
 	return length;
 }
@@ -107,8 +110,8 @@ int pf_utf8_repair(const char *text, size_t length, struct pf_buffer *out)
 int pf_is_space(int32_t code)
 {
 	return code == ' ' || (code >= 0x09 && code <= 0x0d) || code == 0x85 || code == 0xa0 || code == 0x1680 ||
-	       (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f || code == 0x205f ||
-	       code == 0x3000;
+	       (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f ||
+	       code == 0x205f || code == 0x3000;
 }
 
 int pf_is_word(int32_t code)
@@ -170,8 +173,8 @@ static int decompose(const char *text, size_t length, struct pf_tokens *codes)
 			codes->id[codes->count++] = code;
 			continue;
 		}
-		made = utf8proc_decompose_char(code, codes->id + codes->count, LONGEST, UTF8PROC_DECOMPOSE | UTF8PROC_STABLE,
-		                               &boundary);
+		made = utf8proc_decompose_char(code, codes->id + codes->count, LONGEST,
+		                               UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &boundary);
 		codes->count += made > 0 ? (size_t)made : 0;
 	}
 	return 0;
@@ -227,7 +230,8 @@ static int order_marks(struct pf_tokens *codes)
 /* Codes between two later ones, with the one behind them */
 static int compose_run(int32_t *code, size_t length, size_t rest, struct pf_buffer *out)
 {
-	utf8proc_ssize_t count = utf8proc_normalize_utf32(code, (utf8proc_ssize_t)length, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+	utf8proc_ssize_t count =
+		utf8proc_normalize_utf32(code, (utf8proc_ssize_t)length, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
 	int status = pf_buffer_reserve(out, ((size_t)count + rest) * 4);
 
 	for (utf8proc_ssize_t i = 0; i < count && !status; i++)

@@ -64,8 +64,9 @@ static int check_rope(const struct pf_model_config *c, const char *where, struct
 	code = code != 0 ? code : check_number(c->rope_original, 1, 1u << 24,
 	                                       "rope_scaling: original_max_position_embeddings", where, error);
 	if (code == 0 && c->rope_high <= c->rope_low)
-		code = pf_fail(error, PF_E_RANGE, "%s: rope_scaling: high_freq_factor %g must be above low_freq_factor %g",
-		               where, c->rope_high, c->rope_low);
+		code = pf_fail(error, PF_E_RANGE,
+		               "%s: rope_scaling: high_freq_factor %g must be above low_freq_factor %g", where,
+		               c->rope_high, c->rope_low);
 	return code;
 }
 
@@ -88,8 +89,10 @@ int pf_config_check(const struct pf_model_config *config, const char *where, str
 	code = code != 0 ? code : check_number(config->norm_eps, 1e-12, 0.1,
 	                                       config->norm == PF_NORM_LAYER ? "layer_norm_epsilon" : "rms_norm_eps",
 	                                       where, error);
-	code = code != 0 ? code : check_optional(config->attention_scalar, 1e-3, 1e6, "query_pre_attn_scalar", where, error);
-	code = code != 0 ? code : check_optional(config->attention_cap, 1e-3, 1e6, "attn_logit_softcapping", where, error);
+	code = code != 0 ? code
+	                 : check_optional(config->attention_scalar, 1e-3, 1e6, "query_pre_attn_scalar", where, error);
+	code = code != 0 ? code
+	                 : check_optional(config->attention_cap, 1e-3, 1e6, "attn_logit_softcapping", where, error);
 	code = code != 0 ? code : check_optional(config->logit_cap, 1e-3, 1e4, "final_logit_softcapping", where, error);
 	code = code != 0 ? code : check_token(config->bos, config->vocab, "bos_token_id", where, error);
 	return code != 0 ? code
@@ -233,16 +236,18 @@ static int is_plain(const struct pf_model_config *c)
 
 int pf_config_describe(const struct pf_model_config *c, char *out, size_t size)
 {
-	int n = snprintf(out, size, "vocabulary %u, width %u, %u layers, %u heads (%u key/value) of %u, ffn %u, rope %g, eps %g",
-	                 c->vocab, c->dim, c->layers, c->heads, c->kv_heads, c->head_dim, c->ffn, c->rope_theta, c->norm_eps);
+	int n = snprintf(
+		out, size, "vocabulary %u, width %u, %u layers, %u heads (%u key/value) of %u, ffn %u, rope %g, eps %g",
+		c->vocab, c->dim, c->layers, c->heads, c->kv_heads, c->head_dim, c->ffn, c->rope_theta, c->norm_eps);
 	if (is_plain(c))
 		return n;
 	const size_t at = (size_t)n < size ? (size_t)n : size;
-	return n + snprintf(out + at, size - at, ", %s, norm %d, MLP %d, biases %u%s%s%s, positions %d (%.17g %.17g %.17g %u), "
+	return n + snprintf(out + at, size - at,
+	                    ", %s, norm %d, MLP %d, biases %u%s%s%s, positions %d (%.17g %.17g %.17g %u), "
 	                    "window %u (from layer %u, every %u), scalar %.17g, caps %.17g %.17g",
 	                    pf_config_family_name(c->family), (int)c->norm, (int)c->mlp, c->biases,
 	                    c->qk_norm ? ", norms of heads" : "", c->post_norms ? ", norms after" : "",
-	                    c->scaled_embedding ? ", scaled embedding" : "", (int)c->positions, c->rope_factor, c->rope_low,
-	                    c->rope_high, c->rope_original, c->window, c->window_from, c->window_every,
+	                    c->scaled_embedding ? ", scaled embedding" : "", (int)c->positions, c->rope_factor,
+	                    c->rope_low, c->rope_high, c->rope_original, c->window, c->window_from, c->window_every,
 	                    c->attention_scalar, c->attention_cap, c->logit_cap);
 }

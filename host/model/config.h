@@ -23,7 +23,8 @@ int pf_config_write(const struct pf_model_config *config, const char *path, stru
  * kept, or NULL */
 int pf_config_write_as(const struct pf_model_config *config, const char *known, enum pf_dtype type, const char *path,
                        struct pf_error *error);
-/* 1 if models of both are of one family and compute the same function of equal weights: everything but vocabulary names and longest sequence */
+/* 1 if models of both are of one family and compute the same function of equal weights: everything but vocabulary names
+ * and longest sequence */
 int pf_config_equal(const struct pf_model_config *a, const struct pf_model_config *b);
 /* "vocabulary 259, width 128, 3 layers, ..." for messages and keys: of
  * models that are not plain Llamas every feature. Returns what snprintf would */

@@ -129,8 +129,8 @@ static int expect(const json_t *root, const char *key, json_t *wanted, const cha
 	json_decref(wanted);
 	if (!text)
 		return 0;
-	int code = pf_fail(error, PF_E_UNSUPPORTED, "%s: %s is %.200s, which is not built for this model_type", where, key,
-	                   text);
+	int code = pf_fail(error, PF_E_UNSUPPORTED, "%s: %s is %.200s, which is not built for this model_type", where,
+	                   key, text);
 	free(text);
 	return code;
 }
@@ -159,8 +159,9 @@ static int read_scaling(const json_t *root, const char *key, const char *where, 
 	if (code != 0 || (type && strcmp(type, "default") == 0))
 		return code;
 	if (!type || (strcmp(type, "linear") != 0 && strcmp(type, "llama3") != 0))
-		return pf_fail(error, PF_E_UNSUPPORTED, "%s: %s: rope_type is %.100s; default, linear and llama3 are built", where,
-		               key, type ? type : "missing");
+		return pf_fail(error, PF_E_UNSUPPORTED,
+		               "%s: %s: rope_type is %.100s; default, linear and llama3 are built", where, key,
+		               type ? type : "missing");
 	c->positions = strcmp(type, "linear") == 0 ? PF_POSITION_ROPE_LINEAR : PF_POSITION_ROPE_LLAMA3;
 	if (!given(rope, "factor"))
 		return pf_fail(error, PF_E_FORMAT, "%s: %s: rope_type %s needs a factor", where, key, type);
@@ -199,8 +200,10 @@ static int read_layer_types(const json_t *root, const char *where, struct pf_mod
 		}
 	for (uint32_t i = 0; i < c->layers; i++)
 		if (slides(types, i) != (i >= from && (i - from) % every == 0))
-			return pf_fail(error, PF_E_UNSUPPORTED,
-			               "%s: layer_types: layer %u breaks the pattern of full_attention and sliding_attention", where, i);
+			return pf_fail(
+				error, PF_E_UNSUPPORTED,
+				"%s: layer_types: layer %u breaks the pattern of full_attention and sliding_attention",
+				where, i);
 	if (from == c->layers)
 		c->window = 0;
 	c->window_from = from;
@@ -236,7 +239,8 @@ static int read_biases(const json_t *root, const char *where, struct pf_model_co
 	return code;
 }
 
-static int read_activation(const json_t *root, const char *where, const struct pf_model_config *c, struct pf_error *error)
+static int read_activation(const json_t *root, const char *where, const struct pf_model_config *c,
+                           struct pf_error *error)
 {
 	const struct family *f = &families[c->family];
 	const char *older = c->family == PF_FAMILY_GEMMA2 && !given(root, f->activation_key) ? "hidden_act"

@@ -2,8 +2,8 @@
  *
  * One decoder for all families: which norm, MLP, positions, biases, caps and windows is data in the
  * model's config; the default is Llama's RMSNorm, rotary positions (the two halves of a head rotate
- * together, as in Hugging Face's files), grouped-query attention, SwiGLU. Sequences lie packed, ids[N] with offsets[B + 1];
- * attention and positions never cross them. Attention works on blocks with an online softmax and
+ * together, as in Hugging Face's files), grouped-query attention, SwiGLU. Sequences lie packed, ids[N] with offsets[B +
+ * 1]; attention and positions never cross them. Attention works on blocks with an online softmax and
  * forms its scores again on the way back, so no memory is proportional to the square of a length.
  * The head is not part of the body: see logits.h.
  *
@@ -11,9 +11,9 @@
  * products are BLAS's. Results repeat bit for bit for the same binary, shapes and BLAS core, with
  * any number of threads (parallel.h).
  *
- * The cap of final logits belongs to the head, not to this. A decoder belongs to one thread at a time; parameters are only read. Sources: Touvron et al. 2023
- * (Llama 2), Su et al. 2021 (rotary positions), Ainslie et al. 2023 (grouped queries), Dao et al.
- * 2022 (block-wise attention). */
+ * The cap of final logits belongs to the head, not to this. A decoder belongs to one thread at a time; parameters are
+ * only read. Sources: Touvron et al. 2023 (Llama 2), Su et al. 2021 (rotary positions), Ainslie et al. 2023 (grouped
+ * queries), Dao et al. 2022 (block-wise attention). */
 #ifndef PF_MODEL_DECODER_H
 #define PF_MODEL_DECODER_H
 #include "layout.h"

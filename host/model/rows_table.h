@@ -41,8 +41,8 @@ struct PF_T(rows) {
 	/* dgate_up from dout; out is formed again */
 	void (*glu_grad)(size_t rows, size_t ffn, const REAL *gate_up, const REAL *dout,
 	                 REAL *dgate_up, REAL *out);
-	/* The same with gelu(gate) up, and out[rows, ffn] = gelu(up) of up[rows, ffn]; gelu by tanh (Hendrycks and Gimpel
-	 * 2016, section 2) */
+	/* The same with gelu(gate) up, and out[rows, ffn] = gelu(up) of up[rows, ffn]; gelu by tanh (Hendrycks and
+	 * Gimpel 2016, section 2) */
 	void (*geglu)(size_t rows, size_t ffn, const REAL *gate_up, REAL *out);
 	void (*geglu_grad)(size_t rows, size_t ffn, const REAL *gate_up, const REAL *dout, REAL *dgate_up, REAL *out);
 	void (*gelu)(size_t rows, size_t ffn, const REAL *up, REAL *out);

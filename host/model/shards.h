@@ -18,8 +18,8 @@ struct pf_index {
 	char **file;
 	size_t files;
 };
-/* text[bytes]: {"weight_map": {tensor: file, ...}}. Files are names in the index's own folder. `where` names the text in
- * messages. Frees with pf_index_free; nothing is to be freed after a failure */
+/* text[bytes]: {"weight_map": {tensor: file, ...}}. Files are names in the index's own folder. `where` names the text
+ * in messages. Frees with pf_index_free; nothing is to be freed after a failure */
 int pf_index_parse(const char *text, size_t bytes, const char *where, struct pf_index *index, struct pf_error *error);
 void pf_index_free(struct pf_index *index);
 #endif

@@ -19,8 +19,10 @@ struct parsing {
 
 static int bad(const struct parsing *p, const char *what)
 {
-	return pf_fail(p->error, PF_E_FORMAT, "%s:%u: %s; a line is time,watts or time,watts,marker, times in seconds and "
-	               "ascending", p->path, p->line, what);
+	return pf_fail(p->error, PF_E_FORMAT,
+	               "%s:%u: %s; a line is time,watts or time,watts,marker, times in seconds and "
+	               "ascending",
+	               p->path, p->line, what);
 }
 
 static int add(struct parsing *p, struct pf_reading reading)
@@ -99,7 +101,8 @@ int pf_meter_read(const char *path, struct pf_meter *meter, struct pf_error *err
 	}
 	while (!code && fgets(line, sizeof line, file)) {
 		p.line++;
-		code = strchr(line, '\n') || feof(file) ? take_line(&p, line) : bad(&p, "a line of more than 4095 bytes");
+		code = strchr(line, '\n') || feof(file) ? take_line(&p, line)
+		                                        : bad(&p, "a line of more than 4095 bytes");
 	}
 	if (!code && ferror(file))
 		code = pf_fail(error, -EIO, "%s: cannot be read", path);

@@ -24,8 +24,10 @@ static int cut_back(struct pf_metrics *m, int64_t keep, struct pf_error *error)
 	if (!S_ISREG(st.st_mode))
 		return 0;
 	if (st.st_size < keep)
-		return pf_fail(error, PF_E_MISMATCH, "%s has %lld bytes, the checkpoint was written at %lld: not the log "
-		               "of this run; give --log its own file", m->path, (long long)st.st_size, (long long)keep);
+		return pf_fail(error, PF_E_MISMATCH,
+		               "%s has %lld bytes, the checkpoint was written at %lld: not the log "
+		               "of this run; give --log its own file",
+		               m->path, (long long)st.st_size, (long long)keep);
 	if (ftruncate(m->fd, keep < 0 ? 0 : keep) != 0 || lseek(m->fd, 0, SEEK_END) < 0)
 		return pf_fail(error, -errno, "%s: cannot be cut back: %s", m->path, strerror(errno));
 	return 0;

@@ -10,7 +10,8 @@
 struct pf_metrics;
 
 /* Opens path for appending; keep >= 0 first cuts the file back to its first `keep` bytes (a checkpoint's position),
- * keep < 0 starts it anew; what is not a regular file (/dev/null, a FIFO) is never cut. path NULL: nothing is written, every call succeeds. Fails if the file is shorter than keep */
+ * keep < 0 starts it anew; what is not a regular file (/dev/null, a FIFO) is never cut. path NULL: nothing is written,
+ * every call succeeds. Fails if the file is shorter than keep */
 int pf_metrics_open(const char *path, int64_t keep, struct pf_metrics **metrics, struct pf_error *error);
 void pf_metrics_close(struct pf_metrics *metrics);              /* NULL is allowed */
 /* A line is begun, given fields, ended. A value that is NaN or infinite is left out: absent, not 0 */

@@ -83,9 +83,14 @@ static int add_submission(struct building *b, const struct pf_operation *o, uint
 	const uint32_t host = add_host(b, o->queued_ns);
 	struct pf_job *job = &b->job[b->jobs];
 	int code = remember(b, device, o->serial, b->jobs, error);
-	*job = (struct pf_job){ .kind = o->kind == PF_OP_IN ? PF_JOB_IN : o->kind == PF_OP_OUT ? PF_JOB_OUT : PF_JOB_RUN,
-		.device = device, .after = { host, recall(b, device, o->after), PF_JOB_NONE }, .bytes = (double)o->bytes,
-		.bank = o->bank, .kernel = o->kernel };
+	*job = (struct pf_job){ .kind = o->kind == PF_OP_IN    ? PF_JOB_IN
+		                        : o->kind == PF_OP_OUT ? PF_JOB_OUT
+		                                               : PF_JOB_RUN,
+		                .device = device,
+		                .after = { host, recall(b, device, o->after), PF_JOB_NONE },
+		                .bytes = (double)o->bytes,
+		                .bank = o->bank,
+		                .kernel = o->kernel };
 	if (!code && o->kind == PF_OP_RUN)
 		code = pf_cycles_cost(o->kernel, o->value, o->values, &job->cost, error);
 	b->of[b->jobs++] = o;
@@ -130,12 +135,14 @@ static void show(struct pf_trace *trace, const struct building *b, const struct 
 	};
 	for (uint32_t i = 0; i < b->jobs; i++) {
 		const struct pf_job *job = &b->job[i];
-		const char *name = job->kind == PF_JOB_RUN ? kernels[job->kernel] : job->kind == PF_JOB_IN ? "copies in" : "copies out";
+		const char *name = job->kind == PF_JOB_RUN  ? kernels[job->kernel]
+		                   : job->kind == PF_JOB_IN ? "copies in"
+		                                            : "copies out";
 		char group[96];
 		snprintf(group, sizeof group, "%s %u, modelled", card, job->device + 1);
 		if (job->kind == PF_JOB_HOST && job->seconds > 0.0)
-			pf_trace_event(trace, "host, its measured work in the modelled schedule", "work", "work", times[i].start,
-			               times[i].end);
+			pf_trace_event(trace, "host, its measured work in the modelled schedule", "work", "work",
+			               times[i].start, times[i].end);
 		else if (job->kind != PF_JOB_HOST)
 			pf_trace_event(trace, group, name, name, times[i].start, times[i].end);
 	}
@@ -164,15 +171,16 @@ static int play(struct pf_trace *trace, const struct building *b, const char *na
 	if (!code)
 		code = pf_cycles_play(&card, r->devices, cus, b->job, b->jobs, times, &r->modelled, error);
 	if (!code)
-		code = pf_cycles_doubts(name, r->devices, cus, b->job, b->jobs, r->doubt, sizeof r->doubt / sizeof *r->doubt,
-		                        &r->doubts, error);
+		code = pf_cycles_doubts(name, r->devices, cus, b->job, b->jobs, r->doubt,
+		                        sizeof r->doubt / sizeof *r->doubt, &r->doubts, error);
 	if (!code)
 		show(trace, b, times, name);
 	free(times);
 	return code;
 }
 
-int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, struct pf_replay *replay, struct pf_error *error)
+int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, struct pf_replay *replay,
+                  struct pf_error *error)
 {
 	const struct pf_operation *operations;
 	const size_t count = pf_trace_operations(trace, &operations);

@@ -20,5 +20,6 @@ struct pf_replay {
 
 /* Plays the kept operations on card `name` with cus compute units of each kernel, and adds the schedule to the trace in
  * groups that say `modelled`. PF_E_UNSUPPORTED names a kernel that the model does not know */
-int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, struct pf_replay *replay, struct pf_error *error);
+int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, struct pf_replay *replay,
+                  struct pf_error *error);
 #endif

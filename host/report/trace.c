@@ -62,7 +62,8 @@ int pf_trace_close(struct pf_trace *t, struct pf_error *error)
 		return 0;
 	fputs("\n]}\n", t->file);
 	const int bad = ferror(t->file) | (fclose(t->file) != 0);
-	const int code = bad ? pf_fail(error, -EIO, "%s: the trace could not be written whole; is the disk full?", t->path) : 0;
+	const int code =
+		bad ? pf_fail(error, -EIO, "%s: the trace could not be written whole; is the disk full?", t->path) : 0;
 	pthread_mutex_destroy(&t->lock);
 	free(t->track);
 	free(t->kept);
@@ -137,8 +138,8 @@ static void put_event(struct pf_trace *t, const char *group, const char *track_n
 	if (!track)
 		return;
 	begin(t);
-	fprintf(t->file, "{\"ph\":\"X\",\"pid\":%u,\"tid\":%u,\"ts\":%.3f,\"dur\":%.3f,\"name\":\"", track->pid, track->tid,
-	        1e6 * from, 1e6 * (to - from));
+	fprintf(t->file, "{\"ph\":\"X\",\"pid\":%u,\"tid\":%u,\"ts\":%.3f,\"dur\":%.3f,\"name\":\"", track->pid,
+	        track->tid, 1e6 * from, 1e6 * (to - from));
 	put_text(t, name);
 	fprintf(t->file, "\",\"args\":{%s}}", args);
 }
@@ -182,7 +183,8 @@ static void put_operation(struct pf_trace *t, const struct pf_operation *o)
 	const double from = 1e-9 * (double)o->started_ns - t->zero, to = 1e-9 * (double)o->done_ns - t->zero;
 	char group[NAME_BYTES], track[NAME_BYTES], args[160];
 	snprintf(group, sizeof group, "%.80s, measured", o->device);
-	snprintf(args, sizeof args, "\"serial\":%llu,\"after\":%llu,\"bytes\":%llu,\"beats\":%llu,\"queued_us\":%.3f,\"status\":%d",
+	snprintf(args, sizeof args,
+	         "\"serial\":%llu,\"after\":%llu,\"bytes\":%llu,\"beats\":%llu,\"queued_us\":%.3f,\"status\":%d",
 	         (unsigned long long)o->serial, (unsigned long long)o->after, (unsigned long long)o->bytes,
 	         (unsigned long long)o->beats, 1e6 * (1e-9 * (double)o->queued_ns - t->zero), o->status);
 	if (o->kind == PF_OP_RUN)
@@ -213,7 +215,8 @@ void pf_trace_power(struct pf_trace *t, const char *sensor, double time, double 
 	const struct track *track = find_track(t, "power, measured", sensor);
 	if (track) {
 		begin(t);
-		fprintf(t->file, "{\"ph\":\"C\",\"pid\":%u,\"ts\":%.3f,\"name\":\"", track->pid, 1e6 * (time - t->zero));
+		fprintf(t->file, "{\"ph\":\"C\",\"pid\":%u,\"ts\":%.3f,\"name\":\"", track->pid,
+		        1e6 * (time - t->zero));
 		put_text(t, sensor);
 		fprintf(t->file, "\",\"args\":{\"W\":%.6g}}", watt);
 	}

@@ -1,8 +1,9 @@
 /* trace.h: a timeline of host, copies, kernels and power, in the JSON form that Chrome's tracing and Perfetto read.
  *
- * Tracks are grouped: the host's phases, each device (a track per direction and per compute unit), power. Times are wall
- * clock, measured. What a model says of the same work goes into groups of its own, whose names say `modelled`; the two
- * never share a track. Format: "Trace Event Format" of the Chromium project: complete events (X), counters (C), names (M).
+ * Tracks are grouped: the host's phases, each device (a track per direction and per compute unit), power. Times are
+ * wall clock, measured. What a model says of the same work goes into groups of its own, whose names say `modelled`; the
+ * two never share a track. Format: "Trace Event Format" of the Chromium project: complete events (X), counters (C),
+ * names (M).
  *
  * Any thread may add events; a NULL trace takes them and forgets them. The file is complete after pf_trace_close. */
 #ifndef PF_REPORT_TRACE_H

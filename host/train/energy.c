@@ -65,9 +65,11 @@ void pf_energy_fields(const struct pf_energy_window *w, struct pf_metrics_field 
 {
 	const struct pf_metrics_field fields[PF_ENERGY_FIELDS] = {
 		{ "sensor", w->sensor->name, 0.0 }, { "scope", pf_power_scope_name(w->sensor->scope), 0.0 },
-		{ "kind", "measured", 0.0 }, { "first_step", NULL, (double)w->first }, { "last_step", NULL, (double)w->last },
+		{ "kind", "measured", 0.0 }, { "first_step", NULL, (double)w->first },
+		{ "last_step", NULL, (double)w->last },
 		{ "seconds", NULL, w->seconds }, { "joule", NULL, w->joule }, { "joule_low", NULL, w->low },
-		{ "joule_high", NULL, w->high }, { "idle_joule", NULL, w->idle }, { "idle_joule_low", NULL, w->idle_low },
+		{ "joule_high", NULL, w->high }, { "idle_joule", NULL, w->idle },
+		{ "idle_joule_low", NULL, w->idle_low },
 		{ "idle_joule_high", NULL, w->idle_high },
 	};
 	memcpy(field, fields, sizeof fields);
@@ -90,7 +92,8 @@ static int wait_energy(struct pf_meters *m, size_t i, double from, double to, co
 	const double give_up = to + GIVE_UP_REFRESHES * (meter->sensor.refresh_s + POLL_S);
 	struct pf_error why;
 	int code;
-	while ((code = pf_ledger_energy(m->ledger, i, from, to, energy, &why)) == -EAGAIN && pf_ledger_now() < give_up) {
+	while ((code = pf_ledger_energy(m->ledger, i, from, to, energy, &why)) == -EAGAIN &&
+	       pf_ledger_now() < give_up) {
 		if (stop && *stop)
 			return PF_E_INTERRUPTED;
 		rest();
@@ -146,8 +149,16 @@ static struct pf_energy_window make_window(const struct pf_meters *m, const stru
                                            const struct pf_energy *e)
 {
 	const double seconds = m->at[to].time - m->at[from].time;
-	return (struct pf_energy_window){ &meter->sensor, m->at[from].steps + 1, m->at[to].steps, seconds, e->joule, e->low,
-		e->high, meter->idle * seconds, meter->idle_low * seconds, meter->idle_high * seconds };
+	return (struct pf_energy_window){ &meter->sensor,
+		                          m->at[from].steps + 1,
+		                          m->at[to].steps,
+		                          seconds,
+		                          e->joule,
+		                          e->low,
+		                          e->high,
+		                          meter->idle * seconds,
+		                          meter->idle_low * seconds,
+		                          meter->idle_high * seconds };
 }
 
 static void add(struct pf_energy_window *total, const struct pf_energy_window *w, double sign)
@@ -212,8 +223,9 @@ int pf_meters_step(struct pf_meters *m, pf_energy_fn window, void *context, stru
 		const size_t end = meter->error.code ? 0 : window_end(m, i);
 		struct pf_energy e;
 		struct pf_error why;
-		const int one = end ? pf_ledger_energy(m->ledger, i, m->at[meter->start].time, m->at[end].time, &e, &why)
-		                    : -EAGAIN;
+		const int one =
+			end ? pf_ledger_energy(m->ledger, i, m->at[meter->start].time, m->at[end].time, &e, &why)
+			    : -EAGAIN;
 		if (one == 0) {
 			close_window(m, meter, meter->start, end, &e);
 			window(context, &meter->last);

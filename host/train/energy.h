@@ -1,5 +1,5 @@
-/* energy.h: what training steps burn, as the machine's sensors show it: windows of whole steps, each as short as its sensor
- * can see, with the power of the idle machine beside it.
+/* energy.h: what training steps burn, as the machine's sensors show it: windows of whole steps, each as short as its
+ * sensor can see, with the power of the idle machine beside it.
  *
  * A step is usually shorter than a sensor's refresh, so figures are of windows: some steps in a row. The power before
  * training, with device and model open and nothing computing, is measured first; idle energy is that power times the
@@ -13,7 +13,8 @@
 
 struct pf_meters;
 
-/* J, with the interval that refresh and step of the sensor leave; idle: of the machine before training, over `seconds` */
+/* J, with the interval that refresh and step of the sensor leave; idle: of the machine before training, over
+ * `seconds` */
 struct pf_energy_window {
 	const struct pf_sensor *sensor;
 	uint64_t first, last;          /* steps, counted from 1, both included */
@@ -32,7 +33,7 @@ int  pf_meters_open(const struct pf_sensor *sensor, size_t sensors, struct pf_me
 void pf_meters_close(struct pf_meters *meters);                 /* NULL is allowed */
 /* Measures the idle power: waits for `seconds`, or as long as the slowest sensor needs if that is more. *stop (may be
  * NULL) ends it with PF_E_INTERRUPTED */
-int  pf_meters_idle(struct pf_meters *meters, double seconds, const volatile sig_atomic_t *stop, struct pf_error *error);
+int pf_meters_idle(struct pf_meters *meters, double seconds, const volatile sig_atomic_t *stop, struct pf_error *error);
 /* `steps` are done; the next one begins now */
 int  pf_meters_begin(struct pf_meters *meters, uint64_t steps, struct pf_error *error);
 /* Another step is done. window is called for each window that is closed by what the sensors have shown so far */

@@ -15,7 +15,8 @@ enum { ROWS_MOST = 64 };
 
 static struct pf_range range_of(int name)
 {
-	static const struct pf_range logp = { -INFINITY, 0, 1, 0 }, count = { 1, INFINITY, 0, 1 }, any = { -INFINITY, INFINITY, 1, 1 };
+	static const struct pf_range logp = { -INFINITY, 0, 1, 0 }, count = { 1, INFINITY, 0, 1 },
+				     any = { -INFINITY, INFINITY, 1, 1 };
 	switch (name) {
 	case PF_NAME_lw:
 	case PF_NAME_ll:
@@ -162,7 +163,8 @@ static void write_node(struct writer *w, int n)
 		keep(w, n);
 }
 
-static int write_program(const struct pf_graph *g, int root, int per_item, char *text, size_t size, struct pf_error *error)
+static int write_program(const struct pf_graph *g, int root, int per_item, char *text, size_t size,
+                         struct pf_error *error)
 {
 	struct writer *w = calloc(1, sizeof *w);
 	if (!w)
@@ -201,7 +203,8 @@ static int mixed(const struct use *use, int from, int to, const char *other, str
 {
 	for (int i = from; i <= to; i++)
 		if (use->name[i])
-			return pf_fail(error, PF_E_ARGUMENT, "expr, column %d: %s belongs to %s, other names here do not", use->column[i],
+			return pf_fail(error, PF_E_ARGUMENT,
+			               "expr, column %d: %s belongs to %s, other names here do not", use->column[i],
 			               pf_expr_name(i), other);
 	return 0;
 }
@@ -225,16 +228,20 @@ static int find_form(const struct use *use, enum pf_loss_form *form, struct pf_e
 
 static int set_params(struct pf_expr *e, const struct use *use, struct pf_error *error)
 {
-	const struct pf_loss_param beta = { "beta", "", 0.1, 0, INFINITY, 1, 1, "strength of the pull to the reference" };
+	const struct pf_loss_param beta = {
+		"beta", "", 0.1, 0, INFINITY, 1, 1, "strength of the pull to the reference"
+	};
 	unsigned count = 0;
 	if (use->name[PF_NAME_beta] || use->name[PF_NAME_x])
 		e->param[count++] = beta;
 	for (int i = PF_NAME_p0; i <= PF_NAME_p7; i++)
 		if (use->name[i]) {
 			if (count == PF_LOSS_PARAMS)
-				return pf_fail(error, PF_E_RANGE, "expr, column %d: more than %d parameters", use->column[i],
-				               PF_LOSS_PARAMS);
-			e->param[count++] = (struct pf_loss_param){ pf_expr_name(i), "", 1, 0, INFINITY, 0, 1, "parameter of the formula" };
+				return pf_fail(error, PF_E_RANGE, "expr, column %d: more than %d parameters",
+				               use->column[i], PF_LOSS_PARAMS);
+			e->param[count++] =
+				(struct pf_loss_param){ pf_expr_name(i), "", 1, 0,
+				                        INFINITY,        0,  1, "parameter of the formula" };
 		}
 	e->row.params = count;
 	return 0;
@@ -249,7 +256,8 @@ static int own_gradient(struct pf_graph *g, const int *adjoint, int name, int la
 	const int beta = pf_node_name(g, PF_NAME_beta, 0), zero = pf_node_number(g, 0);
 	int sum = direct >= 0 && adjoint[direct] >= 0 ? adjoint[direct] : zero;
 	if (x >= 0 && adjoint[x] >= 0)
-		sum = pf_node_make(g, sign > 0 ? PF_NODE_ADD : PF_NODE_SUB, sum, pf_node_make(g, PF_NODE_MUL, adjoint[x], beta, -1), -1);
+		sum = pf_node_make(g, sign > 0 ? PF_NODE_ADD : PF_NODE_SUB, sum,
+		                   pf_node_make(g, PF_NODE_MUL, adjoint[x], beta, -1), -1);
 	return sum;
 }
 
@@ -259,7 +267,8 @@ static int gradient_of(struct pf_graph *g, int root, enum pf_loss_form form)
 	pf_node_adjoints(g, root, adjoint);
 	if (form != PF_FORM_PAIR)
 		return own_gradient(g, adjoint, PF_NAME_l, 1, 1);
-	const int chosen = own_gradient(g, adjoint, PF_NAME_lw, 0, 1), rejected = own_gradient(g, adjoint, PF_NAME_ll, 0, -1);
+	const int chosen = own_gradient(g, adjoint, PF_NAME_lw, 0, 1),
+		  rejected = own_gradient(g, adjoint, PF_NAME_ll, 0, -1);
 	if (pf_node_make(g, PF_NODE_NEG, chosen, -1, -1) == rejected)
 		return pf_node_make(g, PF_NODE_MUL, chosen, pf_node_name(g, PF_NAME_is_pair_sign, 1), -1);
 	return pf_node_make(g, PF_NODE_SELECT, pf_node_name(g, PF_NAME_is_chosen, 1), chosen,
@@ -295,8 +304,8 @@ static int compile(struct pf_graph *g, struct pf_range *range, struct pf_expr *e
 		code = pf_fail(error, PF_E_RANGE, "expr: the derivative of this formula is too large");
 	if (!code)
 		code = write_program(g, gradient, per_item, e->grad, sizeof e->grad, error);
-	const int reference = use.name[PF_NAME_x] || use.name[PF_NAME_r] || use.name[PF_NAME_rw] || use.name[PF_NAME_rl] ||
-	                      use.name[PF_NAME_z0];
+	const int reference = use.name[PF_NAME_x] || use.name[PF_NAME_r] || use.name[PF_NAME_rw] ||
+	                      use.name[PF_NAME_rl] || use.name[PF_NAME_z0];
 	e->row.form = form;
 	e->row.per_item = form == PF_FORM_BINARY;
 	e->row.reference = reference ? PF_LOSS_REF : PF_LOSS_FREE;
@@ -312,11 +321,18 @@ int pf_expr_compile(const char *formula, size_t length, struct pf_expr *e, struc
 	if (length >= sizeof e->formula)
 		return pf_fail(error, PF_E_RANGE, "expr: a formula has at most %d characters", PF_EXPR_BYTES - 1);
 	memcpy(e->formula, formula, length);
-	e->row = (struct pf_loss_row){ .name = "expr", .aliases = "", .title = e->formula, .source = "the user's formula",
-		.param = e->param, .value = e->value, .grad = e->grad, .inputs = "" };
+	e->row = (struct pf_loss_row){ .name = "expr",
+		                       .aliases = "",
+		                       .title = e->formula,
+		                       .source = "the user's formula",
+		                       .param = e->param,
+		                       .value = e->value,
+		                       .grad = e->grad,
+		                       .inputs = "" };
 	struct pf_graph *graph = malloc(sizeof *graph);
 	struct pf_range *range = malloc(PF_NODES_MAX * sizeof *range);
-	int code = graph && range ? compile(graph, range, e, error) : pf_fail(error, PF_E_RANGE, "no memory for a formula");
+	int code = graph && range ? compile(graph, range, e, error)
+	                          : pf_fail(error, PF_E_RANGE, "no memory for a formula");
 	free(graph);
 	free(range);
 	return code;

@@ -45,7 +45,9 @@ static int add(struct pf_graph *g, const struct pf_node *node)
 
 int pf_node_number(struct pf_graph *g, double number)
 {
-	const struct pf_node node = { .kind = PF_NODE_NUMBER, .operand = { -1, -1, -1 }, .number = number + 0.0, .name = -1 };
+	const struct pf_node node = {
+		.kind = PF_NODE_NUMBER, .operand = { -1, -1, -1 }, .number = number + 0.0, .name = -1
+	};
 	return add(g, &node);
 }
 
@@ -62,7 +64,10 @@ static int simpler(struct pf_graph *g, enum pf_node_kind kind, int a, int b)
 	const int numbers = x->kind == PF_NODE_NUMBER && y->kind == PF_NODE_NUMBER;
 	switch (kind) {
 	case PF_NODE_ADD:
-		return numbers ? pf_node_number(g, x->number + y->number) : pf_node_is(g, a, 0) ? b : pf_node_is(g, b, 0) ? a : -1;
+		return numbers               ? pf_node_number(g, x->number + y->number)
+		       : pf_node_is(g, a, 0) ? b
+		       : pf_node_is(g, b, 0) ? a
+		                             : -1;
 	case PF_NODE_SUB:
 		return numbers ? pf_node_number(g, x->number - y->number) : pf_node_is(g, b, 0) ? a :
 		       pf_node_is(g, a, 0) ? pf_node_make(g, PF_NODE_NEG, b, -1, -1) : -1;
@@ -91,7 +96,9 @@ static int reduces(enum pf_node_kind kind)
 int pf_node_make(struct pf_graph *g, enum pf_node_kind kind, int a, int b, int c)
 {
 	const int operands = kinds[kind].operands;
-	struct pf_node node = { .kind = kind, .operand = { a, operands > 1 ? b : -1, operands > 2 ? c : -1 }, .name = -1 };
+	struct pf_node node = { .kind = kind,
+		                .operand = { a, operands > 1 ? b : -1, operands > 2 ? c : -1 },
+		                .name = -1 };
 	if ((operands > 0 && a < 0) || (operands > 1 && b < 0) || (operands > 2 && c < 0))
 		return -1;
 	if (operands == 0)

@@ -109,7 +109,8 @@ static int blend(struct parser *p, int m, int a, int b)
 /* sign(a) (1 - e) / (1 + e), e = exp(-2 |a|) */
 static int hyperbolic_tangent(struct parser *p, int a)
 {
-	const int e = make(p, PF_NODE_EXPM1, make(p, PF_NODE_MUL, number(p, -2), make(p, PF_NODE_ABS, a, -1, -1), -1), -1, -1);
+	const int e = make(p, PF_NODE_EXPM1, make(p, PF_NODE_MUL, number(p, -2), make(p, PF_NODE_ABS, a, -1, -1), -1),
+	                   -1, -1);
 	const int t = make(p, PF_NODE_DIV, negative(p, e), make(p, PF_NODE_ADD, number(p, 2), e, -1), -1);
 	return make(p, PF_NODE_SELECT, make(p, PF_NODE_LT, a, number(p, 0), -1), negative(p, t), t);
 }
@@ -140,7 +141,7 @@ static int power(struct parser *p, int a, int b)
 	                                          ? base->operand[1] : pf_node_is(p->graph, base->operand[1], 1)
 	                                          ? base->operand[0] : -1 : -1;
 	const int logarithm = make(p, one >= 0 ? PF_NODE_LOG1P : PF_NODE_LOG, one >= 0 ? one : a, -1, -1);
-	if (logarithm >= 0 && p->graph->node[logarithm].to == 0) {      /* its domain is checked where the base stands */
+	if (logarithm >= 0 && p->graph->node[logarithm].to == 0) { /* its domain is checked where the base stands */
 		p->graph->node[logarithm].from = p->graph->node[a].from;
 		p->graph->node[logarithm].to = p->graph->node[a].to;
 	}
@@ -152,7 +153,8 @@ static const struct { const char *name; int arguments; enum function what; enum 
 	{ "exp", 1, F_EXP, 0 }, { "log", 1, F_NODE, PF_NODE_LOG }, { "log1p", 1, F_NODE, PF_NODE_LOG1P },
 	{ "expm1", 1, F_NODE, PF_NODE_EXPM1 }, { "softplus", 1, F_NODE, PF_NODE_SOFTPLUS },
 	{ "logsigmoid", 1, F_LOGSIGMOID, 0 }, { "sigmoid", 1, F_NODE, PF_NODE_SIGMOID },
-	{ "log1mexp", 1, F_NODE, PF_NODE_LOG1MEXP }, { "k3", 1, F_K3, 0 }, { "tanh", 1, F_TANH, 0 }, { "sqrt", 1, F_SQRT, 0 },
+	{ "log1mexp", 1, F_NODE, PF_NODE_LOG1MEXP }, { "k3", 1, F_K3, 0 }, { "tanh", 1, F_TANH, 0 },
+	{ "sqrt", 1, F_SQRT, 0 },
 	{ "abs", 1, F_NODE, PF_NODE_ABS }, { "max", 2, F_NODE, PF_NODE_MAX }, { "min", 2, F_NODE, PF_NODE_MIN },
 	{ "pow", 2, F_POW, 0 }, { "blend", 3, F_BLEND, 0 }, { "where", 3, F_WHERE, PF_NODE_SELECT },
 	{ "gsum", 1, F_NODE, PF_NODE_GSUM }, { "gmean", 1, F_NODE, PF_NODE_GMEAN }, { "gmax", 1, F_NODE, PF_NODE_GMAX },
@@ -206,8 +208,11 @@ static int unknown(struct parser *p, const char *from, const char *word)
 		pf_name_nearest(word, functions[i].name, &nearest);
 	if (nearest)
 		return FAIL(p, from, "unknown name \"%s\"; did you mean %s?", word, nearest);
-	return FAIL(p, from, "unknown name \"%s\"; there are x, l, r, lw, ll, rw, rl, nw, nl, n, y, z0, margin, score, beta, p0 to "
-	            "p7", word);
+	return FAIL(
+		p, from,
+		"unknown name \"%s\"; there are x, l, r, lw, ll, rw, rl, nw, nl, n, y, z0, margin, score, beta, p0 to "
+		"p7",
+		word);
 }
 
 static int name(struct parser *p)
@@ -327,7 +332,8 @@ static int sums(struct parser *p)
 static int expression(struct parser *p)
 {
 	static const struct { const char *token; enum pf_node_kind kind; int swapped; } comparisons[] = {
-		{ "<=", PF_NODE_LE, 0 }, { ">=", PF_NODE_LE, 1 }, { "==", PF_NODE_EQ, 0 }, { "<", PF_NODE_LT, 0 }, { ">", PF_NODE_LT, 1 },
+		{ "<=", PF_NODE_LE, 0 }, { ">=", PF_NODE_LE, 1 }, { "==", PF_NODE_EQ, 0 }, { "<", PF_NODE_LT, 0 },
+		{ ">", PF_NODE_LT, 1 },
 	};
 	skip(p);
 	const char *from = p->at;

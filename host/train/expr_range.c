@@ -29,7 +29,8 @@ static double product(double a, double b)
 
 static struct pf_range times(struct pf_range a, struct pf_range b)
 {
-	const double corner[] = { product(a.low, b.low), product(a.low, b.high), product(a.high, b.low), product(a.high, b.high) };
+	const double corner[] = { product(a.low, b.low), product(a.low, b.high), product(a.high, b.low),
+		                  product(a.high, b.high) };
 	struct pf_range r = { corner[0], corner[0], 1, 1 };
 	for (int i = 1; i < 4; i++) {
 		r.low = fmin(r.low, corner[i]);
@@ -53,8 +54,13 @@ static struct pf_range inverse(struct pf_range a)
 
 static struct pf_range join(struct pf_range a, struct pf_range b)
 {
-	return (struct pf_range){ fmin(a.low, b.low), fmax(a.high, b.high), a.low < b.low ? a.low_open : b.low < a.low ? b.low_open :
-		a.low_open && b.low_open, a.high > b.high ? a.high_open : b.high > a.high ? b.high_open : a.high_open && b.high_open };
+	return (struct pf_range){ fmin(a.low, b.low), fmax(a.high, b.high),
+		                  a.low < b.low   ? a.low_open
+		                  : b.low < a.low ? b.low_open
+		                                  : a.low_open && b.low_open,
+		                  a.high > b.high   ? a.high_open
+		                  : b.high > a.high ? b.high_open
+		                                    : a.high_open && b.high_open };
 }
 
 static struct pf_range smaller(struct pf_range a, struct pf_range b)
@@ -70,7 +76,8 @@ static struct pf_range negated(struct pf_range a)
 
 static struct pf_range sum(struct pf_range a, struct pf_range b)
 {
-	return (struct pf_range){ a.low + b.low, a.high + b.high, a.low_open || b.low_open, a.high_open || b.high_open };
+	return (struct pf_range){ a.low + b.low, a.high + b.high, a.low_open || b.low_open,
+		                  a.high_open || b.high_open };
 }
 
 static struct pf_range of(const struct pf_node *n, const struct pf_range *range, struct pf_range (*name_range)(int))
@@ -125,7 +132,12 @@ void pf_ranges_find(const struct pf_graph *g, struct pf_range (*name_range)(int)
 
 /* ---- what is wrong ---- */
 
-struct check { const struct pf_graph *graph; const struct pf_range *range; const char *formula; struct pf_error *error; };
+struct check {
+	const struct pf_graph *graph;
+	const struct pf_range *range;
+	const char *formula;
+	struct pf_error *error;
+};
 
 /* Source of a node, for messages */
 struct source { char text[96]; };
@@ -175,15 +187,18 @@ static int check_log(const struct check *c, int n)
 	if (is(c, a, PF_NODE_SIGMOID))
 		return complain(c, n, "the logarithm of a sigmoid overflows; write logsigmoid(%s)", SOURCE(x));
 	if (is(c, a, PF_NODE_EXP))
-		return complain(c, n, "the logarithm of an exponential is its exponent; write %s", SOURCE(exponent(c, a)));
+		return complain(c, n, "the logarithm of an exponential is its exponent; write %s",
+		                SOURCE(exponent(c, a)));
 	if ((sum || difference) && is(c, x, PF_NODE_EXP) && is(c, y, PF_NODE_EXP) && sum)
-		return complain(c, n, "exponentials overflow; write (%s) + softplus((%s) - (%s))", SOURCE(exponent(c, x)),
-		                SOURCE(exponent(c, y)), SOURCE(exponent(c, x)));
+		return complain(c, n, "exponentials overflow; write (%s) + softplus((%s) - (%s))",
+		                SOURCE(exponent(c, x)), SOURCE(exponent(c, y)), SOURCE(exponent(c, x)));
 	if (difference && is(c, x, PF_NODE_EXP) && is(c, y, PF_NODE_EXP))
-		return complain(c, n, "the logarithm of a difference loses its digits; write (%s) + log1mexp((%s) - (%s))",
+		return complain(c, n,
+		                "the logarithm of a difference loses its digits; write (%s) + log1mexp((%s) - (%s))",
 		                SOURCE(exponent(c, x)), SOURCE(exponent(c, y)), SOURCE(exponent(c, x)));
 	if (difference && pf_node_is(c->graph, x, 1) && is(c, y, PF_NODE_EXP))
-		return complain(c, n, "the logarithm of a difference loses its digits; write log1mexp(%s)", SOURCE(exponent(c, y)));
+		return complain(c, n, "the logarithm of a difference loses its digits; write log1mexp(%s)",
+		                SOURCE(exponent(c, y)));
 	if (difference && pf_node_is(c->graph, x, 1) && is(c, y, PF_NODE_SIGMOID))
 		return complain(c, n, "the logarithm of a difference loses its digits; write logsigmoid(-(%s))",
 		                SOURCE(at(c, y)->operand[0]));
@@ -192,13 +207,14 @@ static int check_log(const struct check *c, int n)
 	if (sum && (pf_node_is(c->graph, x, 1) || pf_node_is(c->graph, y, 1))) {
 		const int other = pf_node_is(c->graph, x, 1) ? y : x;
 		return is(c, other, PF_NODE_EXP)
-		           ? complain(c, n, "log(1 + exp(...)) overflows; write softplus(%s)", SOURCE(exponent(c, other)))
-		           : complain(c, n, "log(1 + ...) loses digits near 0; write log1p(%s)", SOURCE(other));
+		               ? complain(c, n, "log(1 + exp(...)) overflows; write softplus(%s)",
+		                          SOURCE(exponent(c, other)))
+		               : complain(c, n, "log(1 + ...) loses digits near 0; write log1p(%s)", SOURCE(other));
 	}
 	const struct pf_range r = c->range[a];
 	if (r.low < 0 || (r.low == 0 && !r.low_open))
-		return complain(c, n, "the logarithm of %s, which can be %s; bound it, as in log(max(%s, 1e-6))", SOURCE(a),
-		                r.low < 0 ? "negative" : "0", SOURCE(a));
+		return complain(c, n, "the logarithm of %s, which can be %s; bound it, as in log(max(%s, 1e-6))",
+		                SOURCE(a), r.low < 0 ? "negative" : "0", SOURCE(a));
 	return 0;
 }
 
@@ -209,8 +225,8 @@ static int check_domain(const struct check *c, int n)
 	if (is(c, n, PF_NODE_LOG1P) && (x.low < -1 || (x.low == -1 && !x.low_open)))
 		return complain(c, n, "log1p of %s, which can reach -1; bound it with max", SOURCE(a));
 	if (is(c, n, PF_NODE_LOG1MEXP) && (x.high > 0 || (x.high == 0 && !x.high_open)))
-		return complain(c, n, "log1mexp of %s, which can reach 0; bound it, as in log1mexp(min(%s, -1e-6))", SOURCE(a),
-		                SOURCE(a));
+		return complain(c, n, "log1mexp of %s, which can reach 0; bound it, as in log1mexp(min(%s, -1e-6))",
+		                SOURCE(a), SOURCE(a));
 	if (is(c, n, PF_NODE_DIV) && !(y.low > 0 || (y.low == 0 && y.low_open)) &&
 	    !(y.high < 0 || (y.high == 0 && y.high_open)))
 		return complain(c, n, "a division by %s, which can be 0", SOURCE(b));
@@ -219,8 +235,9 @@ static int check_domain(const struct check *c, int n)
 
 static int is_one_plus_exp(const struct check *c, int n)
 {
-	return is(c, n, PF_NODE_ADD) && ((pf_node_is(c->graph, at(c, n)->operand[0], 1) && is(c, at(c, n)->operand[1], PF_NODE_EXP)) ||
-	                                 (pf_node_is(c->graph, at(c, n)->operand[1], 1) && is(c, at(c, n)->operand[0], PF_NODE_EXP)));
+	return is(c, n, PF_NODE_ADD) &&
+	       ((pf_node_is(c->graph, at(c, n)->operand[0], 1) && is(c, at(c, n)->operand[1], PF_NODE_EXP)) ||
+	        (pf_node_is(c->graph, at(c, n)->operand[1], 1) && is(c, at(c, n)->operand[0], PF_NODE_EXP)));
 }
 
 static int exp_operand(const struct check *c, int n)
@@ -236,11 +253,16 @@ static int check_product(const struct check *c, int n)
 		if (!is(c, e, PF_NODE_EXP) || !(c->range[exponent(c, e)].high > 80))
 			continue;
 		if (is(c, other, PF_NODE_EXP))
-			return complain(c, n, "a product of exponentials can be infinity times 0; write exp((%s) + (%s))",
+			return complain(c, n,
+			                "a product of exponentials can be infinity times 0; write exp((%s) + (%s))",
 			                SOURCE(exponent(c, e)), SOURCE(exponent(c, other)));
 		if (is(c, other, PF_NODE_SIGMOID))
-			return complain(c, n, "exp(%s) times a sigmoid can be infinity times 0; write exp((%s) - softplus(-(%s))), or "
-			                "blend(m, a, b)", SOURCE(exponent(c, e)), SOURCE(exponent(c, e)), SOURCE(at(c, other)->operand[0]));
+			return complain(c, n,
+			                "exp(%s) times a sigmoid can be infinity times 0; write exp((%s) - "
+			                "softplus(-(%s))), or "
+			                "blend(m, a, b)",
+			                SOURCE(exponent(c, e)), SOURCE(exponent(c, e)),
+			                SOURCE(at(c, other)->operand[0]));
 	}
 	return 0;
 }
@@ -253,9 +275,12 @@ static int check_difference(const struct check *c, int n)
 	if (pf_node_is(c->graph, a, 1) && is(c, b, PF_NODE_EXP))
 		return complain(c, n, "1 - exp(...) loses digits near 0; write -expm1(%s)", SOURCE(exponent(c, b)));
 	if (pf_node_is(c->graph, a, 1) && is(c, b, PF_NODE_SIGMOID))
-		return complain(c, n, "1 - sigmoid(...) loses its digits; write sigmoid(-(%s))", SOURCE(at(c, b)->operand[0]));
+		return complain(c, n, "1 - sigmoid(...) loses its digits; write sigmoid(-(%s))",
+		                SOURCE(at(c, b)->operand[0]));
 	if (is(c, a, PF_NODE_EXP) && is(c, b, PF_NODE_EXP))
-		return complain(c, n, "a difference of exponentials can be infinity minus infinity; write exp(%s) * expm1((%s) - (%s))",
+		return complain(c, n,
+		                "a difference of exponentials can be infinity minus infinity; write exp(%s) * "
+		                "expm1((%s) - (%s))",
 		                SOURCE(exponent(c, b)), SOURCE(exponent(c, a)), SOURCE(exponent(c, b)));
 	return 0;
 }
@@ -264,9 +289,11 @@ static int check_quotient(const struct check *c, int n)
 {
 	const int a = at(c, n)->operand[0], b = at(c, n)->operand[1];
 	if (is_one_plus_exp(c, b) && is(c, a, PF_NODE_EXP) && exponent(c, a) == exp_operand(c, b))
-		return complain(c, n, "infinity over infinity where the exponent is large; write sigmoid(%s)", SOURCE(exponent(c, a)));
+		return complain(c, n, "infinity over infinity where the exponent is large; write sigmoid(%s)",
+		                SOURCE(exponent(c, a)));
 	if (is_one_plus_exp(c, b))
-		return complain(c, n, "1 + exp(...) overflows; write %s * sigmoid(-(%s))", SOURCE(a), SOURCE(exp_operand(c, b)));
+		return complain(c, n, "1 + exp(...) overflows; write %s * sigmoid(-(%s))", SOURCE(a),
+		                SOURCE(exp_operand(c, b)));
 	return 0;
 }
 

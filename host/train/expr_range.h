@@ -10,5 +10,6 @@ struct pf_range { double low, high; int low_open, high_open; };
 void pf_ranges_find(const struct pf_graph *graph, struct pf_range (*name_range)(int name), struct pf_range *range);
 /* Logarithms, quotients and powers outside their domain; exponentials times what vanishes, differences that cancel. The
  * error has the column in `formula` and the form to write instead */
-int pf_ranges_check(const struct pf_graph *graph, const struct pf_range *range, const char *formula, struct pf_error *error);
+int pf_ranges_check(const struct pf_graph *graph, const struct pf_range *range, const char *formula,
+                    struct pf_error *error);
 #endif

@@ -38,9 +38,12 @@ static void make_header(const struct pf_reference *r, unsigned char header[sizeo
 {
 	const unsigned long long records = r->records, bytes = records * r->sides * sizeof(struct entry);
 	char text[HEADER_BYTES + 1];
-	int n = snprintf(text, sizeof text, "{\"logp_q32\":{\"dtype\":\"I64\",\"shape\":[%llu,%u,2],"
-	                 "\"data_offsets\":[0,%llu]},\"__metadata__\":{\"writer\":\"prefpga\",\"key\":\"%016llx\",\"origin\":"
-	                 "\"%016llx\"}}", records, r->sides, bytes, (unsigned long long)r->key, (unsigned long long)r->origin);
+	int n = snprintf(
+		text, sizeof text,
+		"{\"logp_q32\":{\"dtype\":\"I64\",\"shape\":[%llu,%u,2],"
+		"\"data_offsets\":[0,%llu]},\"__metadata__\":{\"writer\":\"prefpga\",\"key\":\"%016llx\",\"origin\":"
+		"\"%016llx\"}}",
+		records, r->sides, bytes, (unsigned long long)r->key, (unsigned long long)r->origin);
 	memset(text + n, ' ', sizeof text - (size_t)n);
 	memset(header, 0, sizeof(uint64_t));
 	header[0] = HEADER_BYTES & 255;
@@ -114,8 +117,8 @@ static int open_file(struct pf_reference *r, const char *folder, struct pf_error
 	return code;
 }
 
-int pf_reference_open(const char *folder, uint64_t key, uint64_t records, unsigned sides, struct pf_reference **reference,
-                      struct pf_error *error)
+int pf_reference_open(const char *folder, uint64_t key, uint64_t records, unsigned sides,
+                      struct pf_reference **reference, struct pf_error *error)
 {
 	struct pf_reference *r = calloc(1, sizeof *r);
 	*reference = NULL;
@@ -169,9 +172,11 @@ const char *pf_reference_path(const struct pf_reference *r)
 
 static int no_entry(const struct pf_reference *r, uint64_t record, unsigned side, struct pf_error *error)
 {
-	return record < r->records && side < r->sides ? 0 :
-	       pf_fail(error, PF_E_RANGE, "%s: has no entry for side %u of sample %llu: it holds %llu samples of %u sides", r->path,
-	               side, (unsigned long long)record, (unsigned long long)r->records, r->sides);
+	return record < r->records && side < r->sides
+	               ? 0
+	               : pf_fail(error, PF_E_RANGE,
+	                         "%s: has no entry for side %u of sample %llu: it holds %llu samples of %u sides",
+	                         r->path, side, (unsigned long long)record, (unsigned long long)r->records, r->sides);
 }
 
 int pf_reference_get(const struct pf_reference *r, uint64_t record, unsigned side, int64_t *sum, struct pf_error *error)
@@ -188,8 +193,11 @@ int pf_reference_get(const struct pf_reference *r, uint64_t record, unsigned sid
 	*sum = e.sum;
 	if (e.check == check_word(r, place, e.sum))
 		return 1;
-	return !r->origin ? 0 : pf_fail(error, PF_E_DATA, "%s: its log-probs were imported, but entry %llu is torn; import them "
-	                                "again, or remove the file to have them computed", r->path, (unsigned long long)place);
+	return !r->origin ? 0
+	                  : pf_fail(error, PF_E_DATA,
+	                            "%s: its log-probs were imported, but entry %llu is torn; import them "
+	                            "again, or remove the file to have them computed",
+	                            r->path, (unsigned long long)place);
 }
 
 int pf_reference_put(struct pf_reference *r, uint64_t record, unsigned side, int64_t sum, struct pf_error *error)
@@ -200,6 +208,7 @@ int pf_reference_put(struct pf_reference *r, uint64_t record, unsigned side, int
 	if (code)
 		return code;
 	code = write_at(r->fd, &e, sizeof e, place_offset(place));
-	return code ? pf_fail(error, code, "%s: cannot be written: %s; make room, or give --cache another folder", r->path,
-	                      strerror(-code)) : 0;
+	return code ? pf_fail(error, code, "%s: cannot be written: %s; make room, or give --cache another folder",
+	                      r->path, strerror(-code))
+	            : 0;
 }

@@ -43,11 +43,13 @@ static int replace(struct pf_renewal *r, unsigned i, struct pf_error *error)
 	r->recovery.most = r->on_fault >= PF_FAULT_RESET ? PF_RESET_MGMT : PF_RESET_NONE;
 	int code = pf_device_recover(r->spec[i], r->options, &r->recovery, &r->device[i], error);
 	if (code == 0) {
-		snprintf(text, sizeof text, "%s works again after %u openings, %.0f s of waiting, reset: %s", r->spec[i],
-		         r->recovery.opens, (double)r->recovery.waited_ns * 1e-9, pf_reset_name(r->recovery.reset));
+		snprintf(text, sizeof text, "%s works again after %u openings, %.0f s of waiting, reset: %s",
+		         r->spec[i], r->recovery.opens, (double)r->recovery.waited_ns * 1e-9,
+		         pf_reset_name(r->recovery.reset));
 		say(r, text);
 	} else if ((r->device[i] = colleague(r, i))) {
-		snprintf(text, sizeof text, "%s; %s takes over its work", error->text, pf_device_facts(r->device[i])->name);
+		snprintf(text, sizeof text, "%s; %s takes over its work", error->text,
+		         pf_device_facts(r->device[i])->name);
 		say(r, text);
 		return 0;
 	} else if (on_host(r, i, error) != 0)

@@ -1,6 +1,6 @@
-/* renew.h: devices that failed in the middle of a run are replaced, as far as the user allows: by themselves after waiting
- * or a reset (prefpga/recover.h), by another card of the run, by the host. One thread; the caller has closed everything
- * that uses the devices. */
+/* renew.h: devices that failed in the middle of a run are replaced, as far as the user allows: by themselves after
+ * waiting or a reset (prefpga/recover.h), by another card of the run, by the host. One thread; the caller has closed
+ * everything that uses the devices. */
 #ifndef PF_TRAIN_RENEW_H
 #define PF_TRAIN_RENEW_H
 #include "prefpga/recover.h"

@@ -6,7 +6,8 @@
 
 static int unusable(const struct pf_pack *pack, size_t sequence, struct pf_error *error)
 {
-	return pf_fail(error, PF_E_NOT_FINITE, "log-prob of sample %llu (member %u) is not finite: the model has diverged or "
+	return pf_fail(error, PF_E_NOT_FINITE,
+	               "log-prob of sample %llu (member %u) is not finite: the model has diverged or "
 	               "its weights are broken; lower --lr, or start from an earlier checkpoint",
 	               (unsigned long long)pack->member[sequence].sample, pack->member[sequence].member);
 }
@@ -62,8 +63,8 @@ static int cached(const struct pf_objective *o, const struct pf_pack *pack, cons
 	return 1;
 }
 
-static int keep(const struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *group, struct pf_work *w,
-                struct pf_error *error)
+static int keep(const struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *group,
+                struct pf_work *w, struct pf_error *error)
 {
 	for (size_t i = group->sequence; i < group->sequence + group->sequences; i++) {
 		const struct pf_member *m = &pack->member[i];
@@ -78,10 +79,10 @@ static int keep(const struct pf_objective *o, const struct pf_pack *pack, const 
 	return 0;
 }
 
-/* Reference sums of a chunk, from the cache or computed; zeros when the loss is reference-free. Groups are computed one by
- * one: products round by their shape, so in company a sum's last bits would depend on the batch that asked first */
-static int reference_sums(struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *chunk, struct pf_work *w,
-                          struct pf_error *error)
+/* Reference sums of a chunk, from the cache or computed; zeros when the loss is reference-free. Groups are computed one
+ * by one: products round by their shape, so in company a sum's last bits would depend on the batch that asked first */
+static int reference_sums(struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *chunk,
+                          struct pf_work *w, struct pf_error *error)
 {
 	const size_t end = chunk->group + chunk->groups;
 	const struct pf_chunk_limit one = { .groups = 1 };
@@ -163,8 +164,8 @@ static int find_z0(struct pf_objective *o, const struct pf_pack *pack, const str
 }
 
 /* The running mean of all rewards seen, this step's included before it is used (TRL's RunningMoments) */
-static int find_delta(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts, struct pf_work *w,
-                      double *delta, struct pf_error *error)
+static int find_delta(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts,
+                      struct pf_work *w, double *delta, struct pf_error *error)
 {
 	struct pf_loss_state s = o->state;
 	const double n = (double)facts->sequences;
@@ -182,10 +183,11 @@ static int find_delta(struct pf_objective *o, const struct pf_pack *pack, const 
 	return 0;
 }
 
-static int find_scalars(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts, struct pf_work *w,
-                        struct pf_loss_batch *batch, struct pf_tally *tally, struct pf_error *error)
+static int find_scalars(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts,
+                        struct pf_work *w, struct pf_loss_batch *batch, struct pf_tally *tally, struct pf_error *error)
 {
-	*batch = (struct pf_loss_batch){ .divisor = (double)(pf_loss_per_item(o->loss) ? facts->sequences : facts->groups) };
+	*batch = (struct pf_loss_batch){ .divisor = (double)(pf_loss_per_item(o->loss) ? facts->sequences
+		                                                                       : facts->groups) };
 	for (size_t i = 0; i < facts->sequences; i++)
 		if (pack->member[i].kind & PF_ITEM_CHOSEN)
 			batch->tokens += pack->scored[i];
@@ -203,7 +205,8 @@ static int find_scalars(struct pf_objective *o, const struct pf_pack *pack, cons
 
 /* Loss of groups whose sums are there; gradients to their places */
 static int find_loss(struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *chunk,
-                     const struct pf_loss_batch *batch, struct pf_work *w, struct pf_tally *tally, struct pf_error *error)
+                     const struct pf_loss_batch *batch, struct pf_work *w, struct pf_tally *tally,
+                     struct pf_error *error)
 {
 	const struct pf_stretch s = pf_work_items(w, o, pack, chunk);
 	size_t invalid;
@@ -212,16 +215,21 @@ static int find_loss(struct pf_objective *o, const struct pf_pack *pack, const s
 		return code;
 	tally->loss += pf_loss_total(o->loss, batch, w->result, s.items, &invalid);
 	if (invalid)
-		return pf_fail(error, PF_E_NOT_FINITE, "the loss of %zu items is not finite; lower --lr or choose gentler "
-		               "parameters of the loss%s", invalid, pf_loss_coupled(o->loss) && chunk->groups == 1 ?
-		               " (a step of a single pair has no variance: choose --batch so that none is left over)" : "");
+		return pf_fail(
+			error, PF_E_NOT_FINITE,
+			"the loss of %zu items is not finite; lower --lr or choose gentler "
+			"parameters of the loss%s",
+			invalid,
+			pf_loss_coupled(o->loss) && chunk->groups == 1
+				? " (a step of a single pair has no variance: choose --batch so that none is left over)"
+				: "");
 	pf_work_tally(w, o, pack, chunk, tally);
 	pf_work_spread(w, s.items);
 	return 0;
 }
 
-static int go_back(struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *chunk, const struct pf_work *w,
-                   float *gradient, struct pf_error *error)
+static int go_back(struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *chunk,
+                   const struct pf_work *w, float *gradient, struct pf_error *error)
 {
 	const size_t at = w->token ? pf_work_place(pack, chunk->sequence) : chunk->sequence;
 	return gradient ? pf_scorer_backward(o->scorer, w->grad + at, gradient, error) : 0;
@@ -244,7 +252,8 @@ static int run_chunks(struct pf_objective *o, const struct pf_pack *pack, const 
 	return code;
 }
 
-/* All sums before the first gradient: the loss looks at the whole step. Chunks, if there are several, go forward again */
+/* All sums before the first gradient: the loss looks at the whole step. Chunks, if there are several, go forward
+ * again */
 static int run_coupled(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts,
                        const struct pf_loss_batch *batch, struct pf_work *w, float *gradient, struct pf_tally *tally,
                        struct pf_error *error)
@@ -255,11 +264,13 @@ static int run_coupled(struct pf_objective *o, const struct pf_pack *pack, const
 	int code = 0;
 	if (!pf_pack_chunk(pack, 0, facts->groups, &all, &whole))
 		return 0;
-	for (size_t g = 0; !code && pf_pack_chunk(pack, g, facts->groups, &o->limit, &chunk); g += chunk.groups, chunks++)
+	for (size_t g = 0; !code && pf_pack_chunk(pack, g, facts->groups, &o->limit, &chunk);
+	     g += chunk.groups, chunks++)
 		code = score(o, pack, &chunk, w, error);
 	if (!code)
 		code = find_loss(o, pack, &whole, batch, w, tally, error);
-	for (size_t g = 0; gradient && !code && pf_pack_chunk(pack, g, facts->groups, &o->limit, &chunk); g += chunk.groups) {
+	for (size_t g = 0; gradient && !code && pf_pack_chunk(pack, g, facts->groups, &o->limit, &chunk);
+	     g += chunk.groups) {
 		code = chunks > 1 ? score_policy(o, pack, &chunk, w, error) : 0;
 		if (!code)
 			code = go_back(o, pack, &chunk, w, gradient, error);
@@ -281,7 +292,8 @@ int pf_step_run(struct pf_objective *o, const struct pf_pack *pack, const struct
 	if (pf_loss_form(o->loss) == PF_FORM_ROLLOUT)
 		pf_work_advantages(&w, o, pack, facts->groups);
 	if (!code)
-		code = (pf_loss_coupled(o->loss) ? run_coupled : run_chunks)(o, pack, facts, &batch, &w, gradient, tally, error);
+		code = (pf_loss_coupled(o->loss) ? run_coupled : run_chunks)(o, pack, facts, &batch, &w, gradient,
+		                                                             tally, error);
 	pf_work_close(&w);
 	return code;
 }

@@ -29,10 +29,14 @@ int pf_work_open(struct pf_work *w, const struct pf_objective *o, const struct p
 	const int per_token = pf_loss_per_token(o->loss);
 	const size_t seqs = pack->sequences + 1, places = pf_work_place(pack, pack->sequences) + 1;
 	const size_t items = per_token ? places : seqs + pack->group_count;
-	*w = (struct pf_work){ .seq = calloc(seqs, sizeof *w->seq), .reference = calloc(seqs, sizeof *w->reference),
-		.grad = calloc(per_token ? places : seqs, sizeof *w->grad), .advantage = calloc(seqs, sizeof *w->advantage),
-		.item = calloc(items, sizeof *w->item), .result = calloc(items, sizeof *w->result),
-		.group = calloc(seqs + pack->group_count, sizeof *w->group), .owner = calloc(items, sizeof *w->owner) };
+	*w = (struct pf_work){ .seq = calloc(seqs, sizeof *w->seq),
+		               .reference = calloc(seqs, sizeof *w->reference),
+		               .grad = calloc(per_token ? places : seqs, sizeof *w->grad),
+		               .advantage = calloc(seqs, sizeof *w->advantage),
+		               .item = calloc(items, sizeof *w->item),
+		               .result = calloc(items, sizeof *w->result),
+		               .group = calloc(seqs + pack->group_count, sizeof *w->group),
+		               .owner = calloc(items, sizeof *w->owner) };
 	if (per_token) {
 		w->token = calloc(places, sizeof *w->token);
 		w->token_reference = calloc(places, sizeof *w->token_reference);
@@ -88,7 +92,8 @@ static double advantage(enum pf_advantages kind, double reward, const struct rew
 	case PF_ADVANTAGES_NONE:  return reward - group->mean;
 	case PF_ADVANTAGES_BATCH: return (reward - group->mean) / (step->deviation + 1e-4);
 	case PF_ADVANTAGES_OTHERS:
-		return group->count > 1 ? (reward - group->mean) * (double)group->count / (double)(group->count - 1) : 0.0;
+		return group->count > 1 ? (reward - group->mean) * (double)group->count / (double)(group->count - 1)
+		                        : 0.0;
 	default: return (reward - group->mean) / (group->deviation + 1e-4);
 	}
 }
@@ -104,7 +109,8 @@ void pf_work_advantages(struct pf_work *w, const struct pf_objective *o, const s
 		const double value = regression ? best_value(pack, from, to, beta1) : 0.0;
 		for (size_t i = from; i < to; i++) {
 			const struct pf_member *m = &pack->member[i];
-			const double own = regression ? m->score - value : advantage(o->advantages, m->score, &group, &step);
+			const double own =
+				regression ? m->score - value : advantage(o->advantages, m->score, &group, &step);
 			w->advantage[i] = isnan(m->advantage) ? (float)own : m->advantage;
 		}
 	}
@@ -112,26 +118,38 @@ void pf_work_advantages(struct pf_work *w, const struct pf_objective *o, const s
 
 /* ---- items ---- */
 
-static struct pf_loss_item sequence_item(const struct pf_objective *o, const struct pf_pack *pack, const struct pf_work *w,
-                                         size_t sequence)
+static struct pf_loss_item sequence_item(const struct pf_objective *o, const struct pf_pack *pack,
+                                         const struct pf_work *w, size_t sequence)
 {
 	const struct pf_member *m = &pack->member[sequence];
 	const struct pf_seq *s = &w->seq[sequence];
 	const double own = s->n ? exp((double)s->log_weight * 0x1p-32 / s->n) : 1.0;
-	return (struct pf_loss_item){ .policy = s->logp, .reference = w->reference[sequence], .n = pack->scored[sequence],
-		.kind = (int)m->kind, .score = m->score, .margin = m->margin,
-		.weight = pf_loss_own_weights(o->loss) ? (float)own : m->weight, .status = s->status };
+	return (struct pf_loss_item){ .policy = s->logp,
+		                      .reference = w->reference[sequence],
+		                      .n = pack->scored[sequence],
+		                      .kind = (int)m->kind,
+		                      .score = m->score,
+		                      .margin = m->margin,
+		                      .weight = pf_loss_own_weights(o->loss) ? (float)own : m->weight,
+		                      .status = s->status };
 }
 
 /* The sampling policy is this one unless the data says otherwise */
-static struct pf_loss_item token_item(const struct pf_pack *pack, const struct pf_work *w, size_t sequence, size_t place,
-                                      uint32_t t)
+static struct pf_loss_item token_item(const struct pf_pack *pack, const struct pf_work *w, size_t sequence,
+                                      size_t place, uint32_t t)
 {
 	const struct pf_member *m = &pack->member[sequence];
 	const int64_t *old = pack->old && m->sampled ? &pack->old[pack->first[sequence] + t] : &w->token[place].logp;
-	return (struct pf_loss_item){ .policy = w->token[place].logp, .reference = w->token_reference[place], .old = *old,
-		.n = 1, .kind = PF_ITEM_CHOSEN, .score = m->score, .margin = m->margin, .weight = m->weight,
-		.advantage = w->advantage[sequence], .status = w->token[place].status };
+	return (struct pf_loss_item){ .policy = w->token[place].logp,
+		                      .reference = w->token_reference[place],
+		                      .old = *old,
+		                      .n = 1,
+		                      .kind = PF_ITEM_CHOSEN,
+		                      .score = m->score,
+		                      .margin = m->margin,
+		                      .weight = m->weight,
+		                      .advantage = w->advantage[sequence],
+		                      .status = w->token[place].status };
 }
 
 static void add_item(struct pf_work *w, struct pf_stretch *s, struct pf_loss_item item, size_t owner)
@@ -141,7 +159,8 @@ static void add_item(struct pf_work *w, struct pf_stretch *s, struct pf_loss_ite
 }
 
 /* Members of a list best first, equals in their order; of anything else as they are */
-static size_t in_order(const struct pf_objective *o, const struct pf_pack *pack, size_t from, size_t to, size_t position)
+static size_t in_order(const struct pf_objective *o, const struct pf_pack *pack, size_t from, size_t to,
+                       size_t position)
 {
 	if (pf_loss_form(o->loss) != PF_FORM_LIST)
 		return from + position;

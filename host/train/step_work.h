@@ -1,7 +1,7 @@
 /* step_work.h: inner words of step.h: the numbers of one step while it is computed, from log-probs to items and back.
  *
- * Everything is indexed by the step's sequences, so that a loss can look at all of them. Losses per token have, beside the
- * sums of sequences, those of every scored place of the step. One thread. */
+ * Everything is indexed by the step's sequences, so that a loss can look at all of them. Losses per token have, beside
+ * the sums of sequences, those of every scored place of the step. One thread. */
 #ifndef PF_TRAIN_STEP_WORK_H
 #define PF_TRAIN_STEP_WORK_H
 #include "step.h"
@@ -13,7 +13,7 @@ struct pf_work {
 	int64_t *token_reference;
 	double *grad;                  /* [sequences], or [scored places] */
 	float *advantage;              /* [sequences] */
-	struct pf_loss_item *item;     /* [items]: one a sequence and one more a group of a triple, or one a scored place */
+	struct pf_loss_item *item; /* [items]: one a sequence and one more a group of a triple, or one a scored place */
 	struct pf_loss_result *result; /* [items] */
 	uint32_t *group;               /* [groups of the loss + 1] */
 	size_t *owner;                 /* [items] the sequence or scored place that an item's gradient belongs to */

@@ -35,7 +35,8 @@ static void compare_fact(const struct pf_fact *now, const json_t *facts, const s
 	char text[512];
 	if (saved && strcmp(saved, now->value) == 0)
 		return;
-	snprintf(text, sizeof text, "%s: \"%s\" in the checkpoint, \"%s\" now", now->key, saved ? saved : "", now->value);
+	snprintf(text, sizeof text, "%s: \"%s\" in the checkpoint, \"%s\" now", now->key, saved ? saved : "",
+	         now->value);
 	if (compare->note)
 		compare->note(compare->context, text);
 	if ((now->bound || compare->exact) && !refusal->count++)
@@ -49,17 +50,20 @@ static int read_root(const json_t *json, const char *where, const struct pf_stat
 	json_int_t version, step, position;
 	json_t *facts;
 	if (json_unpack((json_t *)json, "{s:I, s:I, s:I, s:{s:F, s:F}, s:o}", "version", &version, "step", &step,
-	                "log_position", &position, "loss_state", "mean", &c->loss.mean, "count", &c->loss.count, "facts",
-	                &facts) != 0 || version != 1 || step < 0 || position < 0 || !json_is_object(facts) ||
-	    !isfinite(c->loss.mean) || !(c->loss.count >= 0.0))
-		return pf_fail(error, PF_E_FORMAT, "%s: not the state of a training run; resume from another checkpoint", where);
+	                "log_position", &position, "loss_state", "mean", &c->loss.mean, "count", &c->loss.count,
+	                "facts", &facts) != 0 ||
+	    version != 1 || step < 0 || position < 0 || !json_is_object(facts) || !isfinite(c->loss.mean) ||
+	    !(c->loss.count >= 0.0))
+		return pf_fail(error, PF_E_FORMAT,
+		               "%s: not the state of a training run; resume from another checkpoint", where);
 	c->step = (uint64_t)step;
 	c->log_position = position;
 	for (size_t i = 0; i < c->facts; i++)
 		compare_fact(&c->fact[i], facts, compare, &refusal);
 	if (refusal.count)
-		return pf_fail(error, PF_E_MISMATCH, "%s: %s; %s", where, refusal.first, compare->exact
-		               ? "leave out --exact to go on all the same" : "that would be another run: choose another --out");
+		return pf_fail(error, PF_E_MISMATCH, "%s: %s; %s", where, refusal.first,
+		               compare->exact ? "leave out --exact to go on all the same"
+		                              : "that would be another run: choose another --out");
 	return 0;
 }
 
@@ -69,7 +73,8 @@ int pf_trainer_state_parse(const char *text, size_t bytes, const char *where, co
 	json_error_t fault;
 	json_t *json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &fault);
 	if (!json)
-		return pf_fail(error, PF_E_FORMAT, "%s:%d: %s; resume from another checkpoint", where, fault.line, fault.text);
+		return pf_fail(error, PF_E_FORMAT, "%s:%d: %s; resume from another checkpoint", where, fault.line,
+		               fault.text);
 	int code = read_root(json, where, compare, checkpoint, error);
 	json_decref(json);
 	return code;
