@@ -7,8 +7,9 @@ files. Needs Debian's python3-torch and libprefpga.so (--library, or where the l
 is compiled.
 
 Tensors are CPU tensors, and the library gets their addresses: nothing is converted or copied on the way to it or back. What
-it cannot take as it is, is copied first: views that are not contiguous, ids that are not int32. Inside of the library rows
-pass through chunk buffers of some MiB, which are the device's memory on a card. With in_place=True the gradient is written
+it cannot take as it is, is copied first: views that are not contiguous, ids that are not int32. Device cpu then computes in
+these matrices where a row is a multiple of 64 bytes (16 float32 or 32 bfloat16); other rows, and those for other devices,
+pass through chunk buffers of some MiB. With in_place=True the gradient is written
 into the memory of the logits, so [T, V] exists once.
 """
 import argparse

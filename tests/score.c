@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include "tests/cmocka.h"
 #include "tests/ref/ref.h"
 #include "host/model/half_rows.h"
@@ -30,6 +31,7 @@ struct arrays {
 	double               *wide;            /* the values of logits */
 	uint64_t              next;            /* row that the next batch must begin with */
 	unsigned              batches;
+	int                   lies;            /* the gradient must lie in in.grad, nothing having been copied */
 	int                   stop_at;         /* batch whose consumer fails; -1: none */
 };
 
@@ -110,6 +112,9 @@ static int check_batch(void *context, const struct pf_score_batch *batch, struct
 		return pf_fail(error, PF_E_DATA, "enough");
 	assert_true(batch->first == a->next && batch->rows > 0);
 	assert_int_equal(batch->grad != NULL, a->in.want_grad);
+	if (a->lies)
+		assert_ptr_equal(batch->grad, (char *)a->in.grad +
+		                              batch->first * a->in.vocab * pf_dtype_bytes(a->in.type));
 	for (uint32_t i = 0; i < batch->rows; i++) {
 		check_row(a, batch->first + i, &batch->row[i]);
 		if (batch->grad)
@@ -159,6 +164,35 @@ static void test_types_and_layouts(void **unused)
 				check_score(specs[i], &a, 1 << 16, 1);
 				free_arrays(&a);
 			}
+}
+
+/* Rows that lie as kernels read them are computed where they lie: logits that nobody may write, the gradient beside them or
+ * in their place, in several chunks; on other devices, and with other rows, the result is the same */
+static void test_matrices_of_the_caller(void **unused)
+{
+	static const struct { enum pf_dtype type; uint32_t vocab; int whole; } cases[] = {
+		{ PF_F32, 640, 1 }, { PF_BF16, 640, 1 }, { PF_F32, 641, 0 }, { PF_F16, 640, 0 },
+	};
+	(void)unused;
+	for (int i = 0; i < SPECS; i++)
+		for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+			struct arrays a = make_arrays(cases[k].type, 29, cases[k].vocab);
+			const size_t bytes = 29 * cases[k].vocab * pf_dtype_bytes(cases[k].type), pages = (bytes + 4095) & ~4095ul;
+			char *map = mmap(NULL, 2 * pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			assert_true(map != MAP_FAILED);
+			memcpy(map, a.logits, bytes);
+			assert_int_equal(mprotect(map, pages, PROT_READ), 0);
+			a.lies = cases[k].whole && strcmp(specs[i], "cpu") == 0;
+			a.in.logits = map;
+			a.in.grad = map + pages;
+			check_score(specs[i], &a, 1 << 16, 4);
+			assert_memory_equal(map, a.logits, bytes);
+			assert_int_equal(mprotect(map, pages, PROT_READ | PROT_WRITE), 0);
+			a.in.grad = map;
+			check_score(specs[i], &a, 1 << 16, 4);
+			munmap(map, 2 * pages);
+			free_arrays(&a);
+		}
 }
 
 static void test_no_rows(void **unused)
@@ -251,7 +285,8 @@ static void test_halves(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_types_and_layouts), cmocka_unit_test(test_no_rows), cmocka_unit_test(test_many_chunks),
+		cmocka_unit_test(test_types_and_layouts), cmocka_unit_test(test_matrices_of_the_caller),
+		cmocka_unit_test(test_no_rows), cmocka_unit_test(test_many_chunks),
 		cmocka_unit_test(test_errors), cmocka_unit_test(test_halves),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -254,7 +254,9 @@ static int put_base(struct pf_trl_loss *l, struct text *t, const char **part, st
 {
 	int code = 0;
 
-	for (const char *at = l->base; !code && *at;) {
+	if (strstr(l->base, "expr"))            /* a formula has signs of its own, and its parameters stand in it */
+		put(t, "%s", l->base);
+	for (const char *at = t->used ? "" : l->base; !code && *at;) {
 		const size_t length = strcspn(at, "+");
 
 		code = put_component(l, t, at, length, 0, part, error);

@@ -116,7 +116,7 @@ static int take(void *context, const struct pf_score_batch *batch, struct pf_err
 
 	for (uint32_t i = 0; !code && p->sum && i < batch->rows; i++)
 		code = add_row(p, batch->first + i, &batch->row[i], error);
-	if (p->dlogits)
+	if (p->dlogits && p->dlogits + batch->first * row_bytes != batch->grad)
 		memcpy(p->dlogits + batch->first * row_bytes, batch->grad, batch->rows * row_bytes);
 	return code;
 }
@@ -173,6 +173,7 @@ int pf_flat_logps_grad(struct pf_device *device, const void *logits, int type, u
 			coef[t] = (float)-grad[i];
 	p.in.want_grad = 1;
 	p.in.coef = coef;
+	p.in.grad = dlogits;
 	if (!code)
 		code = run(device, &p, logits, type, rows, vocab, sequences, &error);
 	free(coef);

@@ -21,7 +21,7 @@ static int take_batch(void *context, const struct pf_score_batch *batch, struct 
 		if (what->entropy)
 			what->entropy[batch->first + i] = row->entropy;
 	}
-	if (batch->grad)
+	if (batch->grad && batch->grad != (char *)what->grad + batch->first * row_bytes)
 		memcpy((char *)what->grad + batch->first * row_bytes, batch->grad, batch->rows * row_bytes);
 	return 0;
 }
@@ -36,6 +36,6 @@ int pf_logprob(struct pf_device *device, const struct pf_logprob *what, struct p
 		               "columns", (unsigned long long)z->cols, (unsigned long long)z->stride, PF_VOCAB_MAX);
 	const struct pf_score_input input = { .logits = z->base, .type = z->type, .rows = z->rows,
 		.vocab = (uint32_t)z->cols, .target = what->target, .want_grad = what->grad != NULL, .coef = what->coef,
-		.flags = what->entropy ? PF_WANT_STATS : 0 };
+		.grad = what->grad, .flags = what->entropy ? PF_WANT_STATS : 0 };
 	return pf_score(device, &input, take_batch, (void *)what, error);
 }

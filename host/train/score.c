@@ -19,9 +19,10 @@ struct place {
 };
 
 struct slot {
-	struct place z, target, coef, row;
-	uint64_t     first;
-	uint32_t     rows;
+	struct place   z, target, coef, row;
+	struct pf_buf *dz;             /* the caller's gradient, if that is not the logits' memory */
+	uint64_t       first;
+	uint32_t       rows;
 };
 
 struct score {
@@ -31,6 +32,7 @@ struct score {
 	void                        *context;
 	int                          logprob, logit_grad;      /* kernels */
 	int                          visible;                  /* the host sees device memory */
+	int                          direct;                   /* the device works in the caller's matrices */
 	uint32_t                     each;                     /* rows of a chunk */
 	uint32_t                     stride;                   /* beats of a row on the device */
 	size_t                       tight;                    /* bytes of a row in the host's arrays */
@@ -112,7 +114,7 @@ static int open_place(struct score *s, struct place *place, int kernel, unsigned
 static int open_slot(struct score *s, struct slot *slot, struct pf_error *error)
 {
 	const uint64_t rows = s->each;
-	int code = open_place(s, &slot->z, s->logprob, PF_ARG_logprob_z, rows * s->stride * PF_BEAT_BYTES, error);
+	int code = s->direct ? 0 : open_place(s, &slot->z, s->logprob, PF_ARG_logprob_z, rows * s->stride * PF_BEAT_BYTES, error);
 	if (!code)
 		code = open_place(s, &slot->target, s->logprob, PF_ARG_logprob_target, rows * 4, error);
 	if (!code)
@@ -129,6 +131,7 @@ static void close_slot(struct slot *slot)
 		pf_buf_free(place[i]->buf);
 		free(place[i]->owned);
 	}
+	pf_buf_free(slot->dz);
 }
 
 /* ---- rows between the host's layout and the device's ---- */
@@ -176,6 +179,49 @@ static void move_rows(const struct score *s, uint32_t rows, const char *from, ch
 	pf_parallel(pf_threads(s->in->threads), rows, in ? row_in : row_out, &r);
 }
 
+/* ---- the caller's memory ---- */
+static char *row_of(const struct score *s, void *matrix, uint64_t row)
+{
+	return (char *)matrix + row * s->tight;
+}
+
+static int in_place(const struct score *s)
+{
+	return s->in->grad == s->in->logits;
+}
+
+/* Buffers that are the chunk's rows themselves */
+static int adopt(struct score *s, struct slot *slot, struct pf_error *error)
+{
+	const uint64_t bytes = slot->rows * s->tight;
+	pf_buf_free(slot->z.buf);
+	pf_buf_free(slot->dz);
+	slot->z.buf = slot->dz = NULL;
+	int code = pf_buf_adopt(s->device, s->logprob, PF_ARG_logprob_z, row_of(s, (void *)s->in->logits, slot->first), bytes,
+	                        &slot->z.buf, error);
+	if (!code && s->in->want_grad && !in_place(s))
+		code = pf_buf_adopt(s->device, s->logit_grad, PF_ARG_logit_grad_dz, row_of(s, s->in->grad, slot->first), bytes,
+		                    &slot->dz, error);
+	return code;
+}
+
+static int is_aligned(const void *matrix)
+{
+	return (uintptr_t)matrix % PF_BEAT_BYTES == 0;
+}
+
+/* Rows must lie as kernels read them, and the gradient must have a place of its own to go to */
+static int can_adopt(struct score *s)
+{
+	struct pf_buf *buf;
+	if (!s->visible || !same_layout(s) || !is_aligned(s->in->logits) ||
+	    (s->in->want_grad && (!s->in->grad || !is_aligned(s->in->grad))) ||
+	    pf_buf_adopt(s->device, s->logprob, PF_ARG_logprob_z, (void *)s->in->logits, s->tight, &buf, NULL))
+		return 0;
+	pf_buf_free(buf);
+	return 1;
+}
+
 /* ---- one chunk ---- */
 /* From `from`, or what the place's host memory holds already */
 static void put_in(struct pf_stream *stream, const struct place *place, const void *from, uint64_t bytes)
@@ -188,8 +234,10 @@ static void put_in(struct pf_stream *stream, const struct place *place, const vo
 
 static void put_logits(struct score *s, struct pf_stream *stream, struct slot *slot)
 {
-	const char *from = (const char *)s->in->logits + slot->first * s->tight;
+	const char *from = row_of(s, (void *)s->in->logits, slot->first);
 	const uint64_t bytes = slot->rows * device_row(s);
+	if (s->direct)
+		return;
 	if (same_layout(s) && slot->z.owned) {
 		put_in(stream, &slot->z, from, bytes);
 		return;
@@ -226,7 +274,7 @@ static void run_logit_grad(struct score *s, struct pf_stream *stream, struct slo
 	arg[PF_ARG_logit_grad_target].buf = slot->target.buf;
 	arg[PF_ARG_logit_grad_coef].buf = slot->coef.buf;
 	arg[PF_ARG_logit_grad_row].buf = slot->row.buf;
-	arg[PF_ARG_logit_grad_dz].buf = slot->z.buf;
+	arg[PF_ARG_logit_grad_dz].buf = slot->dz ? slot->dz : slot->z.buf;
 	arg[PF_ARG_logit_grad_rows].val.u32 = slot->rows;
 	arg[PF_ARG_logit_grad_vocab].val.u32 = s->in->vocab;
 	arg[PF_ARG_logit_grad_stride].val.u32 = s->stride;
@@ -258,7 +306,7 @@ static int consume(void *context, unsigned index, uint64_t number, struct pf_err
 	if (s->in->want_grad && s->grad)
 		move_rows(s, slot->rows, slot->z.host, s->grad, 0);
 	if (s->in->want_grad)
-		batch.grad = s->grad ? s->grad : slot->z.host;
+		batch.grad = s->direct ? row_of(s, s->in->grad, slot->first) : s->grad ? s->grad : slot->z.host;
 	return s->done(s->context, &batch, error);
 }
 
@@ -274,9 +322,13 @@ static int stream_rows(struct score *s, struct pf_error *error)
 			return code;
 		s->slot[index].first = first;
 		s->slot[index].rows = s->in->rows - first < s->each ? (uint32_t)(s->in->rows - first) : s->each;
-		submit(s, &stream, &s->slot[index]);
+		if (s->direct)
+			code = adopt(s, &s->slot[index], error);
+		if (!code)
+			submit(s, &stream, &s->slot[index]);
 	}
-	return pf_stream_end(&stream, error);
+	const int end = pf_stream_end(&stream, code ? NULL : error);
+	return code ? code : end;
 }
 
 static int open_memory(struct score *s, struct pf_error *error)
@@ -309,6 +361,7 @@ int pf_score(struct pf_device *device, const struct pf_score_input *in, pf_score
 	if (code || in->rows == 0)
 		return code;
 	s.tight = (size_t)in->vocab * pf_dtype_bytes(in->type);
+	s.direct = can_adopt(&s);
 	code = open_memory(&s, error);
 	if (!code)
 		code = stream_rows(&s, error);
