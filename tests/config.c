@@ -183,8 +183,8 @@ static void rows_of_the_table_are_sound(void **state)
 	(void)state;
 	for (size_t i = 0; (row = pf_trl_row(i)); i++) {
 		const int wants_option = row->action == PF_TRL_TAKE || row->action == PF_TRL_COUNT || row->action == PF_TRL_WARMUP ||
-			row->action == PF_TRL_SCHEDULE || row->action == PF_TRL_DATASET || row->action == PF_TRL_UNIFORM ||
-			row->action == PF_TRL_NEVER || row->action == PF_TRL_RESUME;
+			row->action == PF_TRL_SCHEDULE || row->action == PF_TRL_DATASET || row->action == PF_TRL_PEFT ||
+			row->action == PF_TRL_ADAPTER || row->action == PF_TRL_NEVER || row->action == PF_TRL_RESUME;
 		const int wants_text = row->action == PF_TRL_ONLY || row->action == PF_TRL_IGNORE || row->action == PF_TRL_DATASET;
 
 		if (wants_option && pf_option_find(NULL, row->target) < 0)
@@ -270,6 +270,34 @@ static void a_file_for_cpo(void **state)
 	(void)state;
 	apply_file("train", "cpo");
 	assert_string_equal(options.loss, "simpo:beta=2.0,simpo_gamma=1.0");
+}
+
+/* An adapter counts with use_peft, with TRL's rank and alpha where the file has none, or beside our own key */
+static void a_file_for_lora(void **state)
+{
+	(void)state;
+	apply_file("train", "lora");
+	assert_true(options.lora == 16 && options.lora_alpha == 32.0);
+	assert_string_equal(options.lora_targets, "q_proj,k_proj,v_proj,o_proj");
+	assert_int_equal(apply("train", NULL, "use_peft: true\n"), 0);
+	assert_true(options.lora == 16 && options.lora_alpha == 32.0);
+	assert_int_equal(apply("train", NULL, "use_peft: true\nlora_r: 8\nlora_alpha: 4\n"), 0);
+	assert_true(options.lora == 8 && options.lora_alpha == 4.0);
+	assert_int_equal(apply("train", NULL, "use_peft: false\nlora_r: 8\nlora_alpha: 4\n"), 0);
+	assert_true(options.lora == 0 && options.lora_alpha == 16.0);
+	assert_int_equal(apply("train", NULL, "lora: 4\nlora_alpha: 8\n"), 0);
+	assert_true(options.lora == 4 && options.lora_alpha == 8.0);
+	assert_true(apply("train", NULL, "use_peft: true\nuse_dora: true\n") < 0);
+	assert_true(apply("train", NULL, "use_peft: maybe\n") < 0);
+}
+
+static void bf16_is_the_form_of_the_weights(void **state)
+{
+	(void)state;
+	assert_int_equal(apply("train", NULL, "bf16: true\n"), 0);
+	assert_string_equal(options.weights, "bf16");
+	assert_int_equal(apply("train", NULL, "bf16: false\n"), 0);
+	assert_string_equal(options.weights, "f32");
 }
 
 static void what_would_change_the_result_is_refused(void **state)
@@ -431,6 +459,13 @@ static void a_training_from_a_file_for_trl(void **state)
 		fail_msg("%s", program_output);
 	assert_shows("tests/configs/dpo.yaml: ignored: torch_dtype, attn_implementation");
 	assert_shows("2 steps");
+	snprintf(command, sizeof command, "train --config tests/configs/lora.yaml --model %s --data %s --out %s --cache %s "
+	         "--device cpu --steps 2", scratch_path("base"), scratch_path("pairs.jsonl"), scratch_path("adapted"),
+	         scratch_path("cache"));
+	if (run(command) != 0)
+		fail_msg("%s", program_output);
+	snprintf(command, sizeof command, "test -f %s/adapter_model.safetensors", scratch_path("adapted"));
+	assert_int_equal(system(command), 0);
 }
 
 static double number_of(const char *key)
@@ -482,6 +517,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_file_for_kto),
 		cmocka_unit_test(a_file_for_sft),
 		cmocka_unit_test(a_file_for_cpo),
+		cmocka_unit_test(a_file_for_lora),
+		cmocka_unit_test(bf16_is_the_form_of_the_weights),
 		cmocka_unit_test(what_would_change_the_result_is_refused),
 		cmocka_unit_test(a_loss_in_several_keys),
 		cmocka_unit_test(flags_go_before_the_file),

@@ -183,19 +183,64 @@ static void take_dataset(struct state *s, size_t i, const struct pf_trl_row *row
 		take(s, i, find_option(s, row->target), e->value);
 }
 
+/* 1: true, 0: false, -1: neither, which is then wrong */
+static int on_or_off(struct state *s, size_t i, const struct pf_trl_row *row, const char *value)
+{
+	if (pf_trl_allows(yes, value))
+		return 1;
+	if (pf_trl_allows(no, value))
+		return 0;
+	wrong(s, i, "%s: \"%.60s\" is not true or false%s%s", row->key, value, row->action == PF_TRL_RESUME ? ": " : "",
+	      row->action == PF_TRL_RESUME ? row->text : "");
+	return -1;
+}
+
 static void take_switch(struct state *s, size_t i, const struct pf_trl_row *row, const char *value)
 {
-	const int on = pf_trl_allows(yes, value), off = pf_trl_allows(no, value);
+	const int on = on_or_off(s, i, row, value);
+	char flag[32];
 
-	if (!on && !off)
-		wrong(s, i, "%s: \"%.60s\" is not true or false%s%s", row->key, value, *row->text ? ": " : "",
-		      row->text);
-	else if (row->action == PF_TRL_RESUME)
-		take(s, i, find_option(s, row->target), on ? "1" : "0");
-	else if (on)
-		take(s, i, find_option(s, row->target), "uniform");
+	snprintf(flag, sizeof flag, "%.*s", (int)strcspn(row->target, "="), row->target);
+	if (on >= 0 && row->action == PF_TRL_RESUME)
+		take(s, i, find_option(s, flag), on ? "1" : "0");
+	else if (on > 0)
+		take(s, i, find_option(s, flag), strchr(row->target, '=') + 1);
+	else if (on == 0)
+		verdict(s, i, PF_CONFIG_IGNORED, row->text);
+}
+
+static const struct pf_mapping_entry *entry_with(const struct state *s, const char *key)
+{
+	for (size_t i = 0; i < s->config->map.count; i++)
+		if (strcmp(s->config->map.entry[i].key, key) == 0 && s->config->map.entry[i].kind == PF_MAPPING_SCALAR)
+			return &s->config->map.entry[i];
+	return NULL;
+}
+
+/* Whether an adapter is trained, so that what the file says of it counts */
+static int has_adapter(const struct state *s)
+{
+	const struct pf_mapping_entry *peft = entry_with(s, "use_peft"), *rank = entry_with(s, "lora");
+
+	return (peft && pf_trl_allows(yes, peft->value)) || (rank && strcmp(rank->value, "0") != 0) ||
+	       s->options->source[PF_OPTION_lora] == PF_FROM_FLAG;
+}
+
+/* TRL's own rank and alpha stand for those that the file does not give */
+static void take_peft(struct state *s, size_t i, const struct pf_trl_row *row, const char *value)
+{
+	const int on = on_or_off(s, i, row, value);
+
+	if (on == 0)
+		verdict(s, i, PF_CONFIG_IGNORED, row->text);
+	if (on != 1)
+		return;
+	if (entry_with(s, "lora_r") || entry_with(s, "lora"))
+		verdict(s, i, PF_CONFIG_IGNORED, "true: the file gives the rank");
 	else
-		verdict(s, i, PF_CONFIG_IGNORED, "false: --reference says what the reference is");
+		take(s, i, PF_OPTION_lora, "16");
+	if (!entry_with(s, "lora_alpha") && !entry_with(s, "lora-alpha") && !has_flag(s->options, PF_OPTION_lora_alpha))
+		pf_options_take(s->options, PF_OPTION_lora_alpha, "32", PF_FROM_FILE, NULL);
 }
 
 static void take_part(struct state *s, size_t i, const struct pf_trl_row *row, const char *value)
@@ -266,9 +311,18 @@ static void take_trl(struct state *s, size_t i, const struct pf_trl_row *row)
 	case PF_TRL_DATASET:
 		take_dataset(s, i, row, e);
 		break;
-	case PF_TRL_UNIFORM:
+	case PF_TRL_SWITCH:
 	case PF_TRL_RESUME:
 		take_switch(s, i, row, e->value);
+		break;
+	case PF_TRL_PEFT:
+		take_peft(s, i, row, e->value);
+		break;
+	case PF_TRL_ADAPTER:
+		if (has_adapter(s))
+			take(s, i, find_option(s, row->target), e->value);
+		else
+			verdict(s, i, PF_CONFIG_IGNORED, row->text);
 		break;
 	case PF_TRL_NEVER:
 		s->never = pf_trl_allows("no|false", e->value) ? i + 1 : 0;
@@ -294,7 +348,8 @@ static void judge(struct state *s, size_t i)
 	const struct pf_trl_row *row = pf_trl_find(e->key);
 	const int option = row ? -1 : find_option(s, e->key);
 	const int lists = row && (row->action == PF_TRL_LOSSES || row->action == PF_TRL_WEIGHTS ||
-	                          row->action == PF_TRL_DATASET || row->action == PF_TRL_TAKE);
+	                          row->action == PF_TRL_DATASET || row->action == PF_TRL_TAKE ||
+	                          row->action == PF_TRL_ADAPTER);
 	const int anything = row && (row->action == PF_TRL_IGNORE || row->action == PF_TRL_ONLY);
 
 	s->config->verdict[i].option = -1;

@@ -71,7 +71,8 @@ const char *pf_trl_name(const char *flag)
 {
 	for (size_t i = 0; i < ROWS; i++)
 		if ((rows[i].action == PF_TRL_TAKE || rows[i].action == PF_TRL_COUNT ||
-		     rows[i].action == PF_TRL_SCHEDULE || rows[i].action == PF_TRL_DATASET) &&
+		     rows[i].action == PF_TRL_SCHEDULE || rows[i].action == PF_TRL_DATASET ||
+		     rows[i].action == PF_TRL_ADAPTER) &&
 		    strcmp(rows[i].target, flag) == 0)
 			return rows[i].key;
 	return NULL;
