@@ -380,6 +380,23 @@ static void parts_and_changes_are_refused(void **state)
 	assert_int_equal(run("reference export %s --reference uniform --to %s", options, scratch_path("r.jsonl")), 1);
 }
 
+/* What the verb computes is what training looks for, in each form of the weights, with adapters too */
+static void a_training_finds_what_was_computed(void **state)
+{
+	static const char *const forms[] = { "", "--weights bf16", "--lora 2", "--weights bf16 --lora 2" };
+	int files;
+
+	(void)state;
+	prepare();
+	for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+		must_run(run("reference export %s %s --to %s", options, i % 2 ? "--weights bf16" : "", scratch_path("r.jsonl")));
+		files = scratch_count("cache");
+		assert_int_equal(files, 1 + (i > 0));
+		must_run(run("train %s %s --steps 1", options, forms[i]));
+		assert_int_equal(scratch_count("cache"), files);
+	}
+}
+
 static void labelled_samples_and_rankings(void **state)
 {
 	(void)state;
@@ -408,6 +425,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(an_export_comes_back),
 		cmocka_unit_test(a_training_uses_the_imported_numbers),
 		cmocka_unit_test(parts_and_changes_are_refused),
+		cmocka_unit_test(a_training_finds_what_was_computed),
 		cmocka_unit_test(labelled_samples_and_rankings),
 	};
 
