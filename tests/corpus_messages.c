@@ -26,7 +26,8 @@ static void expect_text(struct pf_text text, const char *expected)
 		fail_msg("\"%.*s\", not \"%s\"", (int)text.length, text.text, expected);
 }
 
-static void expect(const char *text, enum pf_record_form form, const char *prompt, const char *first, const char *second)
+static void expect(const char *text, enum pf_record_form form, const char *prompt, const char *first,
+                   const char *second)
 {
 	if (read_as(text, PF_CHAT_CHATML))
 		fail_msg("%s: %s", text, error.text);
@@ -45,27 +46,32 @@ static void every_form(void **state)
 {
 	(void)state;
 	/* an explicit prompt, and completions as messages or as the text of one */
-	expect("{\"prompt\":[" U("q") "],\"chosen\":[" A("x") "],\"rejected\":\"y\"}", PF_RECORD_PAIRS, ASKED, "x<|im_end|>\n",
-	       "y<|im_end|>\n");
+	expect("{\"prompt\":[" U("q") "],\"chosen\":[" A("x") "],\"rejected\":\"y\"}", PF_RECORD_PAIRS, ASKED,
+	       "x<|im_end|>\n", "y<|im_end|>\n");
 	/* the prompt is what both begin with; a text beside it says the same again */
 	expect("{\"chosen\":[" U("q") "," A("x") "],\"rejected\":[" U("q") "," A("y") "]}", PF_RECORD_PAIRS, ASKED,
 	       "x<|im_end|>\n", "y<|im_end|>\n");
-	expect("{\"prompt\":\"q\",\"chosen\":[" U("q") "," A("x") "],\"rejected\":[" U("q") "," A("y") "],\"messages\":[" U("q") ","
-	       A("x") "],\"score_chosen\":7}", PF_RECORD_PAIRS, ASKED, "x<|im_end|>\n", "y<|im_end|>\n");
+	expect("{\"prompt\":\"q\",\"chosen\":[" U("q") "," A("x") "],\"rejected\":[" U("q") "," A(
+		       "y") "],\"messages\":[" U("q") "," A("x") "],\"score_chosen\":7}",
+	       PF_RECORD_PAIRS, ASKED, "x<|im_end|>\n", "y<|im_end|>\n");
 	/* turns that differ later: everything behind the common ones is completion */
-	expect("{\"chosen\":[" S("s") "," U("q") "," A("x") "," U("more") "," A("z") "],\"rejected\":[" S("s") "," U("q") "," A("y")
-	       "]}", PF_RECORD_PAIRS, "<|im_start|>system\ns<|im_end|>\n" ASKED,
+	expect("{\"chosen\":[" S("s") "," U("q") "," A("x") "," U("more") "," A("z") "],\"rejected\":[" S("s") "," U(
+		       "q") "," A("y") "]}",
+	       PF_RECORD_PAIRS, "<|im_start|>system\ns<|im_end|>\n" ASKED,
 	       "x<|im_end|>\n<|im_start|>user\nmore<|im_end|>\n<|im_start|>assistant\nz<|im_end|>\n", "y<|im_end|>\n");
-	expect("{\"prompt\":[" U("q") "],\"completion\":[" A("x") "],\"label\":false}", PF_RECORD_BINARY, ASKED, "x<|im_end|>\n", NULL);
+	expect("{\"prompt\":[" U("q") "],\"completion\":[" A("x") "],\"label\":false}", PF_RECORD_BINARY, ASKED,
+	       "x<|im_end|>\n", NULL);
 	expect("{\"prompt\":[" U("q") "],\"completion\":[" A("x") "]}", PF_RECORD_SFT, ASKED, "x<|im_end|>\n", NULL);
 	expect("{\"messages\":[" U("q") "," A("x") "]}", PF_RECORD_SFT, ASKED, "x<|im_end|>\n", NULL);
 	expect("{\"prompt\":\"q\",\"messages\":[" U("q") "," A("x") "," U("r") "," A("y") "]}", PF_RECORD_SFT,
 	       ASKED "x<|im_end|>\n<|im_start|>user\nr<|im_end|>\n<|im_start|>assistant\n", "y<|im_end|>\n", NULL);
-	expect("{\"prompt\":[" U("q") "],\"completions\":[[" A("x") "],\"y\"]}", PF_RECORD_RANKINGS, ASKED, "x<|im_end|>\n",
-	       "y<|im_end|>\n");
+	expect("{\"prompt\":[" U("q") "],\"completions\":[[" A("x") "],\"y\"]}", PF_RECORD_RANKINGS, ASKED,
+	       "x<|im_end|>\n", "y<|im_end|>\n");
 	/* contents in parts */
-	expect("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"q\"}]},{\"role\":\"assistant\","
-	       "\"content\":[{\"text\":\"x\"},{\"type\":\"text\",\"text\":\"y\"}]}]}", PF_RECORD_SFT, ASKED, "xy<|im_end|>\n", NULL);
+	expect("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"q\"}]},{\"role\":"
+	       "\"assistant\","
+	       "\"content\":[{\"text\":\"x\"},{\"type\":\"text\",\"text\":\"y\"}]}]}",
+	       PF_RECORD_SFT, ASKED, "xy<|im_end|>\n", NULL);
 	/* texts stay as they are */
 	expect("{\"prompt\":\"q\",\"completion\":\"x\",\"messages\":[1]}", PF_RECORD_SFT, "q", "x", NULL);
 	expect("{\"text\":\"x\",\"messages\":7}", PF_RECORD_SFT, "", "x", NULL);
@@ -134,15 +140,16 @@ static void expect_decoded(size_t from, size_t to, int continues, const char *ex
 	char *text;
 	size_t length;
 
-	assert_int_equal(pf_tokenizer_decode(tokenizer, pack.ids.id + from, to - from, 1, continues, &text, &length), 0);
+	assert_int_equal(pf_tokenizer_decode(tokenizer, pack.ids.id + from, to - from, 1, continues, &text, &length),
+	                 0);
 	assert_string_equal(text, expected);
 	free(text);
 }
 
 struct family { const char *name, *prompt, *answers[2]; int bos, ends_in_line_feed; };
 
-/* The template is the tokenizer's; no token has parts of prompt and completion; the mark that ends the turn is one token,
- * ends generation, and takes the place of eos */
+/* The template is the tokenizer's; no token has parts of prompt and completion; the mark that ends the turn is one
+ * token, ends generation, and takes the place of eos */
 static void expect_family(const struct family *family)
 {
 	pf_pack_clear(&pack);

@@ -75,8 +75,10 @@ static void weights_pass_by_block(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		value[PF_ARG_linear_grad_rows] = cases[i].rows;
-		assert_true(pf_kernel_passes(PF_KERNEL_linear_grad, PF_ARG_linear_grad_weight + 3, value) == cases[i].passes);
-		assert_true(pf_kernel_passes(PF_KERNEL_linear_grad, PF_ARG_linear_grad_dweight, value) == cases[i].passes);
+		assert_true(pf_kernel_passes(PF_KERNEL_linear_grad, PF_ARG_linear_grad_weight + 3, value) ==
+		            cases[i].passes);
+		assert_true(pf_kernel_passes(PF_KERNEL_linear_grad, PF_ARG_linear_grad_dweight, value) ==
+		            cases[i].passes);
 		assert_true(pf_kernel_passes(PF_KERNEL_linear_grad, PF_ARG_linear_grad_hidden, value) == 1);
 		assert_true(pf_kernel_passes(PF_KERNEL_head_adamw, PF_ARG_head_adamw_weight, value) == 1);
 	}

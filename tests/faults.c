@@ -1,8 +1,8 @@
-/* Every fault of internal/faults.def in the middle of a training: what is reported, after how long, what is done about it,
- * and whether the training ends with the bits of an undisturbed one.
+/* Every fault of internal/faults.def in the middle of a training: what is reported, after how long, what is done about
+ * it, and whether the training ends with the bits of an undisturbed one.
  *
- * `faults FILE` compares with the committed table, `faults FILE --write` makes it. Time is virtual: it stands still except
- * while a run is held, and waiting only moves it. */
+ * `faults FILE` compares with the committed table, `faults FILE --write` makes it. Time is virtual: it stands still
+ * except while a run is held, and waiting only moves it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,9 +123,19 @@ static void train(struct pf_device **device, const char *const *spec, unsigned d
 
 static int open_world(void **state)
 {
-	const struct pf_model_config shape = { .vocab = PF_BYTES_VOCAB, .dim = 16, .layers = 1, .heads = 2, .kv_heads = 1,
-		.head_dim = 8, .ffn = 24, .max_positions = 64, .rope_theta = 1e4, .norm_eps = 1e-5, .tied = 1,
-		.bos = PF_BYTES_BOS, .eos = PF_BYTES_EOS };
+	const struct pf_model_config shape = { .vocab = PF_BYTES_VOCAB,
+		                               .dim = 16,
+		                               .layers = 1,
+		                               .heads = 2,
+		                               .kv_heads = 1,
+		                               .head_dim = 8,
+		                               .ffn = 24,
+		                               .max_positions = 64,
+		                               .rope_theta = 1e4,
+		                               .norm_eps = 1e-5,
+		                               .tied = 1,
+		                               .bos = PF_BYTES_BOS,
+		                               .eos = PF_BYTES_EOS };
 	static const char *const word[] = { "red", "blue", "green", "wide" };
 	char text[4096] = "";
 	size_t n = 0;
@@ -133,8 +143,10 @@ static int open_world(void **state)
 	(void)state;
 	scratch_open("faults");
 	for (int i = 0; i < 16; i++)
-		n += (size_t)snprintf(text + n, sizeof text - n, "{\"prompt\": \"%s %s:\", \"chosen\": \" %s, please\", "
-		                      "\"rejected\": \" %s\"}\n", word[i % 4], word[i / 4], word[i % 4], word[(i + 3) % 4]);
+		n += (size_t)snprintf(text + n, sizeof text - n,
+		                      "{\"prompt\": \"%s %s:\", \"chosen\": \" %s, please\", "
+		                      "\"rejected\": \" %s\"}\n",
+		                      word[i % 4], word[i / 4], word[i % 4], word[(i + 3) % 4]);
 	const struct pf_corpus_options options = { .want = PF_RECORD_PAIRS, .cut = { 64, PF_KEEP_START } };
 	if (pf_tokenizer_open("bytes", &tokenizer, &error) || pf_loss_parse("sigmoid:beta=0.1", &loss, &error)
 	    || pf_corpus_open(scratch_text("pairs.jsonl", text), tokenizer, &options, &corpus, &error)
@@ -213,10 +225,12 @@ static void add_row(const struct row *row, const struct outcome *o)
 	                    : strstr(o->notes, "on the host") ? "went on on the host"
 	                    : strstr(o->notes, "takes over") ? "another card took over"
 	                    : strstr(o->notes, "works again") ? "resumed on the card" : "went on";
-	used += (size_t)snprintf(table + used, sizeof table - used, "%s,%s%s%s,%s,\"%s\",%.0f,\"%s\",%s,%s\n", row->fault,
-	                         row->spec, row->other ? " " : "", row->other ? row->other : "", policies[row->on_fault],
-	                         report, seconds_until_report(spoken), action, outcome,
-	                         o->code ? "-" : o->same ? "equal" : "within tolerance");
+	used += (size_t)snprintf(table + used, sizeof table - used, "%s,%s%s%s,%s,\"%s\",%.0f,\"%s\",%s,%s\n",
+	                         row->fault, row->spec, row->other ? " " : "", row->other ? row->other : "",
+	                         policies[row->on_fault], report, seconds_until_report(spoken), action, outcome,
+	                         o->code   ? "-"
+	                         : o->same ? "equal"
+	                                   : "within tolerance");
 }
 
 /* Sensors that stand still are reported as such, and disturb nothing */
@@ -284,7 +298,8 @@ static void all_rows(void **state)
 {
 	static char wanted[sizeof table];
 	(void)state;
-	used = (size_t)snprintf(table, sizeof table, "fault,devices,on_fault,report,seconds_until_report,done,outcome,bits\n");
+	used = (size_t)snprintf(table, sizeof table,
+	                        "fault,devices,on_fault,report,seconds_until_report,done,outcome,bits\n");
 	for (unsigned i = 0; i < ROWS; i++)
 		run_row(&rows[i]);
 	FILE *file = fopen(table_path, writing ? "wb" : "rb");

@@ -54,8 +54,14 @@ static struct pf_device *open_device(const char *spec)
 
 static struct pf_fused *open_fused(struct pf_device *device, enum pf_way way, uint64_t memory)
 {
-	const struct pf_fused_options options = { .device = device, .vocab = V, .dim = D, .bias = 1, .backward = 1, .way = way,
-		.memory_bytes = memory, .form = { 1.25f, 6, 0.8f, 0.01f, 0.05f } };
+	const struct pf_fused_options options = { .device = device,
+		                                  .vocab = V,
+		                                  .dim = D,
+		                                  .bias = 1,
+		                                  .backward = 1,
+		                                  .way = way,
+		                                  .memory_bytes = memory,
+		                                  .form = { 1.25f, 6, 0.8f, 0.01f, 0.05f } };
 	struct pf_fused *fused;
 	struct pf_error error;
 	if (pf_fused_open(&options, &fused, &error))
@@ -121,7 +127,8 @@ static void the_host_agrees_with_the_card(void **unused)
 	for (enum pf_way way = PF_WAY_SPILL; way <= PF_WAY_RECOMPUTE; way++) {
 		struct numbers *cpu = on("cpu", way);
 		for (size_t b = 0; b < B; b++)
-			assert_true(llabs(sim->sum[b].logp - cpu->sum[b].logp) <= (int64_t)(1e-6 * 0x1p32) * sim->sum[b].n);
+			assert_true(llabs(sim->sum[b].logp - cpu->sum[b].logp) <=
+			            (int64_t)(1e-6 * 0x1p32) * sim->sum[b].n);
 		agree("dhidden", sim->dhidden, cpu->dhidden, T * D, 2e-6);
 		agree("dweight", sim->dweight, cpu->dweight, V * D, 2e-5);
 		agree("dbias", sim->dbias, cpu->dbias, V, 2e-5);

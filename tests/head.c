@@ -1,5 +1,5 @@
-/* The head over devices, fused and not: sums and gradients against plain long double loops; the same bits when blocks do
- * not stay on the device, and on one device or two. */
+/* The head over devices, fused and not: sums and gradients against plain long double loops; the same bits when blocks
+ * do not stay on the device, and on one device or two. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,7 +177,8 @@ static void little_memory_same_bits(void **state)
 /* Shares of both devices: rows do not change, sums of dW round otherwise */
 static void fused_on_two_devices(void **state)
 {
-	static const char *const mixed[] = { "sim", "cpu" }, *const sim[] = { "sim" }, *const two[] = { "sim", "sim:u250*3" };
+	static const char *const mixed[] = { "sim", "cpu" }, *const sim[] = { "sim" },
+				 *const two[] = { "sim", "sim:u250*3" };
 	struct problem *p = calloc(1, sizeof *p), *q = calloc(1, sizeof *q);
 	(void)state;
 	make_problem(p);

@@ -1,5 +1,5 @@
-/* Verb head, the program itself: NumPy files in and out on cpu and sim, both ways back, against the reference; errors leave
- * nothing. argv[1]: the program. */
+/* Verb head, the program itself: NumPy files in and out on cpu and sim, both ways back, against the reference; errors
+ * leave nothing. argv[1]: the program. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -74,8 +74,9 @@ static void check_file(const char *name, size_t count, const long double *want, 
 static void check_outputs(const struct ref_linear *ref)
 {
 	static long double g[2 * (T * D + V * D + V)], logp[T], one[T];
-	const struct ref_linear_grad grad = { g, g + T * D, g + 2 * T * D, g + 2 * T * D + V * D, g + 2 * (T * D + V * D),
-	                                      g + 2 * (T * D + V * D) + V };
+	const struct ref_linear_grad grad = {
+		g, g + T * D, g + 2 * T * D, g + 2 * T * D + V * D, g + 2 * (T * D + V * D), g + 2 * (T * D + V * D) + V
+	};
 	const double size = ref_linear_grad(ref, coef, &grad), share = ref_linear_share(size);
 	double z[V];
 	for (uint32_t t = 0; t < T; t++) {
@@ -93,16 +94,19 @@ static void check_outputs(const struct ref_linear *ref)
 
 static void files_against_the_reference(void **state)
 {
-	static const char *const devices[] = { "cpu --way spill", "cpu --way recompute", "sim --way spill", "sim:u250*2 --way recompute" };
+	static const char *const devices[] = { "cpu --way spill", "cpu --way recompute", "sim --way spill",
+		                               "sim:u250*2 --way recompute" };
 	const struct ref_linear ref = { hidden, weight, bias, target, T, D, V, 1.25, 5, 0.75, 0.01, 0.05 };
 	char options[512], text[2048];
 	(void)state;
 	scratch_open("head");
 	save_inputs();
 	for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
-		snprintf(options, sizeof options, "--hidden h.npy --weight w.npy --bias b.npy --targets y.npy --out logp.npy "
+		snprintf(options, sizeof options,
+		         "--hidden h.npy --weight w.npy --bias b.npy --targets y.npy --out logp.npy "
 		         "--coef c.npy --dhidden dh.npy --dweight dw.npy --dbias db.npy --scale 1.25 --softcap 5 "
-		         "--temperature 0.75 --z-loss 0.01 --entropy-bonus 0.05 --format json --device %s", devices[i]);
+		         "--temperature 0.75 --z-loss 0.01 --entropy-bonus 0.05 --format json --device %s",
+		         devices[i]);
 		if (run(options, text) != 0)
 			fail_msg("%s", text);
 		check_outputs(&ref);

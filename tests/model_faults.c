@@ -1,5 +1,5 @@
-/* Each allocation and each thread in turn fails: every function of the model returns an error with a text, frees what it
- * took (LeakSanitizer watches) and leaves no half-written file; without threads the results are the same.
+/* Each allocation and each thread in turn fails: every function of the model returns an error with a text, frees what
+ * it took (LeakSanitizer watches) and leaves no half-written file; without threads the results are the same.
  * Linked with --wrap for malloc, calloc, aligned_alloc, strdup, pthread_create. */
 #include <errno.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
-/* Adapters: an adapted model computes what the model with W + scale B A does, its gradients are the numerical ones, files
- * are PEFT's, merged weights equal adapted ones; weights held or used as bfloat16 equal the rounded model. */
+/* Adapters: an adapted model computes what the model with W + scale B A does, its gradients are the numerical ones,
+ * files are PEFT's, merged weights equal adapted ones; weights held or used as bfloat16 equal the rounded model. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -136,7 +136,8 @@ static void adapted(const struct pf_model_config *c, const char *targets, uint32
 			const double n = numeric(&f, &w, tensor->offset + i), got = f.grad[tensor->offset + i],
 			             error = fabs(got - n) / fmax(fabs(n), 0.01 * most);
 			if (!(error <= 1e-6))
-				fail_msg("%s[%llu]: %.12g, numerically %.12g", tensor->name, (unsigned long long)i, got, n);
+				fail_msg("%s[%llu]: %.12g, numerically %.12g", tensor->name, (unsigned long long)i, got,
+				         n);
 			worst = worst_of(worst, error);
 		}
 	}
@@ -227,7 +228,8 @@ static void test_files(void **state)
 			most = worst_of(most, fabs(adapter[t->offset + j]));
 		assert_true(i % 2 ? most == 0 : most > 0.5 / sqrt(t->cols) && most <= 1 / sqrt(t->cols));
 	}
-	assert_string_equal(lora.layout.tensor[1].name, "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight");
+	assert_string_equal(lora.layout.tensor[1].name,
+	                    "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight");
 	for (uint64_t j = 0; j < pf_tensor_elements(&lora.layout.tensor[1]); j++)
 		adapter[lora.layout.tensor[1].offset + j] = 0.25f;
 	assert_int_equal(pf_lora_save(&lora, adapter, "base", 0, folder, &error), 0);

@@ -1,5 +1,5 @@
-/* A checkpoint is never twice in memory: loading takes at most a tenth more than its file has bytes, whole or in shards,
- * and saving takes nothing. With arguments DIR [half]: loads that one and prints size, peak and seconds. */
+/* A checkpoint is never twice in memory: loading takes at most a tenth more than its file has bytes, whole or in
+ * shards, and saving takes nothing. With arguments DIR [half]: loads that one and prints size, peak and seconds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

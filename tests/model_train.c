@@ -71,7 +71,8 @@ static void assert_same_tensors(const char *one, const char *other)
 static double eval_key(const char *key, const char *arguments)
 {
 	json_error_t fault;
-	succeed(run("eval --reference base --data pairs.jsonl --loss sigmoid:beta=0.5 --device cpu --format json --cache none %s",
+	succeed(run("eval --reference base --data pairs.jsonl --loss sigmoid:beta=0.5 --device cpu --format json "
+	            "--cache none %s",
 	            arguments));
 	json_t *json = json_load_file(scratch_path("out.txt"), 0, &fault);
 	const double loss = json_real_value(json_object_get(json, key));
@@ -88,7 +89,8 @@ static int set_up(void **state)
 	FILE *file = fopen(scratch_path("pairs.jsonl"), "w");
 	(void)state;
 	for (int i = 0; file && i < 20; i++)
-		fprintf(file, "{\"prompt\":\"p%d \",\"chosen\":\"yes %d\",\"rejected\":\"no no %d\"}\n", i, i * 7 % 11, i);
+		fprintf(file, "{\"prompt\":\"p%d \",\"chosen\":\"yes %d\",\"rejected\":\"no no %d\"}\n", i, i * 7 % 11,
+		        i);
 	if (!file || fclose(file) != 0)
 		return 1;
 	succeed(run("sft --data pairs.jsonl --device cpu --steps 2 --dim 24 --layers 2 --heads 4 --kv-heads 2 --ffn 40 "
@@ -98,7 +100,8 @@ static int set_up(void **state)
 	return 0;
 }
 
-/* Only the adapter is trained and saved; interrupted and resumed it is the same; applied and merged it computes the same */
+/* Only the adapter is trained and saved; interrupted and resumed it is the same; applied and merged it computes the
+ * same */
 static void test_adapter(void **state)
 {
 	(void)state;
@@ -116,8 +119,9 @@ static void test_adapter(void **state)
 	pf_safetensors_close(adapter);
 
 	succeed(run("model merge base --adapter whole --out merged"));
-	const double before = eval_key("loss", "--model base"), applied = eval_key("loss", "--model base --adapter whole"),
-	             merged = eval_key("loss", "--model merged");
+	const double before = eval_key("loss", "--model base"),
+		     applied = eval_key("loss", "--model base --adapter whole"),
+		     merged = eval_key("loss", "--model merged");
 	assert_true(fabs(before - log(2)) <= 1e-6);
 	assert_true(applied < before - 0.05);
 	assert_true(fabs(applied - merged) <= 1e-5);
@@ -185,7 +189,8 @@ static void test_masters(void **state)
 	succeed(run(TRAIN "--model base --weights bf16 --steps 3 --out halves"));
 	succeed(run(TRAIN "--model base --weights bf16 --steps 6 --out halves --resume"));
 	assert_same_tensors("masters/model.safetensors", "halves/model.safetensors");
-	assert_same_tensors("masters/checkpoint-000006/model.safetensors", "halves/checkpoint-000006/model.safetensors");
+	assert_same_tensors("masters/checkpoint-000006/model.safetensors",
+	                    "halves/checkpoint-000006/model.safetensors");
 	struct pf_safetensors *saved = open_file("masters/model.safetensors"),
 	                      *master = open_file("masters/checkpoint-000006/model.safetensors");
 	uint64_t finer = 0;

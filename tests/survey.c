@@ -14,7 +14,8 @@ static struct pf_survey survey_of(const char *text, const char *name, uint64_t s
 	const struct pf_survey_options options = { .max_length = 40, .chat = PF_CHAT_CHATML, .set_slots = slots };
 	struct pf_survey s;
 	struct pf_error error;
-	if (pf_survey_open(&options, &s, &error) || pf_survey_read(&s, scratch_text(name, text), other, NULL, NULL, &error))
+	if (pf_survey_open(&options, &s, &error) ||
+	    pf_survey_read(&s, scratch_text(name, text), other, NULL, NULL, &error))
 		fail_msg("%s", error.text);
 	return s;
 }
@@ -62,7 +63,8 @@ static void every_fault_is_counted(void **state)
 
 	struct pf_survey held = survey_of("{\"prompt\": \"b:\", \"completion\": \"x\", \"label\": true}\n"
 	                                  "{\"prompt\": \"new\", \"completion\": \"x\", \"label\": false}\n"
-	                                  "{\"prompt\": \"newer\", \"completion\": \"x\", \"label\": 1}\n", "held.jsonl", 0, &s);
+	                                  "{\"prompt\": \"newer\", \"completion\": \"x\", \"label\": 1}\n",
+	                                  "held.jsonl", 0, &s);
 	assert_int_equal(held.problem[PF_PROBLEM_LEAK].count, 1);
 	assert_true(held.desirable == 2 && held.undesirable == 1);
 	pf_survey_close(&held);
@@ -72,11 +74,13 @@ static void every_fault_is_counted(void **state)
 static void lists_have_ties_and_groups_are_flat(void **state)
 {
 	(void)state;
-	struct pf_survey s = survey_of("{\"prompt\": \"a\", \"completions\": [\" x\", \" y\", \" z\"], \"scores\": [1, 2, 1]}\n"
-	                               "{\"prompt\": \"b\", \"completions\": [\" x\", \" y\"]}\n"
-	                               "{\"prompt\": \"c\", \"completions\": [\" x\", \" y\", \" z\", \" w\"], \"rewards\": [1, 1, 1, 1]}\n"
-	                               "{\"prompt\": \"c\", \"completions\": [\" x\"], \"advantages\": [0.5]}\n"
-	                               "{\"prompt\": \"c\", \"completions\": [\" x\"], \"rewards\": [1, 2]}\n", "lists.jsonl", 0, NULL);
+	struct pf_survey s = survey_of(
+		"{\"prompt\": \"a\", \"completions\": [\" x\", \" y\", \" z\"], \"scores\": [1, 2, 1]}\n"
+		"{\"prompt\": \"b\", \"completions\": [\" x\", \" y\"]}\n"
+		"{\"prompt\": \"c\", \"completions\": [\" x\", \" y\", \" z\", \" w\"], \"rewards\": [1, 1, 1, 1]}\n"
+		"{\"prompt\": \"c\", \"completions\": [\" x\"], \"advantages\": [0.5]}\n"
+		"{\"prompt\": \"c\", \"completions\": [\" x\"], \"rewards\": [1, 2]}\n",
+		"lists.jsonl", 0, NULL);
 	assert_true(s.form[PF_RECORD_RANKINGS] == 2 && s.form[PF_RECORD_GROUPS] == 2);
 	assert_int_equal(s.problem[PF_PROBLEM_TIES].count, 1);
 	assert_int_equal(s.problem[PF_PROBLEM_FLAT].count, 2);
@@ -130,7 +134,8 @@ static void the_verb_prints_both_ways(void **state)
 	scratch_text("pairs.jsonl", pairs);
 	for (int json = 0; json < 2; json++) {
 		snprintf(command, sizeof command, "%s inspect --data %s --eval-data %s --cache %s %s 2>&1", program,
-		         scratch_path("pairs.jsonl"), scratch_path("pairs.jsonl"), scratch_path("cache"), json ? "--format json" : "");
+		         scratch_path("pairs.jsonl"), scratch_path("pairs.jsonl"), scratch_path("cache"),
+		         json ? "--format json" : "");
 		FILE *pipe = popen(command, "r");
 		assert_non_null(pipe);
 		out[fread(out, 1, sizeof out - 1, pipe)] = '\0';

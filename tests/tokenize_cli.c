@@ -108,11 +108,14 @@ static void inspect_goes_through_the_template(void **state)
 
 	(void)state;
 	scratch_open("tokenize_cli");
-	scratch_text("records.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}]}\n");
+	scratch_text(
+		"records.jsonl",
+		"{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}]}\n");
 	for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
 		json_int_t most = 0;
 
-		snprintf(command, sizeof command, "inspect --data %s --chat-template %s --cache %s --format json 2>/dev/null",
+		snprintf(command, sizeof command,
+		         "inspect --data %s --chat-template %s --cache %s --format json 2>/dev/null",
 		         scratch_path("records.jsonl"), lengths[i].chat, scratch_path("cache"));
 		assert_int_equal(program_run(command), 0);
 		json_t *json = line_json(program_output);

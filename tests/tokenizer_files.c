@@ -155,7 +155,8 @@ static void gaps_and_merges_again_are_no_harm(void **state)
 	pf_tokenizer_state_free(made);
 }
 
-static void expect_text(const struct pf_tokenizer *made, const int32_t *ids, size_t count, int specials, const char *expected)
+static void expect_text(const struct pf_tokenizer *made, const int32_t *ids, size_t count, int specials,
+                        const char *expected)
 {
 	char *text;
 	size_t length;
@@ -165,15 +166,19 @@ static void expect_text(const struct pf_tokenizer *made, const int32_t *ids, siz
 	free(text);
 }
 
-/* Gemma has runs of its mark for spaces among the added tokens, and the vocabulary too, where merges make them of spaces */
+/* Gemma has runs of its mark for spaces among the added tokens, and the vocabulary too, where merges make them of
+ * spaces */
 static void added_tokens_are_shown_as_the_decoder_shows_them(void **state)
 {
-	struct pf_tokenizer_state *made = parse(
-	    "{\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"_\"},\"decoder\":{\"type\":\"Replace\","
-	    "\"pattern\":{\"String\":\"\xe2\x96\x81\"},\"content\":\" \"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"_\":0,\"a\":1,"
-	    "\"\xe2\x96\x81\":2,\"\xe2\x96\x81\xe2\x96\x81\":3,\"<s>\":4},\"merges\":[]},\"added_tokens\":["
-	    "{\"id\":3,\"content\":\"\xe2\x96\x81\xe2\x96\x81\",\"special\":false},{\"id\":4,\"content\":\"<s>\",\"special\":true},"
-	    "{\"id\":5,\"content\":\"\xe2\x96\x81x\",\"special\":false}]}");
+	struct pf_tokenizer_state *made =
+		parse("{\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" "
+	              "\"},\"content\":\"_\"},\"decoder\":{\"type\":\"Replace\","
+	              "\"pattern\":{\"String\":\"\xe2\x96\x81\"},\"content\":\" "
+	              "\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"_\":0,\"a\":1,"
+	              "\"\xe2\x96\x81\":2,\"\xe2\x96\x81\xe2\x96\x81\":3,\"<s>\":4},\"merges\":[]},\"added_tokens\":["
+	              "{\"id\":3,\"content\":\"\xe2\x96\x81\xe2\x96\x81\",\"special\":false},{\"id\":4,\"content\":\"<"
+	              "s>\",\"special\":true},"
+	              "{\"id\":5,\"content\":\"\xe2\x96\x81x\",\"special\":false}]}");
 
 	(void)state;
 	expect_text(&made->face, (int32_t[]){ 1, 3, 4, 5, 2 }, 5, 1, "a  <s> x ");

@@ -1,6 +1,6 @@
 /* tokenizer_naive.c: random texts through tokenizers and through a second implementation, as plain as can be: texts of
- * symbols, looked up in the file's own JSON, the pair of lowest rank merged over and over, words found by hand. It shares
- * nothing with host/corpus. And the same from several threads at once. */
+ * symbols, looked up in the file's own JSON, the pair of lowest rank merged over and over, words found by hand. It
+ * shares nothing with host/corpus. And the same from several threads at once. */
 #include <ctype.h>
 #include <jansson.h>
 #include <pthread.h>
@@ -36,7 +36,8 @@ static void naive_open(struct naive *n, const char *family)
 
 		snprintf(pair, sizeof pair, "%s %s", json_string_value(json_array_get(merge, 0)),
 		         json_string_value(json_array_get(merge, 1)));
-		json_object_set_new(n->ranks, json_is_array(merge) ? pair : json_string_value(merge), json_integer((json_int_t)i));
+		json_object_set_new(n->ranks, json_is_array(merge) ? pair : json_string_value(merge),
+		                    json_integer((json_int_t)i));
 	}
 }
 
@@ -182,10 +183,13 @@ static unsigned draw(uint64_t *state, unsigned below)
 
 static void make_text(uint64_t *state, int wide, char *text)
 {
-	static const char *const parts[] = { "the", " the", " of", "train", "'s", "'ll", "'", " ", "  ", "\n", "\t", "12", "3", "a", "e",
-		"on", "ing", " re", "ward", "!", "?!", "(", ")", "A", "The", "_", "-", "int ", "for (", "static", "::", "\x7f", "\r\n" };
-	static const char *const others[] = { "\xc3\xa9", "\xd0\xbc\xd0\xb8\xd1\x80", "\xe4\xb8\x96", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
-		"\xe2\x96\x81", "\xcc\x81" };
+	static const char *const parts[] = { "the",  " the",  " of",    "train", "'s",   "'ll", "'",   " ",   "  ",
+		                             "\n",   "\t",    "12",     "3",     "a",    "e",   "on",  "ing", " re",
+		                             "ward", "!",     "?!",     "(",     ")",    "A",   "The", "_",   "-",
+		                             "int ", "for (", "static", "::",    "\x7f", "\r\n" };
+	static const char *const others[] = { "\xc3\xa9",     "\xd0\xbc\xd0\xb8\xd1\x80", "\xe4\xb8\x96",
+		                              "\xe2\x82\xac", "\xf0\x9f\x98\x80",         "\xe2\x96\x81",
+		                              "\xcc\x81" };
 	unsigned count = 1 + draw(state, 40);
 
 	*text = 0;
@@ -219,7 +223,8 @@ static void compare(const char *family, int wide, void (*encode)(struct naive *n
 		encode(&naive, text);
 		tokens.count = 0;
 		assert_int_equal(pf_tokenizer_encode(tokenizer, text, strlen(text), 0, &tokens), 0);
-		if ((int)tokens.count != naive.made || memcmp(tokens.id, naive.ids, tokens.count * sizeof *tokens.id) != 0)
+		if ((int)tokens.count != naive.made ||
+		    memcmp(tokens.id, naive.ids, tokens.count * sizeof *tokens.id) != 0)
 			fail_msg("%s: other ids for \"%s\"", family, text);
 	}
 	pf_tokens_free(&tokens);

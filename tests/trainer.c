@@ -30,8 +30,10 @@ static void write_data(void)
 	static char text[1 << 14];
 	size_t n = 0;
 	for (int i = 0; i < 24; i++)
-		n += (size_t)snprintf(text + n, sizeof text - n, "{\"prompt\": \"%s %s:\", \"chosen\": \" a %s thing, please\", "
-		                      "\"rejected\": \" %s\"}\n", word[i % 8], word[i / 8], word[i % 8], word[(i + 3) % 8]);
+		n += (size_t)snprintf(text + n, sizeof text - n,
+		                      "{\"prompt\": \"%s %s:\", \"chosen\": \" a %s thing, please\", "
+		                      "\"rejected\": \" %s\"}\n",
+		                      word[i % 8], word[i / 8], word[i % 8], word[(i + 3) % 8]);
 	strcpy(data_path, scratch_text("pairs.jsonl", text));
 }
 
@@ -41,11 +43,17 @@ static void write_rollouts(void)
 	static char text[1 << 16];
 	size_t n = 0;
 	for (int i = 0; i < 12; i++) {
-		n += (size_t)snprintf(text + n, sizeof text - n, "{\"prompt\": \"p%d\", \"completions\": [\" yes\", \" nope\", \" yes\"], "
-		                      "\"rewards\": [1, 0, 1], \"old_logps\": [", i);
+		n += (size_t)snprintf(text + n, sizeof text - n,
+		                      "{\"prompt\": \"p%d\", \"completions\": [\" yes\", \" nope\", \" yes\"], "
+		                      "\"rewards\": [1, 0, 1], \"old_logps\": [",
+		                      i);
 		for (int k = 0; k < 3; k++) {
 			for (int t = 0; t < (k == 1 ? 6 : 5); t++)
-				n += (size_t)snprintf(text + n, sizeof text - n, "%s%g", t ? ", " : k ? ", [" : "[", -5.4 - 0.1 * ((i + t) % 5));
+				n += (size_t)snprintf(text + n, sizeof text - n, "%s%g",
+				                      t   ? ", "
+				                      : k ? ", ["
+				                          : "[",
+				                      -5.4 - 0.1 * ((i + t) % 5));
 			n += (size_t)snprintf(text + n, sizeof text - n, "]");
 		}
 		n += (size_t)snprintf(text + n, sizeof text - n, "]}\n");
@@ -73,9 +81,19 @@ static int close_world(void **state)
 
 static struct pf_model *make_model(void)
 {
-	const struct pf_model_config shape = { .vocab = PF_BYTES_VOCAB, .dim = 16, .layers = 2, .heads = 2, .kv_heads = 1,
-		.head_dim = 8, .ffn = 24, .max_positions = 64, .rope_theta = 1e4, .norm_eps = 1e-5, .tied = 1,
-		.bos = PF_BYTES_BOS, .eos = PF_BYTES_EOS };
+	const struct pf_model_config shape = { .vocab = PF_BYTES_VOCAB,
+		                               .dim = 16,
+		                               .layers = 2,
+		                               .heads = 2,
+		                               .kv_heads = 1,
+		                               .head_dim = 8,
+		                               .ffn = 24,
+		                               .max_positions = 64,
+		                               .rope_theta = 1e4,
+		                               .norm_eps = 1e-5,
+		                               .tied = 1,
+		                               .bos = PF_BYTES_BOS,
+		                               .eos = PF_BYTES_EOS };
 	struct pf_model *model;
 	struct pf_error error;
 	if (pf_model_create(&shape, 3, &model, &error))
@@ -224,8 +242,12 @@ static void every_loss_learns(void **state)
 /* Rewarded completions gain on the others, on policy and against given log-probs */
 static void rollouts_learn(void **state)
 {
-	static const char *const losses[] = { "grpo:beta=0.04", "dapo", "bnpo", "dr_grpo:max_completion_length=8", "gspo", "luspo",
-		"cispo", "sapo", "vespo", "gmpo", "ppo", "reinforce", "rloo", "a2po:beta2=0.1" };
+	static const char *const losses[] = {
+		"grpo:beta=0.04", "dapo",          "bnpo",  "dr_grpo:max_completion_length=8",
+		"gspo",           "luspo",         "cispo", "sapo",
+		"vespo",          "gmpo",          "ppo",   "reinforce",
+		"rloo",           "a2po:beta2=0.1"
+	};
 	(void)state;
 	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {
 		struct pf_training_result result;
@@ -237,14 +259,16 @@ static void rollouts_learn(void **state)
 		struct pf_run judge = w.t.run;
 		const struct pf_corpus_options best = { .want = PF_RECORD_SFT, .cut = { .max_length = 64 } };
 		struct pf_held held = { NULL, PF_SPLIT_TRAIN };
-		if (pf_loss_parse("sft", &liked, &error) || pf_corpus_open(rollouts_path, tokenizer, &best, &held.corpus, &error))
+		if (pf_loss_parse("sft", &liked, &error) ||
+		    pf_corpus_open(rollouts_path, tokenizer, &best, &held.corpus, &error))
 			fail_msg("%s", error.text);
 		judge.loss = &liked;
 		assert_int_equal(pf_evaluate(&judge, w.model, &held, NULL, NULL, &t[0], &error), 0);
 		train_well(&w, &result);
 		assert_int_equal(pf_evaluate(&judge, w.model, &held, NULL, NULL, &t[1], &error), 0);
 		if (!(t[1].loss < t[0].loss))
-			fail_msg("%s: the rewarded completions' loss went from %g to %g", losses[k], t[0].loss, t[1].loss);
+			fail_msg("%s: the rewarded completions' loss went from %g to %g", losses[k], t[0].loss,
+			         t[1].loss);
 		pf_corpus_close(held.corpus);
 		close_training(&w);
 	}
@@ -274,7 +298,9 @@ static void advantages_are_as_said(void **state)
 		r.pack.member[3].advantage = 7;
 		pf_work_advantages(&work, &r.objective, &r.pack, facts.groups);
 		for (size_t q = 0; q < 6; q++)
-			assert_true(fabs((double)work.advantage[q] - (q == 3 ? 7 : q % 3 == 1 ? want[k].other : want[k].liked)) < 1e-6);
+			assert_true(fabs((double)work.advantage[q] - (q == 3       ? 7
+			                                              : q % 3 == 1 ? want[k].other
+			                                                           : want[k].liked)) < 1e-6);
 		pf_work_close(&work);
 		pf_running_close(&r);
 		close_training(&w);
@@ -284,7 +310,8 @@ static void advantages_are_as_said(void **state)
 /* A loss without a reference never runs one: poisoned weights would show */
 static void free_losses_touch_no_reference(void **state)
 {
-	static const char *const losses[] = { "simpo", "orpo", "cpo", "reference_free", "tpo", "sft", "dft", "grpo", "reinforce" };
+	static const char *const losses[] = { "simpo", "orpo", "cpo",  "reference_free", "tpo",
+		                              "sft",   "dft",  "grpo", "reinforce" };
 	(void)state;
 	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {
 		struct pf_training_result result;
@@ -423,8 +450,10 @@ static void figures_of_the_watches(void **state)
 /* The gradient of a step does not depend on how it is cut: first update equal up to fp32 rounding of the products */
 static void accumulation_is_one_large_batch(void **state)
 {
-	static const char *const losses[] = { "sigmoid", "kto", "sft", "aot", "aot_unpaired", "disco_dbaql", "disco_aql",
-		"disco_aqfl", "kto_pair", "ld_dpo", "wpo", "dft", "grpo", "dapo", "gspo", "vespo" };
+	static const char *const losses[] = { "sigmoid",      "kto",         "sft",       "aot",
+		                              "aot_unpaired", "disco_dbaql", "disco_aql", "disco_aqfl",
+		                              "kto_pair",     "ld_dpo",      "wpo",       "dft",
+		                              "grpo",         "dapo",        "gspo",      "vespo" };
 	(void)state;
 	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {
 		struct pf_training_result result;
@@ -609,10 +638,24 @@ static double loss_at(struct world *w, struct pf_running *r, const struct pf_ste
  * (KTO's own z0 is a constant for the gradient, so differences see another function: hence its sister with z0 = 0) */
 static void gradient_is_the_slope(void **state)
 {
-	static const char *const losses[] = { "sigmoid:beta=0.5", "ipo", "apo_zero_unpaired", "discopop:beta=0.5", "orpo",
-		"aot:beta=0.5", "aot_unpaired:beta=0.5", "disco_dbaql:beta=0.5", "disco_aql:beta=0.5", "ld_dpo:beta=0.5",
-		"ld_dpo:beta=0.5,ld_reference=0", "grpo:beta=0.1", "dapo", "gspo:epsilon=0.5,epsilon_high=2", "sapo", "gmpo", "rloo:epsilon_high=9",
-		"a2po:beta2=0.5" };
+	static const char *const losses[] = { "sigmoid:beta=0.5",
+		                              "ipo",
+		                              "apo_zero_unpaired",
+		                              "discopop:beta=0.5",
+		                              "orpo",
+		                              "aot:beta=0.5",
+		                              "aot_unpaired:beta=0.5",
+		                              "disco_dbaql:beta=0.5",
+		                              "disco_aql:beta=0.5",
+		                              "ld_dpo:beta=0.5",
+		                              "ld_dpo:beta=0.5,ld_reference=0",
+		                              "grpo:beta=0.1",
+		                              "dapo",
+		                              "gspo:epsilon=0.5,epsilon_high=2",
+		                              "sapo",
+		                              "gmpo",
+		                              "rloo:epsilon_high=9",
+		                              "a2po:beta2=0.5" };
 	(void)state;
 	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {
 		struct pf_running r;
@@ -718,12 +761,15 @@ int main(int argc, char **argv)
 	if (argc == 3)
 		return be_killed(argv[1], argv[2]);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(policy_is_reference_before_the_first_step), cmocka_unit_test(every_loss_learns), cmocka_unit_test(rollouts_learn),
+		cmocka_unit_test(policy_is_reference_before_the_first_step), cmocka_unit_test(every_loss_learns),
+		cmocka_unit_test(rollouts_learn),
 		cmocka_unit_test(advantages_are_as_said), cmocka_unit_test(free_losses_touch_no_reference),
 		cmocka_unit_test(reference_follows_the_policy), cmocka_unit_test(a_moving_reference_is_resumed),
 		cmocka_unit_test(watches_watch), cmocka_unit_test(figures_of_the_watches),
-		cmocka_unit_test(accumulation_is_one_large_batch), cmocka_unit_test(stopped_and_resumed_is_uninterrupted),
-		cmocka_unit_test(killed_and_resumed_is_uninterrupted), cmocka_unit_test(other_circumstances_are_reported),
+		cmocka_unit_test(accumulation_is_one_large_batch),
+		cmocka_unit_test(stopped_and_resumed_is_uninterrupted),
+		cmocka_unit_test(killed_and_resumed_is_uninterrupted),
+		cmocka_unit_test(other_circumstances_are_reported),
 		cmocka_unit_test(folders_and_references_are_guarded),
 		cmocka_unit_test(gradient_is_the_slope), cmocka_unit_test(reference_is_computed_once),
 		cmocka_unit_test(cache_has_no_memory),

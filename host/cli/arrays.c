@@ -45,8 +45,10 @@ void pf_arrays_count(struct pf_arrays_totals *totals, const struct pf_row *row)
 void pf_arrays_note(const struct pf_options *options, const struct pf_arrays_totals *totals)
 {
 	if (totals->bad)
-		pf_cli_note(options, "%" PRIu64 " rows have NaN, +inf, logits of %g and more, or nothing but -inf: their logp "
-		            "is NaN, their gradient zero", totals->bad, (double)PF_LOGIT_LIMIT);
+		pf_cli_note(options,
+		            "%" PRIu64 " rows have NaN, +inf, logits of %g and more, or nothing but -inf: their logp "
+		            "is NaN, their gradient zero",
+		            totals->bad, (double)PF_LOGIT_LIMIT);
 }
 
 static void log_note(void *context, int level, const char *text)

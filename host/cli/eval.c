@@ -13,8 +13,9 @@ static void put_share(json_t *json, const char *key, uint64_t hits, uint64_t cou
 	if (!count)
 		return;
 	pf_wilson(hits, count, &low, &high);
-	json_object_set_new(json, key, json_pack("{s:f, s:f, s:f, s:I}", "value", (double)hits / (double)count, "low", low,
-	                                         "high", high, "count", (json_int_t)count));
+	json_object_set_new(json, key,
+	                    json_pack("{s:f, s:f, s:f, s:I}", "value", (double)hits / (double)count, "low", low, "high",
+	                              high, "count", (json_int_t)count));
 }
 
 static void put_mean(json_t *json, const char *key, double sum, uint64_t count)
@@ -58,7 +59,8 @@ static void print_text(const json_t *json)
 		if (json_is_object(value))
 			printf("%-22s %.4f  (95 %% interval %.4f to %.4f, %lld pairs)\n", key,
 			       json_real_value(json_object_get(value, "value")),
-			       json_real_value(json_object_get(value, "low")), json_real_value(json_object_get(value, "high")),
+			       json_real_value(json_object_get(value, "low")),
+			       json_real_value(json_object_get(value, "high")),
 			       (long long)json_integer_value(json_object_get(value, "count")));
 		else if (json_is_string(value))
 			printf("%-22s %s\n", key, json_string_value(value));

@@ -1,5 +1,5 @@
-/* Verb head: the fused head over NumPy files: hidden states and W in, log-probs and gradients out; no [T, V] anywhere on
- * the host. */
+/* Verb head: the fused head over NumPy files: hidden states and W in, log-probs and gradients out; no [T, V] anywhere
+ * on the host. */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -41,8 +41,8 @@ static int bad_shape(const char *path, const struct pf_npy *npy, const char *wan
 }
 
 /* [rows] or [rows, cols] with rows, cols known, or 0 for any */
-static int open_array(const char *path, enum pf_dtype type, unsigned dims, uint64_t rows, uint64_t cols, const char *want,
-                      struct pf_npy *npy, struct pf_error *error)
+static int open_array(const char *path, enum pf_dtype type, unsigned dims, uint64_t rows, uint64_t cols,
+                      const char *want, struct pf_npy *npy, struct pf_error *error)
 {
 	int code = pf_arrays_open(path, type, npy, error);
 	if (code)
@@ -75,17 +75,18 @@ static int open_inputs(struct head *h, struct pf_error *error)
 	int code = open_array(o->hidden, PF_F32, 2, 0, 0, "hidden states must be [rows, D]", &h->hidden, error);
 	if (!code)
 		code = open_array(o->weight, PF_F32, 2, 0, h->hidden.shape.size[1],
-		                  "the weight must be [vocabulary, D] with the D of the hidden states", &h->weight, error);
+		                  "the weight must be [vocabulary, D] with the D of the hidden states", &h->weight,
+		                  error);
 	if (!code)
 		code = check_sizes(h, error);
 	if (!code)
-		code = open_array(o->targets, PF_I32, 1, h->rows, 0, "one target for each hidden state is needed", &h->targets,
-		                  error);
+		code = open_array(o->targets, PF_I32, 1, h->rows, 0, "one target for each hidden state is needed",
+		                  &h->targets, error);
 	if (!code && o->bias)
 		code = open_array(o->bias, PF_F32, 1, h->vocab, 0, "one bias for each word is needed", &h->bias, error);
 	if (!code && o->coef)
-		code = open_array(o->coef, PF_F32, 1, h->rows, 0, "one coefficient for each hidden state is needed", &h->coef,
-		                  error);
+		code = open_array(o->coef, PF_F32, 1, h->rows, 0, "one coefficient for each hidden state is needed",
+		                  &h->coef, error);
 	return code;
 }
 
@@ -95,11 +96,13 @@ static int check_values(const struct head *h, struct pf_error *error)
 	const float *coef = h->coef.data;
 	for (uint64_t t = 0; t < h->rows; t++) {
 		if (target[t] != PF_IGNORE && (target[t] < 0 || (uint32_t)target[t] >= h->vocab))
-			return pf_fail(error, PF_E_RANGE, "%s: row %" PRIu64 ": target %d is no token of a vocabulary of %u; use "
-			               "0..%u, or %d to ignore the row", h->options->targets, t, target[t], h->vocab, h->vocab - 1,
-			               PF_IGNORE);
+			return pf_fail(error, PF_E_RANGE,
+			               "%s: row %" PRIu64 ": target %d is no token of a vocabulary of %u; use "
+			               "0..%u, or %d to ignore the row",
+			               h->options->targets, t, target[t], h->vocab, h->vocab - 1, PF_IGNORE);
 		if (coef && !(fabsf(coef[t]) < 0x1p126f))
-			return pf_fail(error, PF_E_RANGE, "%s: row %" PRIu64 ": coefficient %g; must be finite and below 2^126",
+			return pf_fail(error, PF_E_RANGE,
+			               "%s: row %" PRIu64 ": coefficient %g; must be finite and below 2^126",
 			               h->options->coef, t, (double)coef[t]);
 	}
 	return 0;
@@ -229,18 +232,17 @@ static json_t *summary(const struct head *h)
 	const char *why;
 	const char *way = pf_fused_way(h->fused, &why) == PF_WAY_SPILL ? "spill" : "recompute";
 	getrusage(RUSAGE_SELF, &usage);
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}",
-		"device", pf_device_facts(h->device)->name, "variant", pf_device_facts(h->device)->variant,
-		"rows", (json_int_t)h->rows, "vocabulary", (json_int_t)h->vocab, "dim", (json_int_t)h->dim,
-		"tokens", (json_int_t)t->tokens, "bad_rows", (json_int_t)t->bad, "mean_logp", pf_arrays_number(mean),
-		"perplexity", pf_arrays_number(exp(-mean)),
-		"accuracy", pf_arrays_number((double)t->hits / (double)t->tokens),
-		"way", h->backward ? way : "none", "way_because", why,
-		"link_bytes_in", (json_int_t)h->counts.bytes_in, "link_bytes_out", (json_int_t)h->counts.bytes_out,
-		"device_bytes", (json_int_t)(h->counts.beats * PF_BEAT_BYTES),
-		"peak_device_bytes", (json_int_t)pf_fused_peak(h->fused),
-		"peak_host_bytes", (json_int_t)usage.ru_maxrss * 1024, "seconds", h->seconds,
-		"tokens_per_second", pf_arrays_number((double)t->tokens / h->seconds));
+	return json_pack(
+		"{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}",
+		"device", pf_device_facts(h->device)->name, "variant", pf_device_facts(h->device)->variant, "rows",
+		(json_int_t)h->rows, "vocabulary", (json_int_t)h->vocab, "dim", (json_int_t)h->dim, "tokens",
+		(json_int_t)t->tokens, "bad_rows", (json_int_t)t->bad, "mean_logp", pf_arrays_number(mean),
+		"perplexity", pf_arrays_number(exp(-mean)), "accuracy",
+		pf_arrays_number((double)t->hits / (double)t->tokens), "way", h->backward ? way : "none", "way_because",
+		why, "link_bytes_in", (json_int_t)h->counts.bytes_in, "link_bytes_out", (json_int_t)h->counts.bytes_out,
+		"device_bytes", (json_int_t)(h->counts.beats * PF_BEAT_BYTES), "peak_device_bytes",
+		(json_int_t)pf_fused_peak(h->fused), "peak_host_bytes", (json_int_t)usage.ru_maxrss * 1024, "seconds",
+		h->seconds, "tokens_per_second", pf_arrays_number((double)t->tokens / h->seconds));
 }
 
 static void close_all(struct head *h)
@@ -278,7 +280,8 @@ int pf_verb_head(const struct pf_options *options)
 		return pf_cli_usage(options, "--hidden, --weight and --targets are needed: NumPy files of [rows, D], "
 		                    "[vocabulary, D] and [rows]");
 	if (options->coef && !h.backward)
-		return pf_cli_usage(options, "--coef is for gradients; say where they go with --dhidden, --dweight or --dbias");
+		return pf_cli_usage(options,
+		                    "--coef is for gradients; say where they go with --dhidden, --dweight or --dbias");
 	if (options->dbias && !options->bias)
 		return pf_cli_usage(options, "--dbias is the gradient of --bias, which is not given");
 	if (same_outputs(options))

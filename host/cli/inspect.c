@@ -46,7 +46,8 @@ static json_t *lengths_json(const struct pf_lengths *l)
 static void put_sighting(json_t *list, const char *text, const struct pf_sighting *s)
 {
 	if (s->count)
-		json_array_append_new(list, json_pack("{s:s, s:I, s:s}", "what", text, "count", (json_int_t)s->count, "first", s->first));
+		json_array_append_new(list, json_pack("{s:s, s:I, s:s}", "what", text, "count", (json_int_t)s->count,
+		                                      "first", s->first));
 }
 
 static json_t *survey_json(const struct pf_survey *s, const char *paths, const char *unit)
@@ -54,21 +55,26 @@ static json_t *survey_json(const struct pf_survey *s, const char *paths, const c
 	json_t *forms = json_object(), *faults = json_array(), *problems = json_array();
 	for (int f = PF_RECORD_AUTO + 1; f <= PF_RECORD_GROUPS; f++)
 		if (s->form[f])
-			json_object_set_new(forms, pf_record_form_name((enum pf_record_form)f), json_integer((json_int_t)s->form[f]));
+			json_object_set_new(forms, pf_record_form_name((enum pf_record_form)f),
+			                    json_integer((json_int_t)s->form[f]));
 	for (int f = 1; f < PF_FAULT_COUNT; f++)
 		put_sighting(faults, pf_fault_text((enum pf_fault)f), &s->fault[f]);
 	for (int p = 0; p < PF_PROBLEM_COUNT; p++)
 		put_sighting(problems, pf_problem_text((enum pf_problem)p), &s->problem[p]);
-	json_t *json = json_pack("{s:s, s:I, s:o, s:o, s:o, s:b, s:s, s:{s:o, s:o, s:o}}", "files", paths, "records",
-	                         (json_int_t)s->lines, "forms", forms, "faults", faults, "problems", problems, "estimates",
-	                         pf_survey_estimates(s), "unit", unit, "lengths", "prompt", lengths_json(&s->prompt), "chosen",
-	                         lengths_json(&s->chosen), "rejected", lengths_json(&s->rejected));
+	json_t *json =
+		json_pack("{s:s, s:I, s:o, s:o, s:o, s:b, s:s, s:{s:o, s:o, s:o}}", "files", paths, "records",
+	                  (json_int_t)s->lines, "forms", forms, "faults", faults, "problems", problems, "estimates",
+	                  pf_survey_estimates(s), "unit", unit, "lengths", "prompt", lengths_json(&s->prompt), "chosen",
+	                  lengths_json(&s->chosen), "rejected", lengths_json(&s->rejected));
 	if (s->form[PF_RECORD_BINARY])
-		json_object_set_new(json, "labels", json_pack("{s:I, s:I}", "desirable", (json_int_t)s->desirable, "undesirable",
-		                                              (json_int_t)s->undesirable));
+		json_object_set_new(json, "labels",
+		                    json_pack("{s:I, s:I}", "desirable", (json_int_t)s->desirable, "undesirable",
+		                              (json_int_t)s->undesirable));
 	if (s->form[PF_RECORD_PAIRS])
-		json_object_set_new(json, "pairs", json_pack("{s:I, s:I, s:I}", "chosen_longer", (json_int_t)s->longer, "chosen_shorter",
-		                                             (json_int_t)s->shorter, "with_scores", (json_int_t)s->scored));
+		json_object_set_new(json, "pairs",
+		                    json_pack("{s:I, s:I, s:I}", "chosen_longer", (json_int_t)s->longer,
+		                              "chosen_shorter", (json_int_t)s->shorter, "with_scores",
+		                              (json_int_t)s->scored));
 	if (s->most)
 		json_object_set_new(json, "completions", json_pack("{s:I, s:I}", "least", (json_int_t)s->least, "most",
 		                                                   (json_int_t)s->most));
@@ -82,7 +88,8 @@ static void print_lengths(const char *name, const struct pf_lengths *l, const ch
 {
 	if (l->count)
 		printf("  %-9s %8.1f %s on average, median %" PRIu64 ", 90 %% up to %" PRIu64 ", 99 %% up to %" PRIu64
-		       ", longest %" PRIu64 "\n", name, (double)l->sum / (double)l->count, unit, pf_lengths_quantile(l, 0.5),
+		       ", longest %" PRIu64 "\n",
+		       name, (double)l->sum / (double)l->count, unit, pf_lengths_quantile(l, 0.5),
 		       pf_lengths_quantile(l, 0.9), pf_lengths_quantile(l, 0.99), l->most);
 }
 
@@ -98,12 +105,15 @@ static void print_balance(const struct pf_survey *s)
 	if (labels)
 		printf("labels: %.1f %% desirable%s\n", 100.0 * (double)s->desirable / (double)labels,
 		       s->desirable && s->undesirable ? "" : ", so a side is missing: KTO and BCO compare both");
-	if (labels && s->desirable && s->undesirable && (s->desirable * 3 > s->undesirable * 4 || s->desirable < s->undesirable))
-		printf("        kto wants desirable_weight x desirable / (undesirable_weight x undesirable) within [1, 4/3]: "
-		       "kto:undesirable_weight=%.3g\n", (double)s->desirable / (double)s->undesirable);
+	if (labels && s->desirable && s->undesirable &&
+	    (s->desirable * 3 > s->undesirable * 4 || s->desirable < s->undesirable))
+		printf("        kto wants desirable_weight x desirable / (undesirable_weight x undesirable) within [1, "
+		       "4/3]: "
+		       "kto:undesirable_weight=%.3g\n",
+		       (double)s->desirable / (double)s->undesirable);
 	if (pairs)
-		printf("pairs: chosen is longer in %.1f %%, shorter in %.1f %%\n", 100.0 * (double)s->longer / (double)pairs,
-		       100.0 * (double)s->shorter / (double)pairs);
+		printf("pairs: chosen is longer in %.1f %%, shorter in %.1f %%\n",
+		       100.0 * (double)s->longer / (double)pairs, 100.0 * (double)s->shorter / (double)pairs);
 	if (s->most)
 		printf("completions of a record: %" PRIu64 " to %" PRIu64 "\n", s->least, s->most);
 }
@@ -146,7 +156,8 @@ static void print_survey(const struct pf_survey *s, const char *paths, const cha
 			break;
 		}
 	for (int p = 0; p < PF_PROBLEM_COUNT; p++)
-		print_sighting(pf_problem_text((enum pf_problem)p), &s->problem[p], p <= PF_PROBLEM_OVERTURNED ? about : "");
+		print_sighting(pf_problem_text((enum pf_problem)p), &s->problem[p],
+		               p <= PF_PROBLEM_OVERTURNED ? about : "");
 	print_losses(s);
 }
 
@@ -183,7 +194,8 @@ static int read_all(const struct pf_options *o, const struct pf_tokenizer *token
 		code = pf_survey_open(&options, &survey[i], error);
 		pf_progress_start(&progress, stderr, "read", 0, 0);
 		if (!code && paths[i])
-			code = pf_survey_read(&survey[i], paths[i], i ? &survey[0] : NULL, show_reading, &progress, error);
+			code = pf_survey_read(&survey[i], paths[i], i ? &survey[0] : NULL, show_reading, &progress,
+			                      error);
 	}
 	return code;
 }

@@ -41,8 +41,8 @@ static int check_rows(const struct logprob *l, const struct pf_npy *npy, const c
 	expected.dims--;
 	if (rows->dims == expected.dims && memcmp(rows->size, z->size, rows->dims * sizeof z->size[0]) == 0)
 		return 0;
-	return pf_fail(error, PF_E_SHAPE, "%s: shape %s, but the logits in %s have %s rows: one number a row is needed", path,
-	               pf_arrays_shape(rows, got), l->options->logits, pf_arrays_shape(&expected, want));
+	return pf_fail(error, PF_E_SHAPE, "%s: shape %s, but the logits in %s have %s rows: one number a row is needed",
+	               path, pf_arrays_shape(rows, got), l->options->logits, pf_arrays_shape(&expected, want));
 }
 
 static int open_logits(struct logprob *l, struct pf_error *error)
@@ -55,13 +55,16 @@ static int open_logits(struct logprob *l, struct pf_error *error)
 	pf_npy_as_bf16(&l->logits);
 	const struct pf_npy_shape *z = &l->logits.shape;
 	if (z->type != PF_F32 && z->type != PF_F16 && z->type != PF_BF16)
-		return pf_fail(error, PF_E_TYPE, "%s: elements are %s; logits must be float32, float16, or bfloat16 stored as "
-		               "uint16: convert them with a.astype('float32')", path, pf_npy_type_name(z->type));
+		return pf_fail(error, PF_E_TYPE,
+		               "%s: elements are %s; logits must be float32, float16, or bfloat16 stored as "
+		               "uint16: convert them with a.astype('float32')",
+		               path, pf_npy_type_name(z->type));
 	if (z->dims < 2 || z->size[z->dims - 1] == 0)
-		return pf_fail(error, PF_E_SHAPE, "%s: shape %s; logits must be [rows, vocabulary]", path, pf_arrays_shape(z, text));
+		return pf_fail(error, PF_E_SHAPE, "%s: shape %s; logits must be [rows, vocabulary]", path,
+		               pf_arrays_shape(z, text));
 	if (z->size[z->dims - 1] > PF_VOCAB_MAX)
-		return pf_fail(error, PF_E_SHAPE, "%s: shape %s; the last dimension, the vocabulary, may be %u at most", path,
-		               pf_arrays_shape(z, text), PF_VOCAB_MAX);
+		return pf_fail(error, PF_E_SHAPE, "%s: shape %s; the last dimension, the vocabulary, may be %u at most",
+		               path, pf_arrays_shape(z, text), PF_VOCAB_MAX);
 	return 0;
 }
 
@@ -205,14 +208,15 @@ static json_t *summary(const struct logprob *l)
 	const double seconds = l->totals.seconds;
 	const double mean = t->finite ? t->logp / (double)t->finite : NAN;
 	const uint64_t bytes = l->counts.beats * PF_BEAT_BYTES, link = l->counts.bytes_in + l->counts.bytes_out;
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:f, s:o, s:o}",
-		"device", pf_device_facts(l->device)->name, "variant", pf_device_facts(l->device)->variant,
-		"rows", (json_int_t)l->input.rows, "vocabulary", (json_int_t)l->input.vocab,
-		"tokens", (json_int_t)t->tokens, "bad_rows", (json_int_t)t->bad, "mean_logp", pf_arrays_number(mean),
-		"perplexity", pf_arrays_number(exp(-mean)), "accuracy", pf_arrays_number((double)t->hits / (double)t->tokens),
-		"device_bytes", (json_int_t)bytes, "link_bytes", (json_int_t)link, "seconds", seconds,
-		"tokens_per_second", pf_arrays_number((double)t->tokens / seconds),
-		"gigabytes_per_second", pf_arrays_number((double)bytes * 1e-9 / seconds));
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:f, s:o, s:o}", "device",
+	                 pf_device_facts(l->device)->name, "variant", pf_device_facts(l->device)->variant, "rows",
+	                 (json_int_t)l->input.rows, "vocabulary", (json_int_t)l->input.vocab, "tokens",
+	                 (json_int_t)t->tokens, "bad_rows", (json_int_t)t->bad, "mean_logp", pf_arrays_number(mean),
+	                 "perplexity", pf_arrays_number(exp(-mean)), "accuracy",
+	                 pf_arrays_number((double)t->hits / (double)t->tokens), "device_bytes", (json_int_t)bytes,
+	                 "link_bytes", (json_int_t)link, "seconds", seconds, "tokens_per_second",
+	                 pf_arrays_number((double)t->tokens / seconds), "gigabytes_per_second",
+	                 pf_arrays_number((double)bytes * 1e-9 / seconds));
 }
 
 static void close_all(struct logprob *l)
@@ -232,12 +236,14 @@ int pf_verb_logprob(const struct pf_options *options)
 	struct logprob l = { .options = options };
 	struct pf_error error = { 0 };
 	if (!options->logits || !options->targets)
-		return pf_cli_usage(options, "--logits and --targets are needed: NumPy files of [rows, vocabulary] and [rows]");
+		return pf_cli_usage(options,
+		                    "--logits and --targets are needed: NumPy files of [rows, vocabulary] and [rows]");
 	if (options->coef && !options->grad)
 		return pf_cli_usage(options, "--coef is for the gradient; say where it goes with --grad FILE.npy");
 	const char *const *same = same_outputs(options);
 	if (same)
-		return pf_cli_usage(options, "the outputs --%s and --%s name one file; give each its own", same[0], same[1]);
+		return pf_cli_usage(options, "the outputs --%s and --%s name one file; give each its own", same[0],
+		                    same[1]);
 	int code = open_inputs(&l, &error);
 	if (!code)
 		code = check_values(&l, &error);

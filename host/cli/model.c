@@ -28,8 +28,8 @@ static void take_tensor(void *context, const char *file, const struct pf_safeten
 	json_t *shape = json_array();
 	for (unsigned i = 0; i < t->rank; i++)
 		json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
-	json_array_append_new(in->tensors, json_pack("{s:s, s:s, s:o, s:s}", "name", t->name, "dtype", type, "shape", shape,
-	                                             "file", slash ? slash + 1 : file));
+	json_array_append_new(in->tensors, json_pack("{s:s, s:s, s:o, s:s}", "name", t->name, "dtype", type, "shape",
+	                                             shape, "file", slash ? slash + 1 : file));
 	in->bytes += t->bytes;
 	if (!*in->type)
 		snprintf(in->type, sizeof in->type, "%s", type);
@@ -92,16 +92,17 @@ static int memory(const struct inspection *in, const struct pf_options *o, json_
 	const uint32_t tokens = chunk_tokens(o, length);
 	const struct pf_decoder_options body = { tokens, length, (unsigned)o->threads, 1 };
 	const uint64_t flat = in->layout.size * sizeof(float), hidden = 3ull * tokens * c->dim * sizeof(float);
-	const uint64_t logits = (uint64_t)tokens * c->vocab * sizeof(float), head = (uint64_t)c->vocab * c->dim * sizeof(float);
+	const uint64_t logits = (uint64_t)tokens * c->vocab * sizeof(float),
+		       head = (uint64_t)c->vocab * c->dim * sizeof(float);
 	uint64_t activations;
 	int code = pf_decoder_plan(c, &in->layout, &body, &activations, error);
 	if (code)
 		return code;
-	*json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "batch", (json_int_t)o->batch, "max_length",
-	                  (json_int_t)length, "chunk_tokens", (json_int_t)tokens, "weights", (json_int_t)flat, "reference",
-	                  (json_int_t)flat, "gradient", (json_int_t)flat, "adamw", (json_int_t)(2 * flat), "activations",
-	                  (json_int_t)(activations + hidden), "total", (json_int_t)(5 * flat + activations + hidden),
-	                  "device_logits_at_once", (json_int_t)logits);
+	*json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "batch", (json_int_t)o->batch,
+	                  "max_length", (json_int_t)length, "chunk_tokens", (json_int_t)tokens, "weights",
+	                  (json_int_t)flat, "reference", (json_int_t)flat, "gradient", (json_int_t)flat, "adamw",
+	                  (json_int_t)(2 * flat), "activations", (json_int_t)(activations + hidden), "total",
+	                  (json_int_t)(5 * flat + activations + hidden), "device_logits_at_once", (json_int_t)logits);
 	json_object_set_new(*json, "device_head_weight", json_integer((json_int_t)head));
 	return 0;
 }
@@ -129,7 +130,8 @@ static json_t *flops(const struct inspection *in, double length)
 	}
 	for (unsigned i = 0; i < c->layers; i++)
 		body += 4 * q * mean_seen(c, i, length);
-	return json_pack("{s:f, s:f, s:f}", "body_per_token", body, "head_per_token", head, "head_share", head / (head + body));
+	return json_pack("{s:f, s:f, s:f}", "body_per_token", body, "head_per_token", head, "head_share",
+	                 head / (head + body));
 }
 
 /* ---- results ---- */
@@ -144,11 +146,12 @@ static int report(const struct inspection *in, const char *directory, const stru
 		return code;
 	pf_config_describe(&in->config, shape, sizeof shape);
 	const double length = (double)json_integer_value(json_object_get(plan, "max_length"));
-	*json = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:b, s:o, s:o, s:o, s:O, s:O}", "directory", directory, "family",
-	                  pf_config_family_name(in->config.family), "architecture", pf_config_architecture(in->config.family),
-	                  "shape", shape, "parameters", (json_int_t)in->layout.parameters, "bytes", (json_int_t)in->bytes,
-	                  "dtype", in->type, "tied", in->config.tied, "memory", plan, "flops", flops(in, length), "missing",
-	                  missing(in), "unknown", in->unknown, "tensors", in->tensors);
+	*json = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:b, s:o, s:o, s:o, s:O, s:O}", "directory", directory,
+	                  "family", pf_config_family_name(in->config.family), "architecture",
+	                  pf_config_architecture(in->config.family), "shape", shape, "parameters",
+	                  (json_int_t)in->layout.parameters, "bytes", (json_int_t)in->bytes, "dtype", in->type, "tied",
+	                  in->config.tied, "memory", plan, "flops", flops(in, length), "missing", missing(in),
+	                  "unknown", in->unknown, "tensors", in->tensors);
 	return 0;
 }
 
@@ -161,7 +164,8 @@ static void print_names(const json_t *names, const char *title)
 
 static void print_bytes(const json_t *plan, const char *key, const char *what)
 {
-	printf("  %-12s %10.1f MiB  %s\n", key, (double)json_integer_value(json_object_get(plan, key)) / (1 << 20), what);
+	printf("  %-12s %10.1f MiB  %s\n", key, (double)json_integer_value(json_object_get(plan, key)) / (1 << 20),
+	       what);
 }
 
 static void print_tensors(const json_t *tensors)
@@ -180,11 +184,13 @@ static void print_text(const json_t *json)
 {
 	const json_t *plan = json_object_get(json, "memory"), *work = json_object_get(json, "flops");
 	printf("%s (%s): %s\n", json_string_value(json_object_get(json, "family")),
-	       json_string_value(json_object_get(json, "architecture")), json_string_value(json_object_get(json, "shape")));
+	       json_string_value(json_object_get(json, "architecture")),
+	       json_string_value(json_object_get(json, "shape")));
 	printf("parameters: %lld, head %s; files: %lld bytes of %s\ntensors:\n",
 	       (long long)json_integer_value(json_object_get(json, "parameters")),
 	       json_is_true(json_object_get(json, "tied")) ? "tied to the embedding" : "of its own",
-	       (long long)json_integer_value(json_object_get(json, "bytes")), json_string_value(json_object_get(json, "dtype")));
+	       (long long)json_integer_value(json_object_get(json, "bytes")),
+	       json_string_value(json_object_get(json, "dtype")));
 	print_tensors(json_object_get(json, "tensors"));
 	print_names(json_object_get(json, "missing"), "missing");
 	print_names(json_object_get(json, "unknown"), "not part of the model");
@@ -198,7 +204,8 @@ static void print_text(const json_t *json)
 	print_bytes(plan, "adamw", "two moments");
 	print_bytes(plan, "activations", "and the way back");
 	print_bytes(plan, "total", "of the host");
-	printf("device: %.1f MiB of logits if all were there at once (blocks are enough), %.1f MiB of the head's weight\n",
+	printf("device: %.1f MiB of logits if all were there at once (blocks are enough), %.1f MiB of the head's "
+	       "weight\n",
 	       (double)json_integer_value(json_object_get(plan, "device_logits_at_once")) / (1 << 20),
 	       (double)json_integer_value(json_object_get(plan, "device_head_weight")) / (1 << 20));
 	printf("head: %.1f %% of the forward's operations when every token is scored (%.4g of %.4g a token)\n",
@@ -254,7 +261,8 @@ static int verb_merge(const struct pf_options *o, const char *directory)
 {
 	struct pf_error error = { 0 };
 	if (!o->adapter || !o->out)
-		return pf_cli_usage(o, "merge needs --adapter, the adapter's folder, and --out, the folder of the result");
+		return pf_cli_usage(o,
+		                    "merge needs --adapter, the adapter's folder, and --out, the folder of the result");
 	return merge(o, directory, &error) ? pf_cli_fail(o, &error) : PF_EXIT_OK;
 }
 

@@ -38,9 +38,14 @@ int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_e
 		s->spec[s->devices] = spec;
 		s->devices += !code;
 	}
-	s->renewal = (struct pf_renewal){ .device = s->device, .spec = s->spec, .devices = s->devices,
-		.options = &s->device_options, .on_fault = o->on_fault ? (enum pf_on_fault)pf_on_fault_find(o->on_fault) : PF_FAULT_STOP,
-		.note = print_note, .context = (void *)o };
+	s->renewal = (struct pf_renewal){ .device = s->device,
+		                          .spec = s->spec,
+		                          .devices = s->devices,
+		                          .options = &s->device_options,
+		                          .on_fault = o->on_fault ? (enum pf_on_fault)pf_on_fault_find(o->on_fault)
+		                                                  : PF_FAULT_STOP,
+		                          .note = print_note,
+		                          .context = (void *)o };
 	return code;
 }
 
@@ -60,13 +65,18 @@ static int check_vocabulary(const struct pf_setup *s, const char *folder, struct
 	const struct pf_model_config *shape = pf_model_shape(s->model);
 	const int32_t vocab = (int32_t)shape->vocab;
 	if (!s->tokenizer->state)
-		return vocab == s->tokenizer->vocab ? 0
-		       : pf_fail(error, PF_E_UNSUPPORTED, "%s: a vocabulary of %d, but no tokenizer.json, without which it is bytes "
-		                 "(%d); put the model's tokenizer.json there", folder, (int)vocab, (int)s->tokenizer->vocab);
+		return vocab == s->tokenizer->vocab
+		               ? 0
+		               : pf_fail(error, PF_E_UNSUPPORTED,
+		                         "%s: a vocabulary of %d, but no tokenizer.json, without which it is bytes "
+		                         "(%d); put the model's tokenizer.json there",
+		                         folder, (int)vocab, (int)s->tokenizer->vocab);
 	/* rows beyond the tokenizer's are padding, which many models have */
-	return vocab >= s->tokenizer->vocab ? 0
-	       : pf_fail(error, PF_E_MISMATCH, "%s: a vocabulary of %d, but tokenizer.json has ids up to %d; it is another model's",
-	                 folder, (int)vocab, (int)s->tokenizer->vocab - 1);
+	return vocab >= s->tokenizer->vocab
+	               ? 0
+	               : pf_fail(error, PF_E_MISMATCH,
+	                         "%s: a vocabulary of %d, but tokenizer.json has ids up to %d; it is another model's",
+	                         folder, (int)vocab, (int)s->tokenizer->vocab - 1);
 }
 
 static int check_length(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
@@ -75,18 +85,20 @@ static int check_length(struct pf_setup *s, const struct pf_options *o, struct p
 	if (s->max_length <= most)
 		return 0;
 	if (o->source[PF_OPTION_max_length] == PF_FROM_FLAG || o->source[PF_OPTION_max_length] == PF_FROM_FILE)
-		return pf_fail(error, PF_E_RANGE, "--max-length %u: %s takes sequences of at most %u tokens", s->max_length, o->model,
-		               most);
+		return pf_fail(error, PF_E_RANGE, "--max-length %u: %s takes sequences of at most %u tokens",
+		               s->max_length, o->model, most);
 	s->max_length = most;
 	return 0;
 }
 
 int pf_setup_tokenizer(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
-	const int given = o->source[PF_OPTION_tokenizer] == PF_FROM_FLAG || o->source[PF_OPTION_tokenizer] == PF_FROM_FILE;
+	const int given =
+		o->source[PF_OPTION_tokenizer] == PF_FROM_FLAG || o->source[PF_OPTION_tokenizer] == PF_FROM_FILE;
 	if (o->model && given)
-		return pf_fail(error, PF_E_ARGUMENT, "--tokenizer %s: the model %s brings its own; leave one of them out",
-		               o->tokenizer, o->model);
+		return pf_fail(error, PF_E_ARGUMENT,
+		               "--tokenizer %s: the model %s brings its own; leave one of them out", o->tokenizer,
+		               o->model);
 	return o->model ? pf_tokenizer_open_model(o->model, &s->tokenizer, error)
 	                : pf_tokenizer_open(o->tokenizer ? o->tokenizer : "bytes", &s->tokenizer, error);
 }
@@ -101,7 +113,8 @@ static int load_model(const struct pf_options *o, struct pf_model **model, struc
 {
 	const int trains = strcmp(o->verb, "sft") == 0 || strcmp(o->verb, "train") == 0;
 	const int frozen = !trains || o->lora > 0 || o->adapter;
-	return in_bf16(o) && frozen ? pf_model_load_half(o->model, model, error) : pf_model_load(o->model, model, error);
+	return in_bf16(o) && frozen ? pf_model_load_half(o->model, model, error)
+	                            : pf_model_load(o->model, model, error);
 }
 
 /* What is trained of it, and in which form it is computed with */
@@ -133,7 +146,8 @@ int pf_setup_model(struct pf_setup *s, const struct pf_options *o, int fresh, st
 		return code ? code : prepare_model(s->model, o, error);
 	}
 	if (!fresh)
-		return pf_fail(error, PF_E_ARGUMENT, "--model is missing: the folder of a checkpoint; `prefpga sft` makes one");
+		return pf_fail(error, PF_E_ARGUMENT,
+		               "--model is missing: the folder of a checkpoint; `prefpga sft` makes one");
 	if (o->dim % o->heads != 0)
 		return pf_fail(error, PF_E_RANGE, "--dim %lld is not a multiple of --heads %lld", (long long)o->dim,
 		               (long long)o->heads);
@@ -163,8 +177,11 @@ enum { SHOWN_MIB = 32 };               /* smaller files are read before a bar ca
 /* A list of two is a pair, so losses over lists take both as they come */
 static enum pf_record_form wanted_form(const struct pf_loss *loss)
 {
-	static const enum pf_record_form wanted[] = { [PF_FORM_TOKENS] = PF_RECORD_SFT, [PF_FORM_PAIR] = PF_RECORD_PAIRS,
-		[PF_FORM_BINARY] = PF_RECORD_BINARY, [PF_FORM_TRIPLE] = PF_RECORD_PAIRS, [PF_FORM_LIST] = PF_RECORD_AUTO, [PF_FORM_ROLLOUT] = PF_RECORD_GROUPS };
+	static const enum pf_record_form wanted[] = {
+		[PF_FORM_TOKENS] = PF_RECORD_SFT,    [PF_FORM_PAIR] = PF_RECORD_PAIRS,
+		[PF_FORM_BINARY] = PF_RECORD_BINARY, [PF_FORM_TRIPLE] = PF_RECORD_PAIRS,
+		[PF_FORM_LIST] = PF_RECORD_AUTO,     [PF_FORM_ROLLOUT] = PF_RECORD_GROUPS
+	};
 	return wanted[pf_loss_form(loss)];
 }
 
@@ -177,7 +194,8 @@ static int show_reading(void *context, uint64_t done, uint64_t total)
 	return *pf_setup_stop();
 }
 
-struct pf_corpus_options pf_setup_reading(const struct pf_setup *s, const struct pf_options *o, enum pf_record_form want)
+struct pf_corpus_options pf_setup_reading(const struct pf_setup *s, const struct pf_options *o,
+                                          enum pf_record_form want)
 {
 	return (struct pf_corpus_options){ .form = (enum pf_record_form)pf_record_form_find(o->form), .want = want,
 		.drop = strcmp(o->bad_rows, "drop") == 0, .marker = o->role_marker,
@@ -211,9 +229,11 @@ static int open_corpus(const struct pf_setup *s, const struct pf_options *o, con
 	pf_cli_note(o, "%s", text);
 	const struct pf_corpus_counts *counts = pf_corpus_counts(*corpus);
 	if (counts->faults[PF_FAULT_TRUNCATED] * 5 > counts->records)
-		pf_cli_note(o, "warning: %.0f %% of the records are too long and are left out; raise --max-length, or keep their ends "
-		            "with --truncation keep_end", 100.0 * (double)counts->faults[PF_FAULT_TRUNCATED] /
-		                                          (double)counts->records);
+		pf_cli_note(o,
+		            "warning: %.0f %% of the records are too long and are left out; raise --max-length, or "
+		            "keep their ends "
+		            "with --truncation keep_end",
+		            100.0 * (double)counts->faults[PF_FAULT_TRUNCATED] / (double)counts->records);
 	return 0;
 }
 
@@ -250,7 +270,9 @@ static enum pf_advantages find_advantages(const char *name)
 
 enum pf_way pf_setup_way(const struct pf_options *o)
 {
-	return strcmp(o->way, "spill") == 0 ? PF_WAY_SPILL : strcmp(o->way, "recompute") == 0 ? PF_WAY_RECOMPUTE : PF_WAY_AUTO;
+	return strcmp(o->way, "spill") == 0       ? PF_WAY_SPILL
+	       : strcmp(o->way, "recompute") == 0 ? PF_WAY_RECOMPUTE
+	                                          : PF_WAY_AUTO;
 }
 
 struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)

@@ -57,8 +57,8 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 	add_fact(f, "steps", 0, "%llu", (unsigned long long)steps);
 	add_fact(f, "learning rate", 0, "%.17g %s, warm-up %lld, %.17g", o->lr, o->schedule, (long long)o->warmup_steps,
 	         o->warmup_ratio);
-	add_fact(f, "AdamW", 0, "%.17g %.17g %.17g, decay %.17g, clip %.17g", o->beta1, o->beta2, o->eps, o->weight_decay,
-	         o->max_grad_norm);
+	add_fact(f, "AdamW", 0, "%.17g %.17g %.17g, decay %.17g, clip %.17g", o->beta1, o->beta2, o->eps,
+	         o->weight_decay, o->max_grad_norm);
 	add_fact(f, "weights", 1, "%s%s", o->weights, o->freeze_head ? ", head frozen" : "");
 	if (s->model->lora)
 		add_fact(f, "adapter", 1, "rank %u, alpha %.17g, %.120s", s->model->lora->rank, s->model->lora->alpha,
@@ -149,13 +149,15 @@ static void print_watch(const struct pf_tally *t)
 {
 	const double bias = pf_tally_length_bias(t), noise = pf_tally_label_noise(t);
 	if (isfinite(pf_tally_kl(t)))
-		printf("against the reference: KL about %.3g nats a sequence, chosen %+.3f nat a token\n", pf_tally_kl(t),
-		       pf_tally_chosen_drift(t));
+		printf("against the reference: KL about %.3g nats a sequence, chosen %+.3f nat a token\n",
+		       pf_tally_kl(t), pf_tally_chosen_drift(t));
 	if (isfinite(bias))
-		printf("length: chosen is longer in %.0f %% of the pairs; margins go with length differences by %+.2f (correlation)\n",
+		printf("length: chosen is longer in %.0f %% of the pairs; margins go with length differences by %+.2f "
+		       "(correlation)\n",
 		       100.0 * (double)t->longer / (double)t->pairs, bias);
 	if (isfinite(noise))
-		printf("labels: if the rewards are as sure as they should be, about %.0f %% of the pairs are labelled the wrong way round\n",
+		printf("labels: if the rewards are as sure as they should be, about %.0f %% of the pairs are labelled "
+		       "the wrong way round\n",
 		       100.0 * noise);
 }
 
@@ -166,7 +168,8 @@ static void print_text(const struct pf_setup *s, const struct pf_options *o, con
 	const double rest = seconds - t->data - t->body - t->head - t->optimizer - t->saving;
 	printf("%llu steps in %.1f s on %s\n", (unsigned long long)(r->steps - r->first), seconds,
 	       pf_device_facts(s->device[0])->name);
-	printf("time: body %.1f s, head (products, device) %.1f s, optimizer %.1f s, data %.1f s, saving %.1f s, rest %.1f s\n",
+	printf("time: body %.1f s, head (products, device) %.1f s, optimizer %.1f s, data %.1f s, saving %.1f s, rest "
+	       "%.1f s\n",
 	       t->body, t->head, t->optimizer, t->data, t->saving, rest > 0.0 ? rest : 0.0);
 	if (isfinite(r->step0_check))
 		printf("step0_check: %.3g nat\n", r->step0_check);
@@ -200,7 +203,8 @@ static int schedule(const struct pf_options *o, uint64_t steps, struct pf_schedu
 
 static int count_steps(const struct pf_setup *s, const struct pf_options *o, uint64_t *steps, struct pf_error *error)
 {
-	const struct pf_sampler_options options = { .batch = (uint32_t)o->batch, .accumulate = (uint32_t)o->accumulate };
+	const struct pf_sampler_options options = { .batch = (uint32_t)o->batch,
+		                                    .accumulate = (uint32_t)o->accumulate };
 	struct pf_sampler sampler;
 	int code = pf_sampler_open(&sampler, s->corpus, PF_SPLIT_TRAIN, &options, error);
 	if (!code)
@@ -227,7 +231,8 @@ static int open_all(struct pf_setup *s, const struct pf_options *o, struct pf_er
 /* auto: the form that was computed with */
 static struct pf_model_save_options save_options(const struct pf_setup *s, const struct pf_options *o)
 {
-	const int bf16 = strcmp(o->save_dtype, "bf16") == 0 || (strcmp(o->save_dtype, "auto") == 0 && s->model->rounded);
+	const int bf16 =
+		strcmp(o->save_dtype, "bf16") == 0 || (strcmp(o->save_dtype, "auto") == 0 && s->model->rounded);
 	return (struct pf_model_save_options){ bf16 ? PF_BF16 : strcmp(o->save_dtype, "f16") == 0 ? PF_F16 : PF_F32,
 	                                       o->shard_size };
 }
@@ -240,7 +245,8 @@ static int check_sync(const struct pf_setup *s, const struct pf_options *o, stru
 	if (!s->reference)
 		return pf_fail(error, PF_E_ARGUMENT, "--sync-ref-model: this run has no reference that could follow");
 	if (s->model->lora || s->reference->borrowed || !s->reference->param)
-		return pf_fail(error, PF_E_ARGUMENT, "--sync-ref-model: the reference of this run is frozen (an adapter's base, or bfloat16) "
+		return pf_fail(error, PF_E_ARGUMENT,
+		               "--sync-ref-model: the reference of this run is frozen (an adapter's base, or bfloat16) "
 		               "and cannot follow");
 	return 0;
 }
@@ -252,14 +258,29 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 	struct pf_training_result result;
 	uint64_t steps = 0;
 	int code = count_steps(s, o, &steps, error);
-	struct pf_training t = { .run = pf_setup_run(s, o), .corpus = s->corpus, .held = s->held, .seed = (uint64_t)o->seed,
-		.steps = steps, .shuffle = o->shuffle,
-		.adamw = { o->beta1, o->beta2, o->eps, o->weight_decay, o->max_grad_norm, (unsigned)o->threads },
-		.tokenizer = s->tokenizer, .out = o->out, .log = o->log, .save = save_options(s, o), .save_every = (uint64_t)o->save_every,
-		.eval_every = (uint64_t)o->eval_every,
-		.resume = o->resume, .exact = o->exact, .alarm = { o->max_kl, o->max_kl_action && strcmp(o->max_kl_action, "stop") == 0 },
-		.synced = o->sync_ref_model ? s->reference : NULL, .mixup = o->ref_model_mixup_alpha,
-		.sync_every = (uint64_t)o->ref_model_sync_steps, .report = on_step, .note = on_note, .context = &view };
+	struct pf_training t = { .run = pf_setup_run(s, o),
+		                 .corpus = s->corpus,
+		                 .held = s->held,
+		                 .seed = (uint64_t)o->seed,
+		                 .steps = steps,
+		                 .shuffle = o->shuffle,
+		                 .adamw = { o->beta1, o->beta2, o->eps, o->weight_decay, o->max_grad_norm,
+		                            (unsigned)o->threads },
+		                 .tokenizer = s->tokenizer,
+		                 .out = o->out,
+		                 .log = o->log,
+		                 .save = save_options(s, o),
+		                 .save_every = (uint64_t)o->save_every,
+		                 .eval_every = (uint64_t)o->eval_every,
+		                 .resume = o->resume,
+		                 .exact = o->exact,
+		                 .alarm = { o->max_kl, o->max_kl_action && strcmp(o->max_kl_action, "stop") == 0 },
+		                 .synced = o->sync_ref_model ? s->reference : NULL,
+		                 .mixup = o->ref_model_mixup_alpha,
+		                 .sync_every = (uint64_t)o->ref_model_sync_steps,
+		                 .report = on_step,
+		                 .note = on_note,
+		                 .context = &view };
 	t.run.renewal = &s->renewal;
 	if (!code)
 		code = schedule(o, steps, &t.schedule, error);
@@ -276,7 +297,8 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 	if (!code)
 		code = pf_train(&t, s->model, &result, error);
 	if (!code)
-		(strcmp(o->format, "json") == 0 ? print_json : print_text)(s, o, &result, t.meters, pf_seconds() - began);
+		(strcmp(o->format, "json") == 0 ? print_json : print_text)(s, o, &result, t.meters,
+		                                                           pf_seconds() - began);
 	pf_meters_close(t.meters);
 	return code;
 }

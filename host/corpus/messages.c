@@ -22,8 +22,10 @@ static int join_parts(json_t *message, const json_t *parts, const char *name, si
 		const char *type = json_string_value(json_object_get(part, "type"));
 
 		if (!json_is_string(value) || (type && strcmp(type, "text") != 0))
-			status = pf_fail(error, PF_E_DATA, "field \"%s\", message %zu: a part of type %.40s; only parts with text are "
-			                 "supported", name, number, type ? type : "(none)");
+			status = pf_fail(error, PF_E_DATA,
+			                 "field \"%s\", message %zu: a part of type %.40s; only parts with text are "
+			                 "supported",
+			                 name, number, type ? type : "(none)");
 		else if (pf_buffer_append(&text, json_string_value(value), json_string_length(value)))
 			status = no_memory(error);
 	}
@@ -43,16 +45,23 @@ static int read_message(json_t *object, const char *name, size_t number, struct 
 	if (status)
 		return status;
 	if (!json_is_string(role))
-		return pf_fail(error, PF_E_DATA, "field \"%s\", message %zu: no role; a message is {\"role\": \"user\", \"content\": "
-		               "\"...\"}", name, number);
+		return pf_fail(error, PF_E_DATA,
+		               "field \"%s\", message %zu: no role; a message is {\"role\": \"user\", \"content\": "
+		               "\"...\"}",
+		               name, number);
 	if (found < 0)
-		return pf_fail(error, PF_E_DATA, "field \"%s\", message %zu: role \"%.40s\" is not supported; roles are system, user, "
-		               "assistant", name, number, json_string_value(role));
+		return pf_fail(error, PF_E_DATA,
+		               "field \"%s\", message %zu: role \"%.40s\" is not supported; roles are system, user, "
+		               "assistant",
+		               name, number, json_string_value(role));
 	content = json_object_get(object, "content");
 	if (!json_is_string(content))
-		return pf_fail(error, PF_E_DATA, "field \"%s\", message %zu: its content is not a text (calls of tools are not "
-		               "supported)", name, number);
-	*message = (struct pf_message){ (enum pf_role)found, { json_string_value(content), json_string_length(content) } };
+		return pf_fail(error, PF_E_DATA,
+		               "field \"%s\", message %zu: its content is not a text (calls of tools are not "
+		               "supported)",
+		               name, number);
+	*message =
+		(struct pf_message){ (enum pf_role)found, { json_string_value(content), json_string_length(content) } };
 	return 0;
 }
 
@@ -154,10 +163,12 @@ static int render(struct resolving *r, const struct pf_messages *completion, jso
 static int check_turns(struct resolving *r, const struct pf_messages *completion)
 {
 	if (r->prompt.count && r->prompt.message[r->prompt.count - 1].role == PF_ROLE_ASSISTANT)
-		return fail(r, PF_FAULT_FIELD, "the prompt ends with a message of the assistant; it must end where the assistant is "
+		return fail(r, PF_FAULT_FIELD,
+		            "the prompt ends with a message of the assistant; it must end where the assistant is "
 		            "to answer");
 	if (completion->message[0].role != PF_ROLE_ASSISTANT)
-		return fail(r, PF_FAULT_FIELD, "a completion begins with a message that is not the assistant's; beside a field "
+		return fail(r, PF_FAULT_FIELD,
+		            "a completion begins with a message that is not the assistant's; beside a field "
 		            "\"prompt\" with messages it holds the answer alone");
 	if (!completion->message[0].content.length)
 		return fail(r, PF_FAULT_EMPTY, "an answer of the assistant is empty");
@@ -223,7 +234,8 @@ static int part_pair(struct resolving *r, const struct pf_messages *chosen, cons
 	int status;
 
 	if (!common || rests[0].message->role != PF_ROLE_ASSISTANT || rests[1].message->role != PF_ROLE_ASSISTANT)
-		return fail(r, PF_FAULT_BOUNDARY, "chosen and rejected do not part at a message of the assistant, and there is no "
+		return fail(r, PF_FAULT_BOUNDARY,
+		            "chosen and rejected do not part at a message of the assistant, and there is no "
 		            "field \"prompt\" with messages");
 	r->prompt = (struct pf_messages){ chosen->message, common };
 	status = take_completion(r, &rests[0], NULL, "chosen");
@@ -239,7 +251,8 @@ static int read_parting(struct resolving *r)
 	int status = blame(r, pf_messages_read(json_object_get(r->record, "chosen"), "chosen", &chosen, r->error));
 
 	if (!status)
-		status = blame(r, pf_messages_read(json_object_get(r->record, "rejected"), "rejected", &rejected, r->error));
+		status = blame(
+			r, pf_messages_read(json_object_get(r->record, "rejected"), "rejected", &rejected, r->error));
 	if (!status)
 		status = part_pair(r, &chosen, &rejected);
 	pf_messages_free(&chosen);
@@ -256,7 +269,8 @@ static int read_dialogue(struct resolving *r)
 	struct pf_messages last = { all.message ? all.message + all.count - 1 : NULL, 1 };
 
 	if (!status && last.message->role != PF_ROLE_ASSISTANT)
-		status = fail(r, PF_FAULT_FIELD, "the last of \"messages\" is not the assistant's, which is what is learned");
+		status = fail(r, PF_FAULT_FIELD,
+		              "the last of \"messages\" is not the assistant's, which is what is learned");
 	if (!status && all.count < 2)
 		status = fail(r, PF_FAULT_FIELD, "\"messages\" holds an answer without a question before it");
 	if (!status) {
@@ -308,8 +322,8 @@ static int resolve(struct resolving *r)
 		return read_parting(r);
 	if (is_list(record, "completion") || json_is_array(json_array_get(json_object_get(record, "completions"), 0)))
 		return fail(r, PF_FAULT_FIELD, "the completion is a list of messages, so \"prompt\" must be one too");
-	if (has(record, "messages") && !has(record, "chosen") && !has(record, "completion") && !has(record, "completions") &&
-	    !has(record, "text"))
+	if (has(record, "messages") && !has(record, "chosen") && !has(record, "completion") &&
+	    !has(record, "completions") && !has(record, "text"))
 		return read_dialogue(r);
 	return 0;
 }

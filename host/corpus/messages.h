@@ -25,7 +25,7 @@ void pf_messages_free(struct pf_messages *messages);
 /* The text that the assistant is to go on from; *text is malloced. 0 or an error that lacks file and line */
 int  pf_messages_prompt(const struct pf_messages *messages, enum pf_chat chat, char **text, size_t *length,
                         struct pf_error *error);
-/* Replaces lists of messages in the fields of a record by texts; a record without any stays as it is. Errors lack file and
- * line; *fault says of what class, NONE if it is not the record's: no memory, no template (UNKNOWN) */
+/* Replaces lists of messages in the fields of a record by texts; a record without any stays as it is. Errors lack file
+ * and line; *fault says of what class, NONE if it is not the record's: no memory, no template (UNKNOWN) */
 int  pf_messages_resolve(json_t *record, enum pf_chat chat, enum pf_fault *fault, struct pf_error *error);
 #endif

@@ -39,7 +39,8 @@ static uint64_t bin_end(unsigned bin)
 {
 	if (bin < LINEAR_BINS)
 		return bin;
-	const unsigned octave = (bin - LINEAR_BINS) / PER_OCTAVE + 1, part = (bin - LINEAR_BINS) % PER_OCTAVE + PER_OCTAVE;
+	const unsigned octave = (bin - LINEAR_BINS) / PER_OCTAVE + 1,
+		       part = (bin - LINEAR_BINS) % PER_OCTAVE + PER_OCTAVE;
 	return (((uint64_t)part + 1) << octave) - 1;
 }
 
@@ -155,7 +156,12 @@ enum pf_record_form pf_survey_form(const struct pf_survey *s)
 
 /* ---- a record ---- */
 
-struct visit { struct pf_survey *survey; struct pf_reader *reader; const struct pf_line *line; const struct pf_survey *other; };
+struct visit {
+	struct pf_survey *survey;
+	struct pf_reader *reader;
+	const struct pf_line *line;
+	const struct pf_survey *other;
+};
 
 static void see(const struct visit *v, struct pf_sighting *s, uint64_t count)
 {
@@ -178,7 +184,8 @@ static uint64_t length_of(const struct pf_survey *s, struct pf_text text, int co
 {
 	struct pf_tokens tokens = { 0 };
 	uint64_t n = text.length;
-	if (s->options.tokenizer && pf_tokenizer_encode(s->options.tokenizer, text.text, text.length, continues, &tokens) == 0)
+	if (s->options.tokenizer &&
+	    pf_tokenizer_encode(s->options.tokenizer, text.text, text.length, continues, &tokens) == 0)
 		n = tokens.count;
 	pf_tokens_free(&tokens);
 	return n;
@@ -205,8 +212,9 @@ static void visit_completion(const struct visit *v, const struct pf_record *r, u
 	add_length(chosen ? &s->chosen : &s->rejected, length);
 	see_problem(v, PF_PROBLEM_BLANK, is_white(text));
 	see_problem(v, PF_PROBLEM_LONG, s->options.max_length && prompt + length > s->options.max_length);
-	see_problem(v, PF_PROBLEM_JOINT, r->prompt.length && text.length && is_word(r->prompt.text[r->prompt.length - 1]) &&
-	                                         is_word(text.text[0]));
+	see_problem(v, PF_PROBLEM_JOINT,
+	            r->prompt.length && text.length && is_word(r->prompt.text[r->prompt.length - 1]) &&
+	                    is_word(text.text[0]));
 }
 
 static void visit_pair(const struct visit *v, const struct pf_record *r, uint64_t prompt_hash)

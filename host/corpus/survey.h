@@ -1,8 +1,8 @@
 /* survey.h: what is in preference data, whatever its faults: forms, lengths, balance, duplicates, leaks.
  *
- * Records are read one after the other, so memory does not grow with the files: lengths go into histograms, and texts into
- * sets of hashes that, when full, keep only hashes of ever smaller ranges; counts of repetitions are then estimates, scaled
- * up, and say so. One thread per survey. */
+ * Records are read one after the other, so memory does not grow with the files: lengths go into histograms, and texts
+ * into sets of hashes that, when full, keep only hashes of ever smaller ranges; counts of repetitions are then
+ * estimates, scaled up, and say so. One thread per survey. */
 #ifndef PF_CORPUS_SURVEY_H
 #define PF_CORPUS_SURVEY_H
 #include <stdint.h>
@@ -70,8 +70,9 @@ int  pf_survey_open(const struct pf_survey_options *options, struct pf_survey *s
 void pf_survey_close(struct pf_survey *survey);
 /* Reads files (a comma separated list). `other`: a survey whose prompts must not occur here, or NULL. Stops with
  * PF_E_INTERRUPTED when progress() says so; it may be NULL */
-int  pf_survey_read(struct pf_survey *survey, const char *paths, const struct pf_survey *other,
-                    int (*progress)(void *context, uint64_t done, uint64_t total), void *context, struct pf_error *error);
+int pf_survey_read(struct pf_survey *survey, const char *paths, const struct pf_survey *other,
+                   int (*progress)(void *context, uint64_t done, uint64_t total), void *context,
+                   struct pf_error *error);
 /* 1: counts that come from sets of hashes are estimates */
 int  pf_survey_estimates(const struct pf_survey *survey);
 /* What most good records are; AUTO if there are none */

@@ -12,10 +12,15 @@
 enum { PATH_ROOM = 4096, BYTES_MAX = 256 << 20 };      /* the largest tokenizer.json are of 30 MB */
 
 enum { TOKENIZER, CONFIG, MAP, GENERATION, TEMPLATE };         /* the files that are read; the others go with them */
-const char *const pf_tokenizer_files[PF_TOKENIZER_FILES] = {
-	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja",
-	"added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model"
-};
+const char *const pf_tokenizer_files[PF_TOKENIZER_FILES] = { "tokenizer.json",
+	                                                     "tokenizer_config.json",
+	                                                     "special_tokens_map.json",
+	                                                     "generation_config.json",
+	                                                     "chat_template.jinja",
+	                                                     "added_tokens.json",
+	                                                     "vocab.json",
+	                                                     "merges.txt",
+	                                                     "tokenizer.model" };
 
 /* ---- files ---- */
 
@@ -34,7 +39,8 @@ static int read_whole(int fd, const char *path, struct pf_buffer *out, struct pf
 	if (fstat(fd, &facts))
 		return pf_fail(error, -errno, "%s: %s", path, strerror(errno));
 	if (!S_ISREG(facts.st_mode) || facts.st_size > BYTES_MAX)
-		return pf_fail(error, PF_E_UNSUPPORTED, "%s: not a regular file of at most %d MiB", path, BYTES_MAX >> 20);
+		return pf_fail(error, PF_E_UNSUPPORTED, "%s: not a regular file of at most %d MiB", path,
+		               BYTES_MAX >> 20);
 	while (got > 0) {
 		if (pf_buffer_reserve(out, out->length ? 1 : (size_t)facts.st_size + 1))
 			return pf_fail(error, -ENOMEM, "%s: out of memory", path);
@@ -92,8 +98,8 @@ static int parse_file(const struct pf_tokenizer_state *state, int file, json_t *
 	if (!text->text || json_is_object(*root))
 		return 0;
 	if (!*root)
-		return pf_fail(error, PF_E_FORMAT, "%s/%s: line %d: %s", state->folder, pf_tokenizer_files[file], problem.line,
-		               problem.text);
+		return pf_fail(error, PF_E_FORMAT, "%s/%s: line %d: %s", state->folder, pf_tokenizer_files[file],
+		               problem.line, problem.text);
 	json_decref(*root);
 	*root = NULL;
 	return pf_fail(error, PF_E_FORMAT, "%s/%s: not a JSON object", state->folder, pf_tokenizer_files[file]);
@@ -107,8 +113,8 @@ static void add_stop(struct pf_tokenizer *face, int32_t id)
 		face->stop[face->stops++] = id;
 }
 
-/* A special token named in tokenizer_config.json or special_tokens_map.json: a text, or an object with one. *id stays as it
- * is when there is none, or when the vocabulary does not have it */
+/* A special token named in tokenizer_config.json or special_tokens_map.json: a text, or an object with one. *id stays
+ * as it is when there is none, or when the vocabulary does not have it */
 static void take_named(const struct pf_tokenizer_state *state, const json_t *object, const char *name, int32_t *id)
 {
 	const json_t *value = json_object_get(object, name);
@@ -125,7 +131,8 @@ static int32_t id_of(const struct pf_tokenizer_state *state, const json_t *value
 	return id >= 0 && id < state->face.vocab ? (int32_t)id : -1;
 }
 
-/* eos_token_id of generation_config.json: one id, or a list, the first of which is taken for eos if there is no other */
+/* eos_token_id of generation_config.json: one id, or a list, the first of which is taken for eos if there is no
+ * other */
 static void take_stops(struct pf_tokenizer_state *state, const json_t *generation)
 {
 	const json_t *eos = json_object_get(generation, "eos_token_id");
@@ -178,7 +185,8 @@ static const char *template_of(const json_t *config)
 static void take_chat(struct pf_tokenizer_state *state, const char *text)
 {
 	for (size_t i = 0; i < sizeof marks / sizeof *marks && state->face.chat == PF_CHAT_UNKNOWN; i++) {
-		int32_t opens = pf_tokenizer_find(state, marks[i].opens), closes = pf_tokenizer_find(state, marks[i].closes);
+		int32_t opens = pf_tokenizer_find(state, marks[i].opens),
+			closes = pf_tokenizer_find(state, marks[i].closes);
 		int named = text && strstr(text, marks[i].opens);
 
 		/* the first versions of Mistral have [INST] as plain text */
@@ -239,9 +247,12 @@ static int read_tokenizer(const char *folder, struct pf_tokenizer_state **state,
 
 	*state = NULL;
 	if (!status && !text.text)
-		return pf_fail(error, PF_E_ABSENT, "%s: there is no tokenizer.json in it. A tokenizer is \"bytes\", or a folder with "
-		               "this file; models with tokenizer.model alone are converted by loading and saving them with "
-		               "AutoTokenizer", folder);
+		return pf_fail(
+			error, PF_E_ABSENT,
+			"%s: there is no tokenizer.json in it. A tokenizer is \"bytes\", or a folder with "
+			"this file; models with tokenizer.model alone are converted by loading and saving them with "
+			"AutoTokenizer",
+			folder);
 	if (!status) {
 		status = pf_tokenizer_parse(text.text, text.length, state, error);
 		if (status)

@@ -32,7 +32,9 @@ static int split_merge(struct pf_tokenizer_reading *r, const json_t *merge, size
 	if (json_is_array(merge) && json_array_size(merge) == 2) {
 		texts[0] = json_string_value(json_array_get(merge, 0));
 		texts[1] = json_string_value(json_array_get(merge, 1));
-		return texts[0] && texts[1] ? 1 : pf_fail(r->error, PF_E_FORMAT, "model.merges[%zu] is not a pair of texts", number);
+		return texts[0] && texts[1]
+		               ? 1
+		               : pf_fail(r->error, PF_E_FORMAT, "model.merges[%zu] is not a pair of texts", number);
 	}
 	if (!json_is_string(merge))
 		return pf_fail(r->error, PF_E_FORMAT, "model.merges[%zu] is not a text or a pair of texts", number);
@@ -43,32 +45,36 @@ static int split_merge(struct pf_tokenizer_reading *r, const json_t *merge, size
 		return pf_tokenizer_no_memory(r);
 	space = strchr(line->text, ' ');
 	if (!space || strchr(space + 1, ' '))
-		return pf_fail(r->error, PF_E_FORMAT, "model.merges[%zu], \"%.60s\", is not two texts with a space between them",
-		               number, line->text);
+		return pf_fail(r->error, PF_E_FORMAT,
+		               "model.merges[%zu], \"%.60s\", is not two texts with a space between them", number,
+		               line->text);
 	*space = 0;
 	texts[0] = line->text;
 	texts[1] = space + 1;
 	return 1;
 }
 
-static int find_part(struct pf_tokenizer_reading *r, const json_t *vocabulary, const char *text, size_t number, int32_t *id)
+static int find_part(struct pf_tokenizer_reading *r, const json_t *vocabulary, const char *text, size_t number,
+                     int32_t *id)
 {
 	const json_t *value = json_object_get(vocabulary, text);
 
 	if (!value)
-		return pf_fail(r->error, PF_E_FORMAT, "model.merges[%zu]: the vocabulary has no token \"%.60s\"", number, text);
+		return pf_fail(r->error, PF_E_FORMAT, "model.merges[%zu]: the vocabulary has no token \"%.60s\"",
+		               number, text);
 	*id = (int32_t)json_integer_value(value);
 	return 0;
 }
 
-static int read_merge(struct pf_tokenizer_reading *r, const json_t *vocabulary, const char *const texts[2], size_t number,
-                      uint32_t rank, struct pf_buffer *joined)
+static int read_merge(struct pf_tokenizer_reading *r, const json_t *vocabulary, const char *const texts[2],
+                      size_t number, uint32_t rank, struct pf_buffer *joined)
 {
 	int32_t left = -1, right = -1, made = -1;
 	int status;
 
 	joined->length = 0;
-	if (pf_buffer_append(joined, texts[0], strlen(texts[0])) || pf_buffer_append(joined, texts[1], strlen(texts[1]) + 1))
+	if (pf_buffer_append(joined, texts[0], strlen(texts[0])) ||
+	    pf_buffer_append(joined, texts[1], strlen(texts[1]) + 1))
 		return pf_tokenizer_no_memory(r);
 	status = find_part(r, vocabulary, texts[0], number, &left);
 	if (!status)
@@ -113,10 +119,13 @@ static int check_model(struct pf_tokenizer_reading *r, const json_t *model)
 	if (!json_is_object(model))
 		return pf_fail(r->error, PF_E_FORMAT, "field \"model\" is missing: is this a tokenizer.json?");
 	if (type ? strcmp(type, "BPE") != 0 : !json_object_get(model, "merges"))
-		return pf_fail(r->error, PF_E_UNSUPPORTED, "a tokenizer of type %.60s; only BPE is read here. Use a model with such "
-		               "a tokenizer: Llama, Mistral, Qwen, Gemma, GPT-2 and others have one", type ? type : "(none)");
+		return pf_fail(r->error, PF_E_UNSUPPORTED,
+		               "a tokenizer of type %.60s; only BPE is read here. Use a model with such "
+		               "a tokenizer: Llama, Mistral, Qwen, Gemma, GPT-2 and others have one",
+		               type ? type : "(none)");
 	if (json_number_value(pf_json_member(model, "dropout")) != 0)
-		return pf_fail(r->error, PF_E_UNSUPPORTED, "model.dropout is not 0: tokens would be random; set it to null");
+		return pf_fail(r->error, PF_E_UNSUPPORTED,
+		               "model.dropout is not 0: tokens would be random; set it to null");
 	for (size_t i = 0; i < 2; i++)
 		if (json_string_length(json_object_get(model, texts[i])))
 			return pf_fail(r->error, PF_E_UNSUPPORTED, "model.%s is not supported here", texts[i]);
@@ -166,7 +175,8 @@ static int read_model(struct pf_tokenizer_reading *r)
 
 /* ---- added tokens ---- */
 
-static int put_added(struct pf_tokenizer_reading *r, const json_t *object, const char *text, struct pf_added_token token)
+static int put_added(struct pf_tokenizer_reading *r, const json_t *object, const char *text,
+                     struct pf_added_token token)
 {
 	struct pf_tokenizer_state *state = r->state;
 	struct pf_buffer changed = { 0 };
@@ -181,7 +191,8 @@ static int put_added(struct pf_tokenizer_reading *r, const json_t *object, const
 		pf_buffer_free(&changed);
 	}
 	if (status == PF_E_RANGE)
-		return pf_fail(r->error, PF_E_RANGE, "added token \"%.60s\": texts are of 1 to %u bytes", text, PF_ADDED_BYTES_MAX);
+		return pf_fail(r->error, PF_E_RANGE, "added token \"%.60s\": texts are of 1 to %u bytes", text,
+		               PF_ADDED_BYTES_MAX);
 	return status ? pf_fail(r->error, status, "added token \"%.60s\": %s", text, pf_error_text(status)) : 0;
 }
 
@@ -189,8 +200,9 @@ static int read_added_token(struct pf_tokenizer_reading *r, const json_t *object
 {
 	const char *text = json_string_value(json_object_get(object, "content"));
 	const json_t *vocabulary = json_object_get(json_object_get(r->root, "model"), "vocab"), *own;
-	struct pf_added_token token = { 0, (uint8_t)pf_json_flag(object, "lstrip", 0), (uint8_t)pf_json_flag(object, "rstrip", 0),
-	                                (uint8_t)pf_json_flag(object, "single_word", 0) };
+	struct pf_added_token token = { 0, (uint8_t)pf_json_flag(object, "lstrip", 0),
+		                        (uint8_t)pf_json_flag(object, "rstrip", 0),
+		                        (uint8_t)pf_json_flag(object, "single_word", 0) };
 	int status;
 
 	if (!text)
@@ -200,9 +212,10 @@ static int read_added_token(struct pf_tokenizer_reading *r, const json_t *object
 		return status;
 	token.id = (int32_t)json_integer_value(json_object_get(object, "id"));
 	own = json_object_get(vocabulary, text);
-	if (own ? json_integer_value(own) != token.id : token.id < r->state->face.vocab && r->state->shown[token.id].known)
-		return pf_fail(r->error, PF_E_FORMAT, "added token \"%.60s\": id %d is another one's in the vocabulary", text,
-		               (int)token.id);
+	if (own ? json_integer_value(own) != token.id
+	        : token.id < r->state->face.vocab && r->state->shown[token.id].known)
+		return pf_fail(r->error, PF_E_FORMAT, "added token \"%.60s\": id %d is another one's in the vocabulary",
+		               text, (int)token.id);
 	/* one of the vocabulary's own is shown as it is there: merges can make it, too */
 	status = own ? 0 : pf_tokenizer_show(r, text, token.id);
 	if (status)
@@ -265,11 +278,14 @@ int pf_tokenizer_parse(const char *text, size_t length, struct pf_tokenizer_stat
 	if (!made) {
 		status = pf_fail(error, -ENOMEM, "out of memory");
 	} else if (!root) {
-		status = pf_fail(error, PF_E_FORMAT, "line %d, column %d: %s", problem.line, problem.column, problem.text);
+		status = pf_fail(error, PF_E_FORMAT, "line %d, column %d: %s", problem.line, problem.column,
+		                 problem.text);
 	} else {
 		pf_bpe_init(&made->bpe);
 		made->opens = made->closes = -1;
-		made->face = (struct pf_tokenizer){ .name = "tokenizer.json", .bos = -1, .eos = -1, .pad = -1, .state = made };
+		made->face = (struct pf_tokenizer){
+			.name = "tokenizer.json", .bos = -1, .eos = -1, .pad = -1, .state = made
+		};
 		status = read_all(&reading);
 	}
 	json_decref(root);

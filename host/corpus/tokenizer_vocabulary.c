@@ -150,7 +150,9 @@ static int add_bytes(struct pf_tokenizer_reading *r, const char *text, int32_t i
 
 static int add_word(struct pf_tokenizer_reading *r, const char *text, int32_t id)
 {
-	return pf_bpe_add(&r->state->bpe, id, text, strlen(text)) || append_shown(r, text, &r->state->shown_text) ? -ENOMEM : 0;
+	return pf_bpe_add(&r->state->bpe, id, text, strlen(text)) || append_shown(r, text, &r->state->shown_text)
+	               ? -ENOMEM
+	               : 0;
 }
 
 static int add_entry(struct pf_tokenizer_reading *r, const char *text, const json_t *value)
@@ -163,7 +165,8 @@ static int add_entry(struct pf_tokenizer_reading *r, const char *text, const jso
 		return r->error ? r->error->code : PF_E_FORMAT;
 	id = (int32_t)json_integer_value(value);
 	if (id < state->face.vocab && state->shown[id].known)
-		return pf_fail(r->error, PF_E_FORMAT, "id %d belongs to two tokens, one of them \"%.60s\"", (int)id, text);
+		return pf_fail(r->error, PF_E_FORMAT, "id %d belongs to two tokens, one of them \"%.60s\"", (int)id,
+		               text);
 	if (state->bpe.byte_level ? add_bytes(r, text, id) : add_word(r, text, id))
 		return pf_tokenizer_no_memory(r);
 	return set_shown(r, id, at);
@@ -180,8 +183,10 @@ static int find_bytes(struct pf_tokenizer_reading *r)
 	}
 	for (int byte = 0; byte < 256 && bpe->byte_level; byte++)
 		if (bpe->byte[byte] < 0)
-			return pf_fail(r->error, PF_E_UNSUPPORTED, "a byte-level vocabulary without a token for byte 0x%02x, so not "
-			               "every text has tokens", (unsigned)byte);
+			return pf_fail(r->error, PF_E_UNSUPPORTED,
+			               "a byte-level vocabulary without a token for byte 0x%02x, so not "
+			               "every text has tokens",
+			               (unsigned)byte);
 	return 0;
 }
 

@@ -54,10 +54,11 @@ static json_t *gpt2_json(const struct pf_model_config *c)
 {
 	return json_pack("{s:[s], s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:b, s:o, s:o}", "architectures",
 	                 pf_config_architecture(c->family), "model_type", pf_config_family_name(c->family),
-	                 "activation_function", "gelu_new", "torch_dtype", "float32", "vocab_size", (int)c->vocab, "n_embd",
-	                 (int)c->dim, "n_layer", (int)c->layers, "n_head", (int)c->heads, "n_inner", (int)c->ffn,
-	                 "n_positions", (int)c->max_positions, "layer_norm_epsilon", c->norm_eps, "tie_word_embeddings",
-	                 c->tied, "bos_token_id", token_json(c->bos), "eos_token_id", token_json(c->eos));
+	                 "activation_function", "gelu_new", "torch_dtype", "float32", "vocab_size", (int)c->vocab,
+	                 "n_embd", (int)c->dim, "n_layer", (int)c->layers, "n_head", (int)c->heads, "n_inner",
+	                 (int)c->ffn, "n_positions", (int)c->max_positions, "layer_norm_epsilon", c->norm_eps,
+	                 "tie_word_embeddings", c->tied, "bos_token_id", token_json(c->bos), "eos_token_id",
+	                 token_json(c->eos));
 }
 
 static void add_window(json_t *root, const struct pf_model_config *c)
@@ -92,8 +93,9 @@ static int check_text(const char *text, const struct pf_model_config *config, co
 	struct pf_model_config read;
 	int code = pf_config_parse(text, strlen(text), path, &read, error);
 	if (code == 0 && (!pf_config_equal(&read, config) || read.max_positions != config->max_positions))
-		code = pf_fail(error, PF_E_UNSUPPORTED, "%s: config.json of model_type %s has no keys for all features of this model",
-		               path, pf_config_family_name(config->family));
+		code = pf_fail(error, PF_E_UNSUPPORTED,
+		               "%s: config.json of model_type %s has no keys for all features of this model", path,
+		               pf_config_family_name(config->family));
 	return code;
 }
 
@@ -101,7 +103,10 @@ static int check_text(const char *text, const struct pf_model_config *config, co
 static void set_type(json_t *root, enum pf_dtype type)
 {
 	const char *key = json_object_get(root, "dtype") ? "dtype" : "torch_dtype";
-	json_object_set_new(root, key, json_string(type == PF_BF16 ? "bfloat16" : type == PF_F16 ? "float16" : "float32"));
+	json_object_set_new(root, key,
+	                    json_string(type == PF_BF16  ? "bfloat16"
+	                                : type == PF_F16 ? "float16"
+	                                                 : "float32"));
 }
 
 int pf_config_write_as(const struct pf_model_config *config, const char *known, enum pf_dtype type, const char *path,

@@ -15,8 +15,8 @@ void PF_T(decoder_close)(struct PF_T(decoder) *decoder); /* NULL is allowed */
 /* Memory of the workspace. Pages are only taken as far as batches use them */
 uint64_t PF_T(decoder_bytes)(const struct PF_T(decoder) *decoder);
 
-/* Where a model's weights are. Not as a plain flat array: a layer at a time is brought to a window of its own, with what an
- * adapter adds to its matrices; the same products then see it. Everything pointed to stays the caller's */
+/* Where a model's weights are. Not as a plain flat array: a layer at a time is brought to a window of its own, with
+ * what an adapter adds to its matrices; the same products then see it. Everything pointed to stays the caller's */
 struct PF_T(weights) {
 	const REAL *param;     /* flat array of the layout, or NULL: */
 	const uint16_t *half;  /* the same as bfloat16 */

@@ -185,7 +185,8 @@ static void norm_heads_grad(const struct PF_T(decoder) *d, struct tile t, size_t
 		memcpy(dy, qkv, width * sizeof *dy);
 		memset(qkv, 0, width * sizeof *qkv);
 		d->rows->norm_grad(&q, heads, x, rstd, dy, qkv, dq, NULL, again);
-		d->rows->norm_grad(&k, kv_heads, x + d->q_dim, rstd + heads, dy + d->q_dim, qkv + d->q_dim, dk, NULL, again);
+		d->rows->norm_grad(&k, kv_heads, x + d->q_dim, rstd + heads, dy + d->q_dim, qkv + d->q_dim, dk, NULL,
+		                   again);
 	}
 }
 
@@ -289,8 +290,8 @@ static void stage_final_grad(struct PF_T(decoder) *d, size_t index, REAL *scratc
 	REAL *dw = vector_grad(d, index, PF_PART_NORM1), *db = vector_grad(d, index, PF_PART_NORM1_BIAS);
 	(void)scratch;
 	memset(g->x + at, 0, t.rows * d->dim * sizeof(REAL));
-	d->rows->norm_grad(&n, t.rows, d->acts[d->config.layers].x + at, d->rstd + t.begin, d->dhidden + at, g->x + at, dw,
-	                   db, g->normed + at);
+	d->rows->norm_grad(&n, t.rows, d->acts[d->config.layers].x + at, d->rstd + t.begin, d->dhidden + at, g->x + at,
+	                   dw, db, g->normed + at);
 }
 
 /* delta = sum of o do, for every row of head order */
@@ -331,7 +332,8 @@ static void stage_mlp_grad(struct PF_T(decoder) *d, size_t index, REAL *scratch)
 	d->act_grad(t.rows, d->ffn, a->gate_up + at_up, dhidden, g->gate_up + at_up, g->hidden + at_ffn);
 	linear_grad(d, index, PF_PART_UP, t.rows, d->up_dim, d->dim, g->gate_up + at_up, dnormed);
 	memcpy(g->mid + at, g->x + at, t.rows * d->dim * sizeof(REAL));
-	norm_back(d, index, PF_PART_NORM2, t.rows, a->mid + at, a->rstd2 + t.begin, dnormed, g->mid + at, g->normed + at);
+	norm_back(d, index, PF_PART_NORM2, t.rows, a->mid + at, a->rstd2 + t.begin, dnormed, g->mid + at,
+	          g->normed + at);
 	branch_back(d, t, index, PF_PART_POST1, a->branch1, a->rstd3, g->mid, g->branch1, spare);
 	linear_grad(d, index, PF_PART_OUT, t.rows, d->dim, d->q_dim, g->branch1 + at, dattended);
 	to_heads(d, t, dattended, g->o);

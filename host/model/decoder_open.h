@@ -104,7 +104,8 @@ static void fill_rotations(struct PF_T(decoder) *d)
 		return;
 	for (uint32_t p = 0; p < d->max_length; p++)
 		for (unsigned j = 0; j < half; j++) {
-			const double angle = p * scaled_frequency(&d->config, pow(d->config.rope_theta, -(double)j / half));
+			const double angle =
+				p * scaled_frequency(&d->config, pow(d->config.rope_theta, -(double)j / half));
 			REAL *row = d->rotations + (size_t)p * 2 * half;
 			row[j] = (REAL)cos(angle);
 			row[half + j] = (REAL)sin(angle);

@@ -3,7 +3,8 @@
  * Two orders of heads occur. Token order: [N, heads x head_dim], what matrix products see. Head
  * order: [kv_heads][N][group][head_dim], where a run of tokens of one key/value head is one matrix,
  * what attention sees.
- * Symbols: N tokens of the batch, D dim, F ffn, U 2 F with a gate and F without, Q heads x head_dim, G heads / kv_heads.
+ * Symbols: N tokens of the batch, D dim, F ffn, U 2 F with a gate and F without, Q heads x head_dim, G heads /
+ * kv_heads.
  *
  * What only some models have (norms after attention and MLP, of queries and keys) has no memory in the others. */
 

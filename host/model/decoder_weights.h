@@ -1,9 +1,9 @@
-/* decoder_weights.h: a layer's weights on their way into the window, and the gradient of an adapter on its way out of it.
- * Part of decoder_body.h.
+/* decoder_weights.h: a layer's weights on their way into the window, and the gradient of an adapter on its way out of
+ * it. Part of decoder_body.h.
  *
- * Bringing a layer costs a pass over its weights and, for an adapter, 2 rank operations a weight; next to the products of a
- * batch, with 2 operations a weight and token, that is little. The gradient of a target's whole matrix is formed in a window
- * of the same size and contracted at once, so it costs a layer's memory. */
+ * Bringing a layer costs a pass over its weights and, for an adapter, 2 rank operations a weight; next to the products
+ * of a batch, with 2 operations a weight and token, that is little. The gradient of a target's whole matrix is formed
+ * in a window of the same size and contracted at once, so it costs a layer's memory. */
 
 enum { FILL_COUNT = 1 << 15, ADAPT_ROWS = 64 };
 
@@ -111,8 +111,8 @@ static void stage_adapt(struct PF_T(decoder) *d, size_t index, REAL *scratch)
 		index -= row_blocks(t);
 	const size_t row = index * ADAPT_ROWS, rows = least(ADAPT_ROWS, t->out - row);
 	REAL *to = d->window + (t->weight - d->layout->layer[d->at].begin) + row * t->in;
-	product(CblasNoTrans, CblasNoTrans, rows, t->in, l->rank, (REAL)l->scale, d->source.adapter + t->b + row * l->rank,
-	        l->rank, d->source.adapter + t->a, t->in, 1, to, t->in);
+	product(CblasNoTrans, CblasNoTrans, rows, t->in, l->rank, (REAL)l->scale,
+	        d->source.adapter + t->b + row * l->rank, l->rank, d->source.adapter + t->a, t->in, 1, to, t->in);
 }
 
 /* dB += scale dW A^T (even pieces), dA += scale B^T dW (odd ones) */
@@ -123,11 +123,11 @@ static void stage_adapt_grad(struct PF_T(decoder) *d, size_t index, REAL *scratc
 	const REAL *dw = d->dweights + (t->weight - d->layout->layer[d->at].begin), *adapter = d->source.adapter;
 	(void)scratch;
 	if (index % 2 == 0)
-		product(CblasNoTrans, CblasTrans, t->out, l->rank, t->in, (REAL)l->scale, dw, t->in, adapter + t->a, t->in, 1,
-		        d->dparam + t->b, l->rank);
+		product(CblasNoTrans, CblasTrans, t->out, l->rank, t->in, (REAL)l->scale, dw, t->in, adapter + t->a,
+		        t->in, 1, d->dparam + t->b, l->rank);
 	else
-		product(CblasTrans, CblasNoTrans, l->rank, t->in, t->out, (REAL)l->scale, adapter + t->b, l->rank, dw, t->in, 1,
-		        d->dparam + t->a, t->in);
+		product(CblasTrans, CblasNoTrans, l->rank, t->in, t->out, (REAL)l->scale, adapter + t->b, l->rank, dw,
+		        t->in, 1, d->dparam + t->a, t->in);
 }
 
 /* 1 if the gradient of that matrix is asked for */

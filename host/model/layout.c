@@ -72,7 +72,9 @@ static const char *names_of(const struct pf_model_config *c, enum pf_part part)
 /* "model." or "transformer.": what files of a body without a head leave out */
 static const char *prefix_of(const struct pf_tensor *t)
 {
-	return strncmp(t->name, "transformer.", 12) == 0 ? "transformer." : strncmp(t->name, "model.", 6) == 0 ? "model." : "";
+	return strncmp(t->name, "transformer.", 12) == 0 ? "transformer."
+	       : strncmp(t->name, "model.", 6) == 0      ? "model."
+	                                                 : "";
 }
 
 /* ---- layers ---- */
@@ -142,9 +144,11 @@ static void plan_layer(struct plan *plan, unsigned i, const struct pf_model_conf
 	if (c->post_norms)
 		plan_norm(plan, PF_PART_POST1, dim, 0);
 	plan_norm(plan, PF_PART_NORM2, dim, centered);
-	plan_linear(plan, (struct shape){ PF_PART_UP, PF_TENSOR_MATRIX, { gate ? gate : c->ffn, gate ? c->ffn : 0, 0 }, dim },
+	plan_linear(plan,
+	            (struct shape){ PF_PART_UP, PF_TENSOR_MATRIX, { gate ? gate : c->ffn, gate ? c->ffn : 0, 0 }, dim },
 	            c->biases & PF_BIAS_MLP);
-	plan_linear(plan, (struct shape){ PF_PART_DOWN, PF_TENSOR_RESIDUAL, { dim, 0, 0 }, c->ffn }, c->biases & PF_BIAS_MLP);
+	plan_linear(plan, (struct shape){ PF_PART_DOWN, PF_TENSOR_RESIDUAL, { dim, 0, 0 }, c->ffn },
+	            c->biases & PF_BIAS_MLP);
 	if (c->post_norms)
 		plan_norm(plan, PF_PART_POST2, dim, 0);
 	layer->end = plan_align(plan);
@@ -158,7 +162,8 @@ static void plan_ends(struct plan *plan, const struct pf_model_config *c)
 	l->norm = plan_add(plan, gpt2 ? "transformer.ln_f.weight" : "model.norm.weight", 1, c->dim, PF_TENSOR_NORM);
 	if (c->norm == PF_NORM_LAYER) {
 		plan_align(plan);
-		l->norm_bias = plan_add(plan, gpt2 ? "transformer.ln_f.bias" : "model.norm.bias", 1, c->dim, PF_TENSOR_BIAS);
+		l->norm_bias =
+			plan_add(plan, gpt2 ? "transformer.ln_f.bias" : "model.norm.bias", 1, c->dim, PF_TENSOR_BIAS);
 	}
 	plan_align(plan);
 	l->head = c->tied ? l->embed : plan_add(plan, "lm_head.weight", c->vocab, c->dim, PF_TENSOR_HEAD);
@@ -315,7 +320,8 @@ struct flat {
 };
 
 /* As it is if the file has bfloat16, else by way of floats */
-static int fill_half(const struct pf_tensor *t, const struct pf_safetensor *stored, uint16_t *half, struct pf_error *error)
+static int fill_half(const struct pf_tensor *t, const struct pf_safetensor *stored, uint16_t *half,
+                     struct pf_error *error)
 {
 	const uint64_t elements = pf_tensor_elements(t);
 	if (stored->type == PF_BF16 && !t->transposed)
@@ -323,7 +329,8 @@ static int fill_half(const struct pf_tensor *t, const struct pf_safetensor *stor
 	float *wide = malloc(elements * sizeof *wide + 1);
 	if (!wide)
 		return pf_fail(error, -ENOMEM, "tensor %s: out of memory", t->name);
-	int code = t->transposed ? pf_safetensor_floats_transposed(stored, wide, error) : pf_safetensor_floats(stored, wide, error);
+	int code = t->transposed ? pf_safetensor_floats_transposed(stored, wide, error)
+	                         : pf_safetensor_floats(stored, wide, error);
 	for (uint64_t i = 0; code == 0 && i < elements; i++)
 		half[i] = pf_bf16(wide[i]);
 	free(wide);
@@ -370,8 +377,8 @@ const struct pf_tensor *pf_layout_find(const struct pf_layout *layout, const cha
 	return NULL;
 }
 
-static int fill_all(const struct pf_layout *layout, const char *prefix, const struct pf_safetensors *file, struct flat to,
-                    uint8_t *seen, struct pf_error *error)
+static int fill_all(const struct pf_layout *layout, const char *prefix, const struct pf_safetensors *file,
+                    struct flat to, uint8_t *seen, struct pf_error *error)
 {
 	for (unsigned i = 0; i < layout->tensors; i++) {
 		const struct pf_tensor *t = &layout->tensor[i];
@@ -391,8 +398,8 @@ int pf_layout_fill(const struct pf_layout *layout, const char *prefix,
 	return fill_all(layout, prefix, file, (struct flat){ flat, NULL }, seen, error);
 }
 
-int pf_layout_fill_half(const struct pf_layout *layout, const struct pf_safetensors *file, uint16_t *half, uint8_t *seen,
-                        struct pf_error *error)
+int pf_layout_fill_half(const struct pf_layout *layout, const struct pf_safetensors *file, uint16_t *half,
+                        uint8_t *seen, struct pf_error *error)
 {
 	return fill_all(layout, "", file, (struct flat){ NULL, half }, seen, error);
 }

@@ -84,8 +84,8 @@ int pf_layout_fill(const struct pf_layout *layout, const char *prefix,
                    const struct pf_safetensors *file, float *flat, uint8_t *seen,
                    struct pf_error *error);
 /* The same into an array of bfloat16, rounded to nearest even where the file has more */
-int pf_layout_fill_half(const struct pf_layout *layout, const struct pf_safetensors *file, uint16_t *half, uint8_t *seen,
-                        struct pf_error *error);
+int pf_layout_fill_half(const struct pf_layout *layout, const struct pf_safetensors *file, uint16_t *half,
+                        uint8_t *seen, struct pf_error *error);
 /* Tensors [first, first + count) as that type; F32, or F16 and BF16 with rounding to nearest even */
 int pf_layout_declare_as(const struct pf_layout *layout, unsigned first, unsigned count, enum pf_dtype type,
                          struct pf_safetensors_writer *writer, struct pf_error *error);

@@ -53,8 +53,9 @@ static int check_list(const struct pf_layout *model, const char *list, struct pf
 		for (unsigned i = 0; i < model->tensors && !found; i++)
 			found = is_matrix(&model->tensor[i]) && fits(&model->tensor[i], name, length);
 		if (!found)
-			return pf_fail(error, PF_E_ARGUMENT, "adapter: no matrix of this model is called %.*s; the first is %.*s", (int)length,
-			               name, path_length(&model->tensor[1]), model->tensor[1].name);
+			return pf_fail(error, PF_E_ARGUMENT,
+			               "adapter: no matrix of this model is called %.*s; the first is %.*s",
+			               (int)length, name, path_length(&model->tensor[1]), model->tensor[1].name);
 		name += length;
 	}
 	return *list ? 0 : pf_fail(error, PF_E_ARGUMENT, "adapter: no targets; name modules, or " ALL);
@@ -73,7 +74,8 @@ static void place(const struct pf_layout *model, struct pf_lora_target *t)
 		}
 }
 
-static uint64_t add_tensor(struct pf_lora *lora, const struct pf_tensor *of, const char *which, uint32_t rows, uint32_t cols)
+static uint64_t add_tensor(struct pf_lora *lora, const struct pf_tensor *of, const char *which, uint32_t rows,
+                           uint32_t cols)
 {
 	struct pf_layout *l = &lora->layout;
 	struct pf_tensor *t = &l->tensor[l->tensors++];
@@ -164,8 +166,17 @@ void pf_lora_merge(const struct pf_lora *lora, const float *adapter, unsigned th
 	for (unsigned i = 0; i < lora->targets; i++) {
 		const struct pf_lora_target *t = &lora->target[i];
 		const struct pf_product p = {
-			.m = t->out, .n = t->in, .k = lora->rank, .alpha = (float)lora->scale, .beta = 1, .a = adapter + t->b,
-			.lda = lora->rank, .b = adapter + t->a, .ldb = t->in, .c = param + t->weight, .ldc = t->in,
+			.m = t->out,
+			.n = t->in,
+			.k = lora->rank,
+			.alpha = (float)lora->scale,
+			.beta = 1,
+			.a = adapter + t->b,
+			.lda = lora->rank,
+			.b = adapter + t->a,
+			.ldb = t->in,
+			.c = param + t->weight,
+			.ldc = t->in,
 		};
 		pf_matmul(threads, &p);
 	}

@@ -23,15 +23,25 @@ static int path_to(const char *directory, const char *name, char *path, struct p
 static int is_nothing(const json_t *value)
 {
 	return !value || json_is_null(value) || json_is_false(value) ||
-	       ((json_is_array(value) || json_is_object(value)) && json_array_size(value) + json_object_size(value) == 0);
+	       ((json_is_array(value) || json_is_object(value)) &&
+	        json_array_size(value) + json_object_size(value) == 0);
 }
 
 /* Keys that change what an adapter computes or trains, in ways that are not built */
 static int check_plain(const json_t *root, const char *where, struct pf_error *error)
 {
 	static const char *const unbuilt[] = {
-		"use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "layer_replication",
-		"trainable_token_indices", "exclude_modules", "lora_bias", "target_parameters", "use_qalora",
+		"use_dora",
+		"modules_to_save",
+		"rank_pattern",
+		"alpha_pattern",
+		"layers_to_transform",
+		"layer_replication",
+		"trainable_token_indices",
+		"exclude_modules",
+		"lora_bias",
+		"target_parameters",
+		"use_qalora",
 	};
 	const char *type = json_string_value(json_object_get(root, "peft_type")),
 	           *bias = json_string_value(json_object_get(root, "bias"));
@@ -58,11 +68,13 @@ static int read_targets(const json_t *root, const char *where, char **targets, s
 	{
 		const char *module = json_string_value(name);
 		if (!module || !*module || strchr(module, ','))
-			return pf_fail(error, PF_E_FORMAT, "%s: target_modules: entry %zu is no module's name", where, i);
+			return pf_fail(error, PF_E_FORMAT, "%s: target_modules: entry %zu is no module's name", where,
+			               i);
 		length += strlen(module) + 1;
 	}
 	if (json_array_size(value) == 0)
-		return pf_fail(error, PF_E_FORMAT, "%s: target_modules must be a list of names, or \"all-linear\"", where);
+		return pf_fail(error, PF_E_FORMAT, "%s: target_modules must be a list of names, or \"all-linear\"",
+		               where);
 	if (!(*targets = calloc(length, 1)))
 		return pf_fail(error, -ENOMEM, "%s: out of memory", where);
 	json_array_foreach((json_t *)value, i, name) strcat(strcat(*targets, i ? "," : ""), json_string_value(name));
@@ -117,13 +129,14 @@ static json_t *modules_json(const char *list)
 	return names;
 }
 
-static int save_config(const struct pf_lora *l, const char *base, int transposed, const char *path, struct pf_error *error)
+static int save_config(const struct pf_lora *l, const char *base, int transposed, const char *path,
+                       struct pf_error *error)
 {
-	json_t *root = json_pack("{s:s, s:s, s:s?, s:i, s:f, s:f, s:o, s:s, s:b, s:b, s:b, s:b, s:n}", "peft_type", "LORA",
-	                         "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "r", (int)l->rank, "lora_alpha",
-	                         l->alpha, "lora_dropout", 0.0, "target_modules", modules_json(l->modules), "bias", "none",
-	                         "fan_in_fan_out", transposed, "use_rslora", l->rooted, "init_lora_weights", 1,
-	                         "inference_mode", 1, "modules_to_save");
+	json_t *root = json_pack("{s:s, s:s, s:s?, s:i, s:f, s:f, s:o, s:s, s:b, s:b, s:b, s:b, s:n}", "peft_type",
+	                         "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "r", (int)l->rank,
+	                         "lora_alpha", l->alpha, "lora_dropout", 0.0, "target_modules",
+	                         modules_json(l->modules), "bias", "none", "fan_in_fan_out", transposed, "use_rslora",
+	                         l->rooted, "init_lora_weights", 1, "inference_mode", 1, "modules_to_save");
 	char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(17)) : NULL;
 	int code = text ? pf_text_write(path, text, error) : pf_fail(error, -ENOMEM, "%s: out of memory", path);
 	free(text);
@@ -164,7 +177,8 @@ static int fill(const struct pf_lora *l, const struct pf_safetensors *file, floa
 	int code = seen ? 0 : pf_fail(error, -ENOMEM, "%s: out of memory", where);
 	for (size_t i = 0; code == 0 && i < pf_safetensors_count(file); i++)
 		if (!pf_layout_find(&l->layout, pf_safetensors_at(file, i)->name))
-			code = pf_fail(error, PF_E_UNSUPPORTED, "%s: tensor %.200s belongs to no target of " PF_LORA_CONFIG, where,
+			code = pf_fail(error, PF_E_UNSUPPORTED,
+			               "%s: tensor %.200s belongs to no target of " PF_LORA_CONFIG, where,
 			               pf_safetensors_at(file, i)->name);
 	code = code != 0 ? code : pf_layout_fill(&l->layout, "", file, adapter, seen, error);
 	if (code == 0 && (missing = pf_layout_missing(&l->layout, seen)))

@@ -29,21 +29,22 @@ int pf_model_alloc(const struct pf_model_config *config, struct pf_model **model
                    struct pf_error *error);
 /* The same in bfloat16 */
 int pf_model_alloc_half(const struct pf_model_config *config, struct pf_model **model, struct pf_error *error);
-/* A frozen policy that computes what the model does now: a copy of its weights, in bfloat16 if it computes with these; of
- * an adapted model none, but its weights without the adapter, which must then outlive it. NULL when out of memory */
+/* A frozen policy that computes what the model does now: a copy of its weights, in bfloat16 if it computes with these;
+ * of an adapted model none, but its weights without the adapter, which must then outlive it. NULL when out of memory */
 struct pf_model *pf_model_reference(const struct pf_model *model);
 /* As pf_model_load, holding the weights as bfloat16: two bytes each, to be computed with but not trained or saved */
 int pf_model_load_half(const char *directory, struct pf_model **model, struct pf_error *error);
 /* Adds a fresh adapter, or one from a folder; the model's own weights are frozen then */
-int pf_model_adapt(struct pf_model *model, const struct pf_lora_options *options, uint64_t seed, struct pf_error *error);
+int pf_model_adapt(struct pf_model *model, const struct pf_lora_options *options, uint64_t seed,
+                   struct pf_error *error);
 int pf_model_adapt_from(struct pf_model *model, const char *directory, struct pf_error *error);
 /* Adds what the adapter adds to the weights themselves, and drops it */
 int pf_model_merge(struct pf_model *model, unsigned threads, struct pf_error *error);
 
 /* What decoder.h takes */
 struct pf_weights pf_model_weights(const struct pf_model *model);
-/* The head's matrix [V, D] as it is computed with: in place, or written to *room, allocated when NULL and the caller's to
- * free. NULL when out of memory */
+/* The head's matrix [V, D] as it is computed with: in place, or written to *room, allocated when NULL and the caller's
+ * to free. NULL when out of memory */
 const float *pf_model_head(const struct pf_model *model, float **room);
 /* What training changes */
 struct pf_trained {

@@ -10,8 +10,14 @@ static struct pf_model *borrow(const struct pf_model *model)
 	struct pf_model *view = calloc(1, sizeof *view);
 	if (!view)
 		return NULL;
-	*view = (struct pf_model){ .config = model->config, .layout = model->layout, .param = model->param,
-		.half = model->half, .rounded = model->rounded, .borrowed = 1, .version = model->version, .stored = model->stored };
+	*view = (struct pf_model){ .config = model->config,
+		                   .layout = model->layout,
+		                   .param = model->param,
+		                   .half = model->half,
+		                   .rounded = model->rounded,
+		                   .borrowed = 1,
+		                   .version = model->version,
+		                   .stored = model->stored };
 	return view;
 }
 
@@ -69,7 +75,8 @@ int pf_model_adapt_from(struct pf_model *model, const char *directory, struct pf
 int pf_model_merge(struct pf_model *model, unsigned threads, struct pf_error *error)
 {
 	if (!model->param)
-		return pf_fail(error, PF_E_UNSUPPORTED, "merge: weights held as bfloat16 would round what the adapter adds");
+		return pf_fail(error, PF_E_UNSUPPORTED,
+		               "merge: weights held as bfloat16 would round what the adapter adds");
 	if (!model->lora)
 		return 0;
 	pf_lora_merge(model->lora, model->adapter, threads, model->param);

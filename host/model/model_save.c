@@ -17,8 +17,16 @@ static const char single[] = "model.safetensors", index_name[] = "model.safetens
 
 /* What else a model's folder holds: copied along so that other programs load the copy too */
 static const char *const companions[] = {
-	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-	"tokenizer.model", "chat_template.jinja", "chat_template.json", "generation_config.json",
+	"tokenizer.json",
+	"tokenizer_config.json",
+	"special_tokens_map.json",
+	"added_tokens.json",
+	"vocab.json",
+	"merges.txt",
+	"tokenizer.model",
+	"chat_template.jinja",
+	"chat_template.json",
+	"generation_config.json",
 };
 enum { COMPANIONS = sizeof companions / sizeof *companions };
 
@@ -53,7 +61,8 @@ static unsigned fitting(const struct saving *s, unsigned first)
 	return count;
 }
 
-static int save_tensors(const struct saving *s, const char *name, unsigned first, unsigned count, struct pf_error *error)
+static int save_tensors(const struct saving *s, const char *name, unsigned first, unsigned count,
+                        struct pf_error *error)
 {
 	struct pf_safetensors_writer *writer;
 	const struct pf_model *m = s->model;
@@ -64,7 +73,8 @@ static int save_tensors(const struct saving *s, const char *name, unsigned first
 		return code;
 	code = pf_safetensors_annotate(writer, "format", "pt", error); /* what Python readers look for */
 	code = code != 0 ? code : pf_layout_declare_as(&m->layout, first, count, s->options.type, writer, error);
-	code = code != 0 ? code : pf_layout_write_as(&m->layout, first, count, s->options.type, m->param, writer, error);
+	code = code != 0 ? code
+	                 : pf_layout_write_as(&m->layout, first, count, s->options.type, m->param, writer, error);
 	if (code == 0)
 		return pf_safetensors_commit(writer, error);
 	pf_safetensors_abandon(writer);
@@ -92,9 +102,11 @@ static int save_shard(struct saving *s, unsigned shard, unsigned first, unsigned
 static int save_index(const struct saving *s, struct pf_error *error)
 {
 	char path[PATH_MOST];
-	json_t *root = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)s->bytes, "weight_map", s->map);
+	json_t *root =
+		json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)s->bytes, "weight_map", s->map);
 	char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
-	int code = text ? path_to(s, index_name, path, error) : pf_fail(error, -ENOMEM, "%s: out of memory", s->directory);
+	int code =
+		text ? path_to(s, index_name, path, error) : pf_fail(error, -ENOMEM, "%s: out of memory", s->directory);
 	code = code != 0 ? code : pf_text_write(path, text, error);
 	free(text);
 	json_decref(root);
@@ -214,8 +226,8 @@ int pf_model_save_as(const struct pf_model *model, const struct pf_model_save_op
 {
 	struct saving s = { .model = model, .directory = directory, .options = *options };
 	if (model->lora)
-		return pf_lora_save(model->lora, model->adapter, model->source, model->config.family == PF_FAMILY_GPT2, directory,
-		                    error);
+		return pf_lora_save(model->lora, model->adapter, model->source, model->config.family == PF_FAMILY_GPT2,
+		                    directory, error);
 	if (!model->param)
 		return pf_fail(error, PF_E_UNSUPPORTED, "%s: weights held as bfloat16 are not saved", directory);
 	if (options->type != PF_F32 && options->type != PF_F16 && options->type != PF_BF16)

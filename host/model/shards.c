@@ -20,7 +20,8 @@ static int is_known(const struct pf_model *model, const char *name)
 {
 	if (pf_layout_find(&model->layout, name))
 		return 1;
-	if (model->config.family == PF_FAMILY_GPT2 && (ends_with(name, ".attn.bias") || ends_with(name, ".attn.masked_bias")))
+	if (model->config.family == PF_FAMILY_GPT2 &&
+	    (ends_with(name, ".attn.bias") || ends_with(name, ".attn.masked_bias")))
 		return 1; /* the causal mask */
 	return ends_with(name, ".rotary_emb.inv_freq") ||
 	       (model->config.tied && strcmp(name, "lm_head.weight") == 0);
@@ -40,7 +41,8 @@ static int load_file(void *context, const struct pf_safetensors *file, struct pf
 	for (size_t i = 0; i < pf_safetensors_count(file); i++) {
 		const char *name = pf_safetensors_at(file, i)->name;
 		if (!is_known(model, name))
-			return pf_fail(error, PF_E_UNSUPPORTED, "%s: tensor %.200s is not part of the %s model that config.json describes",
+			return pf_fail(error, PF_E_UNSUPPORTED,
+			               "%s: tensor %.200s is not part of the %s model that config.json describes",
 			               pf_safetensors_where(file), name, pf_config_family_name(model->config.family));
 	}
 	if (pf_safetensors_count(file) > 0)
@@ -67,7 +69,8 @@ static int open_shard(const char *directory, const char *name, file_fn each, voi
 static int add_file(struct pf_index *index, const char *name, const char *where, struct pf_error *error)
 {
 	if (!*name || strchr(name, '/') || strlen(name) > NAME_MOST)
-		return pf_fail(error, PF_E_FORMAT, "%s: shard name %.200s must be a file of this directory", where, name);
+		return pf_fail(error, PF_E_FORMAT, "%s: shard name %.200s must be a file of this directory", where,
+		               name);
 	for (size_t i = 0; i < index->files; i++)
 		if (strcmp(index->file[i], name) == 0)
 			return 0;
@@ -92,7 +95,8 @@ static int read_map(const json_t *root, const char *where, struct pf_index *inde
 		const char *name = json_string_value(file);
 		if (code == 0)
 			code = name ? add_file(index, name, where, error)
-			            : pf_fail(error, PF_E_FORMAT, "%s: weight_map: %.200s has no file name", where, tensor);
+			            : pf_fail(error, PF_E_FORMAT, "%s: weight_map: %.200s has no file name", where,
+			                      tensor);
 	}
 	if (code == 0 && index->files == 0)
 		code = pf_fail(error, PF_E_FORMAT, "%s: weight_map names no file", where);

@@ -22,7 +22,8 @@ double pf_tally_length_bias(const struct pf_tally *t)
 	const double n = (double)t->pairs;
 	const double length = t->length2 - t->length * t->length / n, margin = t->margin2 - t->margin * t->margin / n;
 	const double both = t->length_margin - t->length * t->margin / n;
-	return t->pairs > 1 && length > 1e-9 * t->length2 && margin > 1e-9 * t->margin2 ? both / sqrt(length * margin) : NAN;
+	return t->pairs > 1 && length > 1e-9 * t->length2 && margin > 1e-9 * t->margin2 ? both / sqrt(length * margin)
+	                                                                                : NAN;
 }
 
 double pf_tally_label_noise(const struct pf_tally *t)
@@ -46,8 +47,10 @@ static void alarm_collapse(struct pf_alarm *w, const struct pf_tally *t, uint64_
 	if (w->said_collapse || !(drift < -COLLAPSE_NATS))
 		return;
 	w->said_collapse = 1;
-	snprintf(text, sizeof text, "warning: step %llu: chosen completions have become less likely, by %.2f nat a token below the "
-	         "reference; +sft in the loss, dpop, nca_pair or apo_zero hold them up, a larger beta or a lower --lr slows it",
+	snprintf(text, sizeof text,
+	         "warning: step %llu: chosen completions have become less likely, by %.2f nat a token below the "
+	         "reference; +sft in the loss, dpop, nca_pair or apo_zero hold them up, a larger beta or a lower --lr "
+	         "slows it",
 	         (unsigned long long)step, -drift);
 	say(w, text);
 }
@@ -60,8 +63,10 @@ int pf_alarm_step(struct pf_alarm *w, const struct pf_tally *t, uint64_t step)
 	if (!(w->options.max_kl > 0.0) || !(kl > w->options.max_kl))
 		return 0;
 	if (!w->said_kl || w->options.stop) {
-		snprintf(text, sizeof text, "%s: step %llu: KL to the reference is about %.3g nats a sequence, above --max-kl %g; mean "
-		         "reward margin %.3g", w->options.stop ? "stopped" : "warning", (unsigned long long)step, kl, w->options.max_kl,
+		snprintf(text, sizeof text,
+		         "%s: step %llu: KL to the reference is about %.3g nats a sequence, above --max-kl %g; mean "
+		         "reward margin %.3g",
+		         w->options.stop ? "stopped" : "warning", (unsigned long long)step, kl, w->options.max_kl,
 		         t->pairs ? t->margin / (double)t->pairs : 0.0);
 		say(w, text);
 	}

@@ -10,8 +10,8 @@ double pf_tally_kl(const struct pf_tally *tally);
 /* Correlation of the pairs' reward margins with their differences in length; NaN where one of them does not vary */
 double pf_tally_length_bias(const struct pf_tally *tally);
 /* Share of flipped labels that would explain the pairs which the rewards rank the other way round, if the rewards were
- * right about how sure they are: (sure - accurate) / (2 sure - 1), within [0, 0.5]. Means something on pairs that were not
- * trained on; NaN below 30 pairs or where the rewards are not sure of anything */
+ * right about how sure they are: (sure - accurate) / (2 sure - 1), within [0, 0.5]. Means something on pairs that were
+ * not trained on; NaN below 30 pairs or where the rewards are not sure of anything */
 double pf_tally_label_noise(const struct pf_tally *tally);
 /* Mean log-ratio a token of chosen sequences; NaN without a reference */
 double pf_tally_chosen_drift(const struct pf_tally *tally);

@@ -193,7 +193,8 @@ int pf_checkpoint_find(const char *out, char *path, size_t size, struct pf_error
 	char found[PATH_ROOM];
 	long long step = latest_step(out, INT64_MAX);
 	if (step < 0)
-		return pf_fail(error, PF_E_ABSENT, "%s: no complete checkpoint to resume from; start without --resume", out);
+		return pf_fail(error, PF_E_ABSENT, "%s: no complete checkpoint to resume from; start without --resume",
+		               out);
 	checkpoint_path(out, (uint64_t)step, "", found);
 	if (strlen(found) >= size)
 		return pf_fail(error, PF_E_RANGE, "%s: path too long", out);
@@ -210,8 +211,10 @@ static int load_adapter(const char *folder, struct pf_model *model, struct pf_er
 		return code;
 	if (saved.layout.size != model->lora->layout.size || saved.scale != model->lora->scale ||
 	    strcmp(saved.modules, model->lora->modules) != 0)
-		code = pf_fail(error, PF_E_MISMATCH, "%s: an adapter of rank %u on %s; resume with the options that the run was "
-		               "started with", folder, saved.rank, saved.modules);
+		code = pf_fail(error, PF_E_MISMATCH,
+		               "%s: an adapter of rank %u on %s; resume with the options that the run was "
+		               "started with",
+		               folder, saved.rank, saved.modules);
 	else
 		memcpy(model->adapter, adapter, saved.layout.size * sizeof *adapter);
 	pf_lora_fini(&saved);
@@ -228,8 +231,10 @@ static int load_weights(const char *folder, struct pf_model *model, struct pf_er
 	if (code)
 		return code;
 	if (!pf_config_equal(&saved->config, &model->config))
-		code = pf_fail(error, PF_E_MISMATCH, "%s: a model of another shape; resume with the options that the run was "
-		               "started with", folder);
+		code = pf_fail(error, PF_E_MISMATCH,
+		               "%s: a model of another shape; resume with the options that the run was "
+		               "started with",
+		               folder);
 	else
 		memcpy(model->param, saved->param, saved->layout.size * sizeof *saved->param);
 	pf_model_touch(model);
@@ -250,8 +255,9 @@ static int load_optimizer(const char *folder, struct pf_adamw *adamw, struct pf_
 	return code;
 }
 
-int pf_checkpoint_load(const char *path, struct pf_model *model, struct pf_adamw *adamw, struct pf_checkpoint *checkpoint,
-                       int exact, void (*note)(void *context, const char *text), void *context, struct pf_error *error)
+int pf_checkpoint_load(const char *path, struct pf_model *model, struct pf_adamw *adamw,
+                       struct pf_checkpoint *checkpoint, int exact, void (*note)(void *context, const char *text),
+                       void *context, struct pf_error *error)
 {
 	const struct pf_state_compare compare = { exact, note, context };
 	char name[PATH_ROOM + 64];

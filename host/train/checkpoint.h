@@ -1,9 +1,9 @@
 /* checkpoint.h: training interrupted anywhere goes on exactly.
  *
- * <out>/checkpoint-<step>/ holds a loadable model (model.safetensors, config.json, its tokenizer's files), optimizer.safetensors (AdamW's
- * moments) and trainer_state.json (step, position of the log, state of the loss, facts). It is written under a name
- * ending in .partial, synced and renamed, so a folder without that ending is complete. The data's position is the step
- * number: the sampler makes any step from it. One process per <out>. */
+ * <out>/checkpoint-<step>/ holds a loadable model (model.safetensors, config.json, its tokenizer's files),
+ * optimizer.safetensors (AdamW's moments) and trainer_state.json (step, position of the log, state of the loss, facts).
+ * It is written under a name ending in .partial, synced and renamed, so a folder without that ending is complete. The
+ * data's position is the step number: the sampler makes any step from it. One process per <out>. */
 #ifndef PF_TRAIN_CHECKPOINT_H
 #define PF_TRAIN_CHECKPOINT_H
 #include "../corpus/tokenizer.h"
@@ -35,6 +35,7 @@ int pf_checkpoint_save(const char *out, const struct pf_model *model, const stru
 int pf_checkpoint_find(const char *out, char *path, size_t size, struct pf_error *error);
 /* Reads the model's weights, the optimizer, step, log position and loss state. checkpoint->fact is what holds now;
  * every difference goes to note(context, text) and, as said above, is an error */
-int pf_checkpoint_load(const char *path, struct pf_model *model, struct pf_adamw *adamw, struct pf_checkpoint *checkpoint,
-                       int exact, void (*note)(void *context, const char *text), void *context, struct pf_error *error);
+int pf_checkpoint_load(const char *path, struct pf_model *model, struct pf_adamw *adamw,
+                       struct pf_checkpoint *checkpoint, int exact, void (*note)(void *context, const char *text),
+                       void *context, struct pf_error *error);
 #endif

@@ -8,18 +8,22 @@ int pf_fused_open(const struct pf_fused_options *options, struct pf_fused **fuse
 	const struct pf_fused_form *form = &options->form;
 	*fused = NULL;
 	if (options->vocab == 0 || options->vocab > PF_VOCAB_MAX)
-		return pf_fail(error, PF_E_RANGE, "vocabulary of %u: 1 to %u are possible", options->vocab, PF_VOCAB_MAX);
+		return pf_fail(error, PF_E_RANGE, "vocabulary of %u: 1 to %u are possible", options->vocab,
+		               PF_VOCAB_MAX);
 	if (options->dim == 0 || options->dim > PF_DEPTH_MAX * LANE)
 		return pf_fail(error, PF_E_RANGE, "hidden states of %u numbers: 1 to %u are possible", options->dim,
 		               PF_DEPTH_MAX * LANE);
 	if (!(form->scale > 0 && form->softcap >= 0 && form->temperature > 0))
-		return pf_fail(error, PF_E_RANGE, "scale %g, softcap %g, temperature %g: scale and temperature must be above 0, "
-		               "softcap above 0 or 0 for none", (double)form->scale, (double)form->softcap,
-		               (double)form->temperature);
+		return pf_fail(error, PF_E_RANGE,
+		               "scale %g, softcap %g, temperature %g: scale and temperature must be above 0, "
+		               "softcap above 0 or 0 for none",
+		               (double)form->scale, (double)form->softcap, (double)form->temperature);
 	if (!pf_device_cus(options->device, PF_KERNEL_linear_logprob) ||
 	    (options->backward && !pf_device_cus(options->device, PF_KERNEL_linear_grad)))
-		return pf_fail(error, PF_E_UNSUPPORTED, "%s has no kernels linear_logprob and linear_grad in its image; load one "
-		               "that has them, or give --head logits", pf_device_facts(options->device)->name);
+		return pf_fail(error, PF_E_UNSUPPORTED,
+		               "%s has no kernels linear_logprob and linear_grad in its image; load one "
+		               "that has them, or give --head logits",
+		               pf_device_facts(options->device)->name);
 	struct pf_fused *f = calloc(1, sizeof *f);
 	if (!f)
 		return pf_fail(error, -ENOMEM, "no memory for the head");
@@ -107,8 +111,10 @@ static int make_room(struct pf_fused *f, const struct pf_fused_tokens *t, struct
 		code = pf_fused_grow(f, want[i].place, want[i].kernel, want[i].arg, want[i].bytes, error);
 	if (!code && f->pitch != f->options.dim)
 		code = pf_fused_grow_host(&f->hidden.host, tokens, f->pitch, error);
-	return code ? pf_fail_in(error, "chunk of %u tokens: give fewer with --chunk-tokens, or more with --card-memory",
-	                         t->tokens), code : 0;
+	return code
+	       ? pf_fail_in(error, "chunk of %u tokens: give fewer with --chunk-tokens, or more with --card-memory",
+	                    t->tokens),
+	       code : 0;
 }
 
 /* Tokens of a piece: all compute units get about as many */
@@ -158,7 +164,8 @@ static void run_forward(struct pf_fused *f, uint32_t first, uint32_t rows, const
 	arg[PF_ARG_linear_logprob_out] = piece_of(f->row.buf, first * sizeof(struct pf_row));
 	arg[PF_ARG_linear_logprob_raw] = piece_of(f->raw.buf, raw_at(f, first));
 	put_scalars(f, rows, f->mode, &arg[PF_ARG_linear_logprob_rows]);
-	pf_run(f->options.device, PF_KERNEL_linear_logprob, arg, PF_ARG_linear_logprob_COUNT, after, &f->run[f->runs++]);
+	pf_run(f->options.device, PF_KERNEL_linear_logprob, arg, PF_ARG_linear_logprob_COUNT, after,
+	       &f->run[f->runs++]);
 }
 
 int pf_fused_forward(struct pf_fused *f, const struct pf_fused_weight *weight, const struct pf_fused_tokens *tokens,
@@ -202,8 +209,10 @@ static int finish_forward(struct pf_fused *f, struct pf_error *error)
 	for (uint32_t first = 0; !code && f->sum && t->tokens && first < t->seqs; first += PF_SEQS_MAX) {
 		const uint32_t seqs = t->seqs - first < PF_SEQS_MAX ? t->seqs - first : PF_SEQS_MAX;
 		const struct pf_arg arg[] = { { .buf = f->row.buf },
-			piece_of(f->span.buf, first * sizeof(struct pf_span)),
-			piece_of(f->seq.buf, first * sizeof(struct pf_seq)), { .val.u32 = t->tokens }, { .val.u32 = seqs } };
+			                      piece_of(f->span.buf, first * sizeof(struct pf_span)),
+			                      piece_of(f->seq.buf, first * sizeof(struct pf_seq)),
+			                      { .val.u32 = t->tokens },
+			                      { .val.u32 = seqs } };
 		pf_run(f->options.device, PF_KERNEL_seq_sum, arg, PF_ARG_seq_sum_COUNT, NULL, &f->run[f->runs++]);
 		code = settle_all(f, error);
 	}
@@ -218,7 +227,8 @@ static int finish_forward(struct pf_fused *f, struct pf_error *error)
 
 /* ---- backward ---- */
 
-static void run_backward(struct pf_fused *f, uint32_t first, uint32_t rows, uint32_t mode, const struct pf_ticket *after)
+static void run_backward(struct pf_fused *f, uint32_t first, uint32_t rows, uint32_t mode,
+                         const struct pf_ticket *after)
 {
 	struct pf_arg arg[PF_ARG_linear_grad_COUNT] = { { 0 } };
 	const uint64_t at = (uint64_t)first * f->pitch * sizeof(float);

@@ -1,10 +1,10 @@
-/* fused.h: the head on one device without logits on the host: kernels linear_logprob and linear_grad with everything they
- * need around them.
+/* fused.h: the head on one device without logits on the host: kernels linear_logprob and linear_grad with everything
+ * they need around them.
  *
  * W stays on the device while it is the same (pointer and version): two sets, so that policy and reference take turns.
- * A device that sees the host's memory works in it: W, dW are not copied then. Tokens are shared by the device's compute
- * units in pieces of a multiple of 1,024; where dW is wanted their backward runs follow each other, so that its sums
- * have one order. Rows whose D is not a multiple of 16 are padded on the way.
+ * A device that sees the host's memory works in it: W, dW are not copied then. Tokens are shared by the device's
+ * compute units in pieces of a multiple of 1,024; where dW is wanted their backward runs follow each other, so that its
+ * sums have one order. Rows whose D is not a multiple of 16 are padded on the way.
  *
  * Forward and backward only submit; pf_fused_wait makes their results valid, and must come between them, and before
  * the caller's arrays change. One thread per object. */
@@ -49,8 +49,8 @@ struct pf_fused_tokens {
 int  pf_fused_open(const struct pf_fused_options *options, struct pf_fused **fused, struct pf_error *error);
 void pf_fused_close(struct pf_fused *fused);                   /* NULL is allowed */
 /* sum[seqs], row[T]: either may be NULL. T may be 0 */
-int  pf_fused_forward(struct pf_fused *fused, const struct pf_fused_weight *weight, const struct pf_fused_tokens *tokens,
-                      struct pf_seq *sum, struct pf_row *row, struct pf_error *error);
+int pf_fused_forward(struct pf_fused *fused, const struct pf_fused_weight *weight, const struct pf_fused_tokens *tokens,
+                     struct pf_seq *sum, struct pf_row *row, struct pf_error *error);
 /* For the last forward: coef[T]; dhidden[T, D] is overwritten, dweight[V, D] and dbias[V] are added to, or NULL */
 int  pf_fused_backward(struct pf_fused *fused, const float *coef, float *dhidden, float *dweight, float *dbias,
                        struct pf_error *error);

@@ -43,7 +43,8 @@ struct pf_fused {
 
 /* ---- fused_memory.c ---- */
 void pf_fused_drop(struct pf_fused *f, struct place *place);
-/* At least `bytes` for argument `arg` of `kernel`; the contents are lost when it grows. 0 bytes: a buffer all the same */
+/* At least `bytes` for argument `arg` of `kernel`; the contents are lost when it grows. 0 bytes: a buffer all the
+ * same */
 int  pf_fused_grow(struct pf_fused *f, struct place *place, int kernel, unsigned arg, uint64_t bytes,
                    struct pf_error *error);
 /* Room in the host's memory for [rows, pitch], zeros */

@@ -32,7 +32,9 @@ int pf_fused_grow_host(float **host, uint64_t rows, uint32_t pitch, struct pf_er
 {
 	free(*host);
 	*host = calloc(rows ? rows : 1, (size_t)pitch * sizeof **host);
-	return *host ? 0 : pf_fail(error, -ENOMEM, "no memory for %llu rows of %u on their way", (unsigned long long)rows, pitch);
+	return *host ? 0
+	             : pf_fail(error, -ENOMEM, "no memory for %llu rows of %u on their way", (unsigned long long)rows,
+	                       pitch);
 }
 
 static void free_set(struct pf_fused *f, struct set *s)
@@ -105,7 +107,8 @@ static int load_port(struct pf_fused *f, struct set *s, int port, const float *w
 	const unsigned arg = PF_ARG_linear_logprob_weight + (unsigned)port;
 	int code = 0;
 	if (f->visible && rows)
-		return pf_buf_adopt(f->options.device, PF_KERNEL_linear_logprob, arg, (void *)from, bytes, &s->port[port], error);
+		return pf_buf_adopt(f->options.device, PF_KERNEL_linear_logprob, arg, (void *)from, bytes,
+		                    &s->port[port], error);
 	if (!s->port[port]) {
 		code = pf_buf_alloc(f->options.device, PF_KERNEL_linear_logprob, arg, bytes, &s->port[port], error);
 		f->held += code ? 0 : bytes;
@@ -192,18 +195,19 @@ int pf_fused_open_dweight(struct pf_fused *f, float *dweight, struct pf_error *e
 	for (int p = 0; !code && p < PORTS; p++) {
 		const unsigned arg = PF_ARG_linear_grad_dweight + (unsigned)p;
 		if (dweight && f->visible && port_rows(f, p))
-			code = pf_buf_adopt(f->options.device, PF_KERNEL_linear_grad, arg, dweight + port_at(f, p, f->pitch),
-			                    port_bytes(f, p), &f->adopted[p], error);
+			code = pf_buf_adopt(f->options.device, PF_KERNEL_linear_grad, arg,
+			                    dweight + port_at(f, p, f->pitch), port_bytes(f, p), &f->adopted[p], error);
 		else
 			code = grow_written(f, &f->dport[p], arg, dweight && !f->visible ? port_bytes(f, p) : 0, error);
 	}
 	if (!code)
-		code = grow_written(f, &f->dbias, PF_ARG_linear_grad_dbias, f->options.bias ? f->options.vocab * sizeof(float) : 0,
-		                    error);
+		code = grow_written(f, &f->dbias, PF_ARG_linear_grad_dbias,
+		                    f->options.bias ? f->options.vocab * sizeof(float) : 0, error);
 	if (!code && dweight && f->visible)            /* what adds to the caller's dW adds to this too */
 		memset(pf_buf_map(f->dbias.buf), 0, f->dbias.bytes);
 	if (!code && !f->stage_w && (f->options.bias || (dweight && !f->visible)))
-		code = pf_fused_grow_host(&f->stage_w, PF_PORT_SHARE(f->options.vocab), f->pitch > 4 ? f->pitch : 4, error);
+		code = pf_fused_grow_host(&f->stage_w, PF_PORT_SHARE(f->options.vocab), f->pitch > 4 ? f->pitch : 4,
+		                          error);
 	return code;
 }
 
@@ -214,7 +218,8 @@ int pf_fused_bring_dweight(struct pf_fused *f, float *dweight, struct pf_error *
 		const uint64_t rows = port_rows(f, p);
 		code = pf_fused_move(f->dport[p].buf, f->stage_w, rows * f->pitch * sizeof *dweight, 0, error);
 		if (!code)
-			pf_fused_add_narrowed(f->stage_w, f->pitch, dweight + port_at(f, p, f->options.dim), f->options.dim, rows);
+			pf_fused_add_narrowed(f->stage_w, f->pitch, dweight + port_at(f, p, f->options.dim),
+			                      f->options.dim, rows);
 	}
 	return code;
 }

@@ -119,9 +119,10 @@ static int open_slots(struct pf_head *h, const struct pf_head_options *o, struct
 	}
 	choose_shape(h, memory, o->devices);
 	if (h->slots < STAGES * o->devices)
-		return pf_fail(error, PF_E_MEMORY, "%llu bytes of device memory do not hold three blocks of %u rows of %u "
-		               "logits (%llu each); give --card-memory more", (unsigned long long)memory, h->rows,
-		               h->vocab, (unsigned long long)slot_bytes(h));
+		return pf_fail(error, PF_E_MEMORY,
+		               "%llu bytes of device memory do not hold three blocks of %u rows of %u "
+		               "logits (%llu each); give --card-memory more",
+		               (unsigned long long)memory, h->rows, h->vocab, (unsigned long long)slot_bytes(h));
 	h->slot = calloc(h->slots, sizeof *h->slot);
 	if (!h->slot)
 		return pf_fail(error, -ENOMEM, "no memory for %u blocks", h->slots);
@@ -280,7 +281,8 @@ static int send_block(struct pf_head *h, struct slot *s, uint32_t b, struct pf_e
 	memset(s->out, 0, sizeof s->out);
 	code = copy_small(s->target, in->target + k->begin, rows * sizeof(int32_t), &s->in[0]);
 	if (!code)
-		code = copy_small(s->span, s->host_span, (k->seq_end - k->seq_begin) * sizeof(struct pf_span), &s->in[1]);
+		code = copy_small(s->span, s->host_span, (k->seq_end - k->seq_begin) * sizeof(struct pf_span),
+		                  &s->in[1]);
 	if (!code && !s->mapped) {
 		code = pf_copy_in(s->z, 0, z, rows * row_bytes(h), NULL, &s->in[2]);
 		stage->busy = &s->in[2];

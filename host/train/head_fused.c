@@ -32,8 +32,13 @@ int pf_head_fused_open(const struct pf_head_options *o, struct pf_head_fused **h
 	h->dim = o->dim;
 	int code = 0;
 	for (; !code && h->shares < o->devices; h->shares++) {
-		const struct pf_fused_options fused = { .device = o->device[h->shares], .vocab = o->vocab, .dim = o->dim,
-			.backward = o->backward, .way = o->way, .memory_bytes = o->memory_bytes, .form = { 1, (float)o->logit_cap, 1, 0, 0 } };
+		const struct pf_fused_options fused = { .device = o->device[h->shares],
+			                                .vocab = o->vocab,
+			                                .dim = o->dim,
+			                                .backward = o->backward,
+			                                .way = o->way,
+			                                .memory_bytes = o->memory_bytes,
+			                                .form = { 1, (float)o->logit_cap, 1, 0, 0 } };
 		code = pf_fused_open(&fused, &h->share[h->shares].fused, error);
 	}
 	if (code) {
@@ -84,9 +89,11 @@ static int cut(struct pf_head_fused *h, struct pf_error *error)
 		struct share *s = &h->share[i];
 		s->begin = (uint32_t)((uint64_t)blocks * i / h->shares) * BLOCK;
 		s->end = i + 1 < h->shares ? (uint32_t)((uint64_t)blocks * (i + 1) / h->shares) * BLOCK : in->tokens;
-		for (s->seq_begin = 0; s->seq_begin < in->seqs && in->span[s->seq_begin].end <= s->begin; s->seq_begin++)
+		for (s->seq_begin = 0; s->seq_begin < in->seqs && in->span[s->seq_begin].end <= s->begin;
+		     s->seq_begin++)
 			;
-		for (s->seq_end = s->seq_begin; s->seq_end < in->seqs && in->span[s->seq_end].begin < s->end; s->seq_end++)
+		for (s->seq_end = s->seq_begin; s->seq_end < in->seqs && in->span[s->seq_end].begin < s->end;
+		     s->seq_end++)
 			;
 		code = share_room(s, error);
 		for (uint32_t q = s->seq_begin; !code && q < s->seq_end; q++) {
@@ -117,8 +124,12 @@ int pf_head_fused_forward(struct pf_head_fused *h, const struct pf_head_input *i
 	int code = cut(h, error);
 	for (unsigned i = 0; !code && i < h->shares; i++) {
 		const struct share *s = &h->share[i];
-		const struct pf_fused_tokens tokens = { input->hidden + (size_t)s->begin * h->dim, input->target + s->begin,
-			s->span, s->end - s->begin, s->seq_end - s->seq_begin, input->flags };
+		const struct pf_fused_tokens tokens = { input->hidden + (size_t)s->begin * h->dim,
+			                                input->target + s->begin,
+			                                s->span,
+			                                s->end - s->begin,
+			                                s->seq_end - s->seq_begin,
+			                                input->flags };
 		if (tokens.seqs)
 			memset(s->seq, 0, tokens.seqs * sizeof *s->seq);
 		code = pf_fused_forward(s->fused, &weight, &tokens, s->seq, row ? row + s->begin : NULL, error);
@@ -130,8 +141,8 @@ int pf_head_fused_forward(struct pf_head_fused *h, const struct pf_head_input *i
 	return code;
 }
 
-/* c = -dL/d(sum of logp) for the tokens of each sequence, `tail` times that from its split on, as kernel coef does it; 0
- * for tokens of none */
+/* c = -dL/d(sum of logp) for the tokens of each sequence, `tail` times that from its split on, as kernel coef does it;
+ * 0 for tokens of none */
 static int spread(struct pf_head_fused *h, const double *grad, struct pf_error *error)
 {
 	const struct pf_head_input *in = &h->input;
@@ -162,8 +173,8 @@ int pf_head_fused_backward(struct pf_head_fused *h, const double *grad, float *d
 		if (i > 0 && dweight)
 			code = wait_all(h, 0, error);
 		if (!code)
-			code = pf_fused_backward(s->fused, h->coef + s->begin, dhidden + (size_t)s->begin * h->dim, dweight, NULL,
-			                         error);
+			code = pf_fused_backward(s->fused, h->coef + s->begin, dhidden + (size_t)s->begin * h->dim,
+			                         dweight, NULL, error);
 	}
 	return wait_all(h, code, error);
 }

@@ -1,6 +1,6 @@
-/* head_fused.h: the fused form of head.h: tokens in contiguous shares over the devices, each share one struct pf_fused. What
- * head.h says of its functions holds for these. Sums of dW are formed share by share, so their last bits depend on the
- * number of devices, and on nothing else about them. */
+/* head_fused.h: the fused form of head.h: tokens in contiguous shares over the devices, each share one struct pf_fused.
+ * What head.h says of its functions holds for these. Sums of dW are formed share by share, so their last bits depend on
+ * the number of devices, and on nothing else about them. */
 #ifndef PF_TRAIN_HEAD_FUSED_H
 #define PF_TRAIN_HEAD_FUSED_H
 #include "head.h"

@@ -10,7 +10,9 @@ enum { CHUNK_TOKENS = 8192 };
 static uint32_t group_tokens(const struct pf_run *run)
 {
 	const enum pf_loss_form form = pf_loss_form(run->loss);
-	const uint32_t members = form == PF_FORM_LIST || form == PF_FORM_ROLLOUT ? PF_COMPLETIONS_MAX : form == PF_FORM_PAIR || form == PF_FORM_TRIPLE ? 2 : 1;
+	const uint32_t members = form == PF_FORM_LIST || form == PF_FORM_ROLLOUT  ? PF_COMPLETIONS_MAX
+	                         : form == PF_FORM_PAIR || form == PF_FORM_TRIPLE ? 2
+	                                                                          : 1;
 	return members * run->max_length;
 }
 
@@ -28,8 +30,10 @@ static int check_reference(const struct pf_run *run, const struct pf_model *mode
 		return 0;
 	pf_config_describe(&model->config, policy, sizeof policy);
 	pf_config_describe(&run->reference->config, reference, sizeof reference);
-	return pf_fail(error, PF_E_SHAPE, "policy (%s) and reference (%s) differ in shape; give --reference a model of the "
-	               "policy's", policy, reference);
+	return pf_fail(error, PF_E_SHAPE,
+	               "policy (%s) and reference (%s) differ in shape; give --reference a model of the "
+	               "policy's",
+	               policy, reference);
 }
 
 int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct pf_model *model, int backward,
@@ -47,12 +51,19 @@ int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct
 	if (code)
 		return code;
 	if (pf_loss_needs_reference(run->loss) && !run->reference && !run->uniform)
-		return pf_fail(error, PF_E_ARGUMENT, "loss %s compares with a reference policy; give --reference DIR, or choose a "
-		               "loss without one (`prefpga losses` shows which)", run->loss->component[0].row->name);
+		return pf_fail(error, PF_E_ARGUMENT,
+		               "loss %s compares with a reference policy; give --reference DIR, or choose a "
+		               "loss without one (`prefpga losses` shows which)",
+		               run->loss->component[0].row->name);
 	code = pf_scorer_open(&model->config, &model->layout, &options, &r->scorer, error);
-	r->objective = (struct pf_objective){ .loss = run->loss, .device = run->device[0], .scorer = r->scorer,
-		.policy = model, .reference = pf_loss_needs_reference(run->loss) ? run->reference : NULL,
-		.limit = { .groups = run->batch, .tokens = wanted }, .training = backward, .advantages = run->advantages };
+	r->objective = (struct pf_objective){ .loss = run->loss,
+		                              .device = run->device[0],
+		                              .scorer = r->scorer,
+		                              .policy = model,
+		                              .reference = pf_loss_needs_reference(run->loss) ? run->reference : NULL,
+		                              .limit = { .groups = run->batch, .tokens = wanted },
+		                              .training = backward,
+		                              .advantages = run->advantages };
 	return code;
 }
 
@@ -104,7 +115,8 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
 		const struct pf_device_facts *f = pf_device_facts(r->run->device[i]);
 		key = pf_hash_word(key, f->numerics);
 		if (!f->exact)
-			key = pf_hash_bytes(pf_hash_bytes(key, f->backend, strlen(f->backend)), f->variant, strlen(f->variant));
+			key = pf_hash_bytes(pf_hash_bytes(key, f->backend, strlen(f->backend)), f->variant,
+			                    strlen(f->variant));
 	}
 	return pf_reference_open(r->run->cache, key, pf_corpus_count(corpus, split), sides_of(corpus), cache, error);
 }

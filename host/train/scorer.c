@@ -115,7 +115,8 @@ static int make_room(struct pf_scorer *s, const struct pf_chunk *chunk, struct p
 }
 
 /* Scored tokens of sequence q before its tail */
-static uint32_t head_length(const struct pf_scorer *s, const struct pf_pack *pack, const struct pf_chunk *chunk, size_t q)
+static uint32_t head_length(const struct pf_scorer *s, const struct pf_pack *pack, const struct pf_chunk *chunk,
+                            size_t q)
 {
 	uint32_t shortest = pack->scored[q];
 	for (size_t g = chunk->group; s->tails && g < chunk->group + chunk->groups; g++)

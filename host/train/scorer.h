@@ -33,7 +33,8 @@ struct pf_scorer_options {
 int  pf_scorer_open(const struct pf_model_config *config, const struct pf_layout *layout,
                     const struct pf_scorer_options *options, struct pf_scorer **scorer, struct pf_error *error);
 void pf_scorer_close(struct pf_scorer *scorer);                 /* NULL is allowed */
-/* sum[chunk->sequences, or chunk->scored if per token]; row (may be NULL) [chunk->scored]; flags as in abi.h. The model has the scorer's shape */
+/* sum[chunk->sequences, or chunk->scored if per token]; row (may be NULL) [chunk->scored]; flags as in abi.h. The model
+ * has the scorer's shape */
 int pf_scorer_forward(struct pf_scorer *scorer, const struct pf_model *model, const struct pf_pack *pack,
                       const struct pf_chunk *chunk, uint32_t flags, struct pf_seq *sum, struct pf_row *row,
                       struct pf_error *error);

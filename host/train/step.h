@@ -1,9 +1,9 @@
 /* step.h: one optimizer step's loss, gradient and metrics; with no gradient asked for, one step of evaluation.
  *
  * A step is a pack of groups (pairs, samples, rankings). It is computed chunk by chunk, a chunk being whole groups; the
- * divisors are those of the step, so chunks and accumulation do not change the result. Losses with a scalar over the step
- * (KTO's z0, BCO's running mean) get it from a pass of its own before the first gradient, and losses that look at the whole
- * step are computed when all its sums are there. One thread. */
+ * divisors are those of the step, so chunks and accumulation do not change the result. Losses with a scalar over the
+ * step (KTO's z0, BCO's running mean) get it from a pass of its own before the first gradient, and losses that look at
+ * the whole step are computed when all its sums are there. One thread. */
 #ifndef PF_TRAIN_STEP_H
 #define PF_TRAIN_STEP_H
 #include "../corpus/batch.h"
@@ -14,8 +14,8 @@
 /* State of a loss that outlives a step, kept with checkpoints: BCO's running mean of rewards (TRL's RunningMoments) */
 struct pf_loss_state { double mean, count; };
 
-/* What rewards of a prompt's completions become when the data has no advantages: (reward - mean) over the group's deviation
- * (+ 1e-4), over the step's, over nothing; or the reward minus the mean of the others */
+/* What rewards of a prompt's completions become when the data has no advantages: (reward - mean) over the group's
+ * deviation (+ 1e-4), over the step's, over nothing; or the reward minus the mean of the others */
 enum pf_advantages { PF_ADVANTAGES_GROUP, PF_ADVANTAGES_BATCH, PF_ADVANTAGES_NONE, PF_ADVANTAGES_OTHERS };
 
 struct pf_objective {
@@ -38,7 +38,8 @@ struct pf_tally {
 	double   margin;               /* sum over pairs of reward chosen - rejected */
 	uint64_t sequences[2], pairs;
 	uint64_t accurate;             /* pairs whose reward is larger on the chosen side; ties are not, nor differences below
-	                                * 1e-6 nat a token, which is what log-probs promise: policy = reference gives 0 */
+	                                * 1e-6 nat a token, which is what log-probs promise: policy = reference gives
+	                                * 0 */
 	uint64_t likelier;             /* pairs whose mean logp is larger on the chosen side */
 	int      referenced;           /* 1: there was a reference to compare with */
 	double   drift[2];             /* sums over sequences of log-ratio a token; these three only with a reference */
@@ -60,8 +61,8 @@ void pf_tally_clear(struct pf_tally *tally);
 void pf_tally_add(struct pf_tally *tally, const struct pf_tally *more);
 
 /* gradient: the flat array, added to; NULL: evaluation. Errors name the sample whose numbers are not finite */
-int pf_step_run(struct pf_objective *objective, const struct pf_pack *pack, const struct pf_step *facts, float *gradient,
-                struct pf_tally *tally, struct pf_error *error);
+int pf_step_run(struct pf_objective *objective, const struct pf_pack *pack, const struct pf_step *facts,
+                float *gradient, struct pf_tally *tally, struct pf_error *error);
 /* sum[pack->sequences]: the reference's, from the objective's cache or computed and kept there */
 int pf_step_reference(struct pf_objective *objective, const struct pf_pack *pack, int64_t *sum, struct pf_error *error);
 /* The largest |logp policy - logp reference| of a token of the pack's first chunk, both computed now */

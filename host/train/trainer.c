@@ -110,11 +110,15 @@ static int gather_facts(struct trainer *r, struct pf_error *error)
 		return 0;
 	struct pf_fact *fact = &r->fact[r->facts++];
 	fact->key = "reference log-probs";
-	int n = snprintf(fact->value, sizeof fact->value, origin ? "imported, %llu" : "computed", (unsigned long long)origin);
-	snprintf(fact->value + n, sizeof fact->value - (size_t)n, ", %016llx", (unsigned long long)pf_reference_key(r->cache));
+	int n = snprintf(fact->value, sizeof fact->value, origin ? "imported, %llu" : "computed",
+	                 (unsigned long long)origin);
+	snprintf(fact->value + n, sizeof fact->value - (size_t)n, ", %016llx",
+	         (unsigned long long)pf_reference_key(r->cache));
 	if (origin) {
-		snprintf(text, sizeof text, "log-probs of the reference were imported, not computed: %s; remove that file to have "
-		         "them computed", pf_reference_path(r->cache));
+		snprintf(text, sizeof text,
+		         "log-probs of the reference were imported, not computed: %s; remove that file to have "
+		         "them computed",
+		         pf_reference_path(r->cache));
 		say(r, text);
 	}
 	return 0;
@@ -134,10 +138,13 @@ static int open_folder(struct trainer *r, struct pf_error *error)
 	if (r->folder < 0)
 		return pf_fail(error, -errno, "%s: %s", out, strerror(errno));
 	if (flock(r->folder, LOCK_EX | LOCK_NB) != 0)
-		return pf_fail(error, -errno, "%s: another run uses this folder; wait for it or choose another --out", out);
+		return pf_fail(error, -errno, "%s: another run uses this folder; wait for it or choose another --out",
+		               out);
 	if (!r->t->resume && pf_checkpoint_find(out, path, sizeof path, NULL) == 0)
-		return pf_fail(error, PF_E_ARGUMENT, "%s exists: --resume continues that run; for a new one choose another --out or "
-		               "remove the folder", path);
+		return pf_fail(error, PF_E_ARGUMENT,
+		               "%s exists: --resume continues that run; for a new one choose another --out or "
+		               "remove the folder",
+		               path);
 	return 0;
 }
 
@@ -149,8 +156,8 @@ static int open_trainer(struct trainer *r, struct pf_error *error)
 	if (!code)
 		code = pf_running_open(&r->running, &t->run, r->model, 1, error);
 	if (!code)
-		code = pf_running_sampler(&r->running, t->corpus, PF_SPLIT_TRAIN, t->seed, t->shuffle, t->run.accumulate,
-		                          &r->sampler, error);
+		code = pf_running_sampler(&r->running, t->corpus, PF_SPLIT_TRAIN, t->seed, t->shuffle,
+		                          t->run.accumulate, &r->sampler, error);
 	if (!code)
 		code = pf_adamw_init(&r->adamw, pf_model_trained(r->model).layout, &t->adamw, error);
 	if (!code && !(r->gradient = pf_floats_alloc(pf_model_trained(r->model).layout->size)))
@@ -304,8 +311,8 @@ static void count_times(struct trainer *r)
 	r->result->times.head += times.head;
 }
 
-/* 0: the devices were replaced and what failed may begin anew, with the loss's state as it was before. Otherwise `code`,
- * or why they could not be replaced */
+/* 0: the devices were replaced and what failed may begin anew, with the loss's state as it was before. Otherwise
+ * `code`, or why they could not be replaced */
 static int renew(struct trainer *r, int code, const struct pf_loss_state *before, struct pf_error *error)
 {
 	const struct pf_run *run = &r->t->run;
@@ -355,7 +362,8 @@ static int check_start(struct trainer *r, struct pf_error *error)
 	if (r->step != 0 || !r->running.objective.reference)
 		return 0;
 	int code = pf_step_check(&r->running.objective, &r->running.pack, &r->result->step0_check, error);
-	snprintf(text, sizeof text, "step0_check: policy and reference differ by at most %.3g nat per token before step 1",
+	snprintf(text, sizeof text,
+	         "step0_check: policy and reference differ by at most %.3g nat per token before step 1",
 	         r->result->step0_check);
 	if (!code && r->result->step0_check > 1e-5)
 		say(r, text);
@@ -369,8 +377,11 @@ static int update(struct trainer *r, double rate, double *norm, struct pf_error 
 	if (!r->model->lora && !r->model->layout.frozen_head)  /* the head is what devices keep */
 		pf_model_touch(r->model);
 	count_time(r, &r->result->times.optimizer, "optimizer", began);
-	return code ? pf_fail(error, code, "step %llu: the gradient is not finite, the weights are as before it; lower --lr or "
-	                      "--max-grad-norm", (unsigned long long)r->step + 1) : 0;
+	return code ? pf_fail(error, code,
+	                      "step %llu: the gradient is not finite, the weights are as before it; lower --lr or "
+	                      "--max-grad-norm",
+	                      (unsigned long long)r->step + 1)
+	            : 0;
 }
 
 static int due(uint64_t every, uint64_t step)
@@ -385,7 +396,8 @@ static void sync_reference(struct trainer *r)
 	if (!t->synced || !due(t->sync_every, r->step))
 		return;
 	for (uint64_t i = 0; i < r->model->layout.size; i++)
-		t->synced->param[i] = (float)(t->mixup * (double)r->model->param[i] + (1.0 - t->mixup) * (double)t->synced->param[i]);
+		t->synced->param[i] =
+			(float)(t->mixup * (double)r->model->param[i] + (1.0 - t->mixup) * (double)t->synced->param[i]);
 	pf_model_touch(t->synced);
 	forget_caches(r);
 }

@@ -86,8 +86,8 @@ struct pf_training_result {
 /* Trains `model` in place. PF_E_INTERRUPTED after a stop, with everything saved */
 int pf_train(const struct pf_training *training, struct pf_model *model, struct pf_training_result *result,
              struct pf_error *error);
-/* Evaluates over all samples of `held`, in order; tally->loss is the mean over groups. progress(context, done, total) in
- * batches; may be NULL */
+/* Evaluates over all samples of `held`, in order; tally->loss is the mean over groups. progress(context, done, total)
+ * in batches; may be NULL */
 int pf_evaluate(const struct pf_run *run, const struct pf_model *model, const struct pf_held *held,
                 void (*progress)(void *context, uint64_t done, uint64_t total), void *context, struct pf_tally *tally,
                 struct pf_error *error);

@@ -1,7 +1,7 @@
-/* The fused head on backend cpu against BLAS's own products, in one run: useful operations (2 T V D forward, 6 T V D forward
- * and backward) as a part of the best SGEMM rate among 2048^3, 4096^3 and the head's own shape, medians over the repeats.
- * `recompute` counts the same useful operations: it does 2 T V D more. The *_cpu columns put processor time in place of
- * wall time: what they say holds on a machine that is busy with other work. Prints CSV.
+/* The fused head on backend cpu against BLAS's own products, in one run: useful operations (2 T V D forward, 6 T V D
+ * forward and backward) as a part of the best SGEMM rate among 2048^3, 4096^3 and the head's own shape, medians over
+ * the repeats. `recompute` counts the same useful operations: it does 2 T V D more. The *_cpu columns put processor
+ * time in place of wall time: what they say holds on a machine that is busy with other work. Prints CSV.
  *
  * usage: bench_linear [repeats [threads]]             default 3, 0: all processors
  *        bench_linear memory [T V D]                  peak memory beyond inputs, outputs and weights, recompute */
@@ -87,7 +87,8 @@ static double best_sgemm(struct bench *b, float *square, double *cpu)
 		const int n = i == 0 ? 2048 : 4096;
 		const size_t at = (size_t)n * n;
 		double own, rate = i < 2 ? sgemm(b->threads, n, n, n, square, square + at, square + 2 * at, &own)
-		                         : sgemm(b->threads, (int)b->rows, 4096, (int)b->dim, b->hidden, b->weight, square, &own);
+		                         : sgemm(b->threads, (int)b->rows, 4096, (int)b->dim, b->hidden, b->weight,
+		                                 square, &own);
 		best = rate > best ? rate : best;
 		*cpu = own > *cpu ? own : *cpu;
 	}
@@ -199,9 +200,10 @@ static void bench_shape(uint32_t vocab, uint32_t dim, unsigned threads, unsigned
 		cpu[w] = median(b.cpu[w], repeats);
 	}
 	printf("%s,f32,%u,%u,%u,%u,%u,%.1f,%.1f,%.1f,%.1f,%.3f,%.3f,%.3f,%.3f,%.3f,%.3f\n",
-	       pf_device_facts(b.device)->variant, dim, vocab, b.rows, threads, repeats, wall[SGEMM], wall[FORWARD], wall[SPILL],
-	       wall[RECOMPUTE], wall[FORWARD] / wall[SGEMM], wall[SPILL] / wall[SGEMM], wall[RECOMPUTE] / wall[SGEMM],
-	       cpu[FORWARD] / cpu[SGEMM], cpu[SPILL] / cpu[SGEMM], cpu[RECOMPUTE] / cpu[SGEMM]);
+	       pf_device_facts(b.device)->variant, dim, vocab, b.rows, threads, repeats, wall[SGEMM], wall[FORWARD],
+	       wall[SPILL], wall[RECOMPUTE], wall[FORWARD] / wall[SGEMM], wall[SPILL] / wall[SGEMM],
+	       wall[RECOMPUTE] / wall[SGEMM], cpu[FORWARD] / cpu[SGEMM], cpu[SPILL] / cpu[SGEMM],
+	       cpu[RECOMPUTE] / cpu[SGEMM]);
 	fflush(stdout);
 	free(square);
 	close_bench(&b);
@@ -224,8 +226,9 @@ static void bench_memory(unsigned threads, uint32_t rows, uint32_t vocab, uint32
 	forward(&b, b.fused[1]);
 	const long middle = peak_kib();
 	backward(&b, b.fused[1]);
-	printf("T,V,D,threads,before_mib,forward_beyond_mib,backward_beyond_mib\n%u,%u,%u,%u,%.1f,%.1f,%.1f\n", rows, vocab, dim,
-	       threads, (double)before / 1024, (double)(middle - before) / 1024, (double)(peak_kib() - before) / 1024);
+	printf("T,V,D,threads,before_mib,forward_beyond_mib,backward_beyond_mib\n%u,%u,%u,%u,%.1f,%.1f,%.1f\n", rows,
+	       vocab, dim, threads, (double)before / 1024, (double)(middle - before) / 1024,
+	       (double)(peak_kib() - before) / 1024);
 	close_bench(&b);
 }
 
@@ -238,13 +241,18 @@ int main(int argc, char **argv)
 {
 	static const uint32_t shapes[][2] = { { 151936, 896 }, { 128256, 2048 }, { 32000, 4096 } };
 	if (argc > 1 && strcmp(argv[1], "memory") == 0) {
-		bench_memory(pf_threads(0), number(argc, argv, 2, 8192), number(argc, argv, 3, 256000), number(argc, argv, 4, 2304));
+		bench_memory(pf_threads(0), number(argc, argv, 2, 8192), number(argc, argv, 3, 256000),
+		             number(argc, argv, 4, 2304));
 		return 0;
 	}
 	const unsigned repeats = number(argc, argv, 1, 3), threads = pf_threads(number(argc, argv, 2, 0));
-	printf("variant,type,dim,vocabulary,rows,threads,repeats,sgemm_gflops,forward_gflops,spill_gflops,recompute_gflops,"
+	printf("variant,type,dim,vocabulary,rows,threads,repeats,sgemm_gflops,forward_gflops,spill_gflops,recompute_"
+	       "gflops,"
 	       "forward_part,spill_part,recompute_part,forward_part_cpu,spill_part_cpu,recompute_part_cpu\n");
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-		bench_shape(shapes[i][0], shapes[i][1], threads, repeats > REPEATS_MOST ? REPEATS_MOST : repeats ? repeats : 1);
+		bench_shape(shapes[i][0], shapes[i][1], threads,
+		            repeats > REPEATS_MOST ? REPEATS_MOST
+		            : repeats              ? repeats
+		                                   : 1);
 	return 0;
 }
