@@ -41,7 +41,7 @@ test-all: packages-all test
 	ctest --test-dir build/fuzz -L fuzz -j $(JOBS) --output-on-failure --no-tests=error
 bench: build
 	@cmake --build $(BUILD) -j $(JOBS) --target bench
-experiment: build
+experiment: packages-test build
 	@tests/experiments/run.sh $(BUILD)/prefpga
 	@tests/experiments/labels.sh $(BUILD)/prefpga
 install: build
