@@ -1,5 +1,5 @@
-/* config.c: config files: what YAML is taken and what is refused, TRL's names, the loss in several keys, `prefpga config`.
- * argv[1] is the program; expectations are written by hand from the documents of TRL and transformers. */
+/* config.c: config files: what YAML is taken and what is refused, TRL's names, the loss in several keys, `prefpga
+ * config`. argv[1] is the program; expectations are written by hand from the documents of TRL and transformers. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,8 +46,11 @@ static const struct pf_config_verdict *verdict(const char *key)
 static void keys_set_options(void **state)
 {
 	(void)state;
-	assert_int_equal(apply("train", NULL, "%YAML 1.1\n---\r\nbatch: 4   # small\nmax-length: 64\ndata: [a.jsonl, 'b.jsonl']\n"
-	                       "loss: \"sigmoid:beta=0.1\"\nout: 'x # y'\nexact: Yes\nrole_marker: \"\\n\\nBot:\"\n...\n"), 0);
+	assert_int_equal(
+		apply("train", NULL,
+	              "%YAML 1.1\n---\r\nbatch: 4   # small\nmax-length: 64\ndata: [a.jsonl, 'b.jsonl']\n"
+	              "loss: \"sigmoid:beta=0.1\"\nout: 'x # y'\nexact: Yes\nrole_marker: \"\\n\\nBot:\"\n...\n"),
+		0);
 	assert_int_equal(options.batch, 4);
 	assert_int_equal(options.max_length, 64);
 	assert_string_equal(options.data, "a.jsonl,b.jsonl");
@@ -62,7 +65,8 @@ static void keys_set_options(void **state)
 static void block_lists_flow_mappings_and_tags_are_yaml(void **state)
 {
 	(void)state;
-	assert_int_equal(apply("train", NULL, "data:\n  - a.jsonl\n  - b.jsonl\nlr: !!float 1e-3\nout: >-\n  a\n  b\n"), 0);
+	assert_int_equal(apply("train", NULL, "data:\n  - a.jsonl\n  - b.jsonl\nlr: !!float 1e-3\nout: >-\n  a\n  b\n"),
+	                 0);
 	assert_string_equal(options.data, "a.jsonl,b.jsonl");
 	assert_true(options.lr == 1e-3);
 	assert_string_equal(options.out, "a b");
@@ -182,10 +186,12 @@ static void rows_of_the_table_are_sound(void **state)
 
 	(void)state;
 	for (size_t i = 0; (row = pf_trl_row(i)); i++) {
-		const int wants_option = row->action == PF_TRL_TAKE || row->action == PF_TRL_COUNT || row->action == PF_TRL_WARMUP ||
+		const int wants_option =
+			row->action == PF_TRL_TAKE || row->action == PF_TRL_COUNT || row->action == PF_TRL_WARMUP ||
 			row->action == PF_TRL_SCHEDULE || row->action == PF_TRL_DATASET || row->action == PF_TRL_PEFT ||
 			row->action == PF_TRL_ADAPTER || row->action == PF_TRL_NEVER || row->action == PF_TRL_RESUME;
-		const int wants_text = row->action == PF_TRL_ONLY || row->action == PF_TRL_IGNORE || row->action == PF_TRL_DATASET;
+		const int wants_text =
+			row->action == PF_TRL_ONLY || row->action == PF_TRL_IGNORE || row->action == PF_TRL_DATASET;
 
 		if (wants_option && pf_option_find(NULL, row->target) < 0)
 			fail_msg("%s: no option %s", row->key, row->target);
@@ -227,7 +233,8 @@ static void a_file_for_dpo_runs_as_it_is(void **state)
 	assert_true(options.epochs == 1.0 && options.batch == 4 && options.accumulate == 16 && options.lr == 5e-7);
 	assert_string_equal(options.schedule, "cosine");
 	assert_true(options.warmup_ratio == 0.1 && options.source[PF_OPTION_warmup_steps] == PF_FROM_NOTHING);
-	assert_true(options.beta1 == 0.9 && options.beta2 == 0.95 && options.eps == 1e-8 && options.max_grad_norm == 1.0);
+	assert_true(options.beta1 == 0.9 && options.beta2 == 0.95 && options.eps == 1e-8 &&
+	            options.max_grad_norm == 1.0);
 	assert_true(options.seed == 42 && options.eval_every == 50 && options.save_every == 100);
 	assert_string_equal(options.out, "./qwen-dpo");
 	assert_null(options.data);
@@ -262,7 +269,8 @@ static void a_file_for_sft(void **state)
 	assert_string_equal(options.schedule, "constant");
 	assert_true(options.warmup_steps == 0 && options.source[PF_OPTION_warmup_steps] == PF_FROM_FILE);
 	assert_int_equal(options.source[PF_OPTION_steps], PF_FROM_NOTHING);
-	assert_true(options.epochs == 2.0 && options.weight_decay == 0.01 && options.max_length == 2048 && options.seed == 7);
+	assert_true(options.epochs == 2.0 && options.weight_decay == 0.01 && options.max_length == 2048 &&
+	            options.seed == 7);
 }
 
 static void a_file_for_cpo(void **state)
@@ -302,14 +310,30 @@ static void bf16_is_the_form_of_the_weights(void **state)
 
 static void what_would_change_the_result_is_refused(void **state)
 {
-	static const char *const texts[] = { "load_best_model_at_end: True", "optim: adafactor",
-		"ld_alpha: 0.5\nloss_type: ipo", "scale_rewards: none", "neftune_noise_alpha: 5", "label_smoothing_factor: 0.1", "lr_scheduler_type: polynomial",
-		"lr_scheduler_kwargs: {num_cycles: 2}", "push_to_hub: true", "completion_only_loss: false",
-		"loss_type: no_such_loss", "resume_from_checkpoint: some/checkpoint-5", "use_weighting: true\nloss_type: ipo",
-		"f_divergence_type: js_divergence\nloss_type: hinge", "f_divergence_type: hellinger",
-		"loss_type: [sigmoid, sft]\nloss_weights: [1]", "loss_type: [sigmoid]\nloss_weights: [1, 2]",
-		"loss_type: simpo\ncpo_alpha: 1.0", "beta: -1", "beta: much", "loss: ipo\nloss_type: sigmoid",
-		"loss_type: sigmoid,sigmoid,sigmoid,sigmoid,sigmoid", "save_steps: 0.1", "beta: [0.1, 0.2]" };
+	static const char *const texts[] = { "load_best_model_at_end: True",
+		                             "optim: adafactor",
+		                             "ld_alpha: 0.5\nloss_type: ipo",
+		                             "scale_rewards: none",
+		                             "neftune_noise_alpha: 5",
+		                             "label_smoothing_factor: 0.1",
+		                             "lr_scheduler_type: polynomial",
+		                             "lr_scheduler_kwargs: {num_cycles: 2}",
+		                             "push_to_hub: true",
+		                             "completion_only_loss: false",
+		                             "loss_type: no_such_loss",
+		                             "resume_from_checkpoint: some/checkpoint-5",
+		                             "use_weighting: true\nloss_type: ipo",
+		                             "f_divergence_type: js_divergence\nloss_type: hinge",
+		                             "f_divergence_type: hellinger",
+		                             "loss_type: [sigmoid, sft]\nloss_weights: [1]",
+		                             "loss_type: [sigmoid]\nloss_weights: [1, 2]",
+		                             "loss_type: simpo\ncpo_alpha: 1.0",
+		                             "beta: -1",
+		                             "beta: much",
+		                             "loss: ipo\nloss_type: sigmoid",
+		                             "loss_type: sigmoid,sigmoid,sigmoid,sigmoid,sigmoid",
+		                             "save_steps: 0.1",
+		                             "beta: [0.1, 0.2]" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -447,21 +471,26 @@ static void a_training_from_a_file_for_trl(void **state)
 	scratch_open("config");
 	scratch_text("pairs.jsonl", "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\"}\n"
 	             "{\"prompt\":\"c\",\"chosen\":\"d\",\"rejected\":\"ee\"}\n");
-	snprintf(command, sizeof command, "sft --config tests/configs/sft.yaml --model= --data %s --cache %s", "x", "y");
+	snprintf(command, sizeof command, "sft --config tests/configs/sft.yaml --model= --data %s --cache %s", "x",
+	         "y");
 	assert_int_equal(run(command), 2);
-	snprintf(command, sizeof command, "sft --data %s --out %s --cache %s --device cpu --steps 2 --dim 32 --layers 1 "
-	         "--heads 2 --max-length 1024", scratch_path("pairs.jsonl"), scratch_path("base"), scratch_path("cache"));
+	snprintf(command, sizeof command,
+	         "sft --data %s --out %s --cache %s --device cpu --steps 2 --dim 32 --layers 1 "
+	         "--heads 2 --max-length 1024",
+	         scratch_path("pairs.jsonl"), scratch_path("base"), scratch_path("cache"));
 	assert_int_equal(run(command), 0);
-	snprintf(command, sizeof command, "train --config tests/configs/dpo.yaml --model %s --data %s --out %s --cache %s "
-	         "--device cpu --steps 2", scratch_path("base"), scratch_path("pairs.jsonl"), scratch_path("tuned"),
-	         scratch_path("cache"));
+	snprintf(command, sizeof command,
+	         "train --config tests/configs/dpo.yaml --model %s --data %s --out %s --cache %s "
+	         "--device cpu --steps 2",
+	         scratch_path("base"), scratch_path("pairs.jsonl"), scratch_path("tuned"), scratch_path("cache"));
 	if (run(command) != 0)
 		fail_msg("%s", program_output);
 	assert_shows("tests/configs/dpo.yaml: ignored: torch_dtype, attn_implementation");
 	assert_shows("2 steps");
-	snprintf(command, sizeof command, "train --config tests/configs/lora.yaml --model %s --data %s --out %s --cache %s "
-	         "--device cpu --steps 2", scratch_path("base"), scratch_path("pairs.jsonl"), scratch_path("adapted"),
-	         scratch_path("cache"));
+	snprintf(command, sizeof command,
+	         "train --config tests/configs/lora.yaml --model %s --data %s --out %s --cache %s "
+	         "--device cpu --steps 2",
+	         scratch_path("base"), scratch_path("pairs.jsonl"), scratch_path("adapted"), scratch_path("cache"));
 	if (run(command) != 0)
 		fail_msg("%s", program_output);
 	snprintf(command, sizeof command, "test -f %s/adapter_model.safetensors", scratch_path("adapted"));
@@ -485,8 +514,10 @@ static void a_uniform_reference_gives_log_probs(void **state)
 
 	(void)state;
 	scratch_text("pair.jsonl", "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"cde\"}\n");
-	snprintf(command, sizeof command, "eval --model %s --reference uniform --data %s --loss sigmoid:beta=0.5 --device cpu "
-	         "--format json --cache %s", scratch_path("base"), scratch_path("pair.jsonl"), scratch_path("cache"));
+	snprintf(command, sizeof command,
+	         "eval --model %s --reference uniform --data %s --loss sigmoid:beta=0.5 --device cpu "
+	         "--format json --cache %s",
+	         scratch_path("base"), scratch_path("pair.jsonl"), scratch_path("cache"));
 	if (run(command) != 0)
 		fail_msg("%s", program_output);
 	loss = log1p(exp(-0.5 * (number_of("\"logps/chosen\":") - number_of("\"logps/rejected\":"))));

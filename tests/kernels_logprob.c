@@ -19,8 +19,8 @@
 /* Entropy, relative below 1, beside 1 ULP; proven, for the sum as above. H = log s + mean x with x = max - z.
  *	x of a term but the largest: two roundings of 2^-21 below 16 ln2, the product's 2^-24 of 16 ln2, 2^-23.4 cut off
  *	the integer, 7e-8 of ln2 and the reduction (2.5e-7 beyond 1000): 1.8e-6 (2.0e-6), a share 1 - p(max) of it
- *	weights off by e = 1.08e-7 (2.24e-7): e (1 + mean |x - mean x|), and that mean is below sqrt(varentropy) <= 6.4 at
- *	V <= 2^18; near certainty 2 e (1 - p + mean x), and 1 - p <= 0.73 H
+ *	weights off by e = 1.08e-7 (2.24e-7): e (1 + mean |x - mean x|), and that mean is below sqrt(varentropy) <= 6.4
+ *	at V <= 2^18; near certainty 2 e (1 - p + mean x), and 1 - p <= 0.73 H
  * Measured: x 1.53e-6 (1.63e-6) over all logits; the worst rows found use 0.54 of it (entropy_at_its_worst) */
 #define ENTROPY_BOUND(max) (fabs((double)(max)) <= 1000 ? 2.7e-6 : 3.8e-6)
 #define MEAN_BOUND      0x1p-23        /* beside 1 ULP */

@@ -389,7 +389,8 @@ static void a_training_finds_what_was_computed(void **state)
 	(void)state;
 	prepare();
 	for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-		must_run(run("reference export %s %s --to %s", options, i % 2 ? "--weights bf16" : "", scratch_path("r.jsonl")));
+		must_run(run("reference export %s %s --to %s", options, i % 2 ? "--weights bf16" : "",
+		             scratch_path("r.jsonl")));
 		files = scratch_count("cache");
 		assert_int_equal(files, 1 + (i > 0));
 		must_run(run("train %s %s --steps 1", options, forms[i]));

@@ -39,7 +39,8 @@ static double get(enum pf_dtype type, const void *array, size_t i)
 {
 	if (type == PF_F32)
 		return (double)((const float *)array)[i];
-	return type == PF_F16 ? ref_from_f16(((const uint16_t *)array)[i]) : ref_from_bf16(((const uint16_t *)array)[i]);
+	return type == PF_F16 ? ref_from_f16(((const uint16_t *)array)[i])
+	                      : ref_from_bf16(((const uint16_t *)array)[i]);
 }
 
 static void put(enum pf_dtype type, void *array, size_t i, double value)
@@ -166,8 +167,8 @@ static void test_types_and_layouts(void **unused)
 			}
 }
 
-/* Rows that lie as kernels read them are computed where they lie: logits that nobody may write, the gradient beside them or
- * in their place, in several chunks; on other devices, and with other rows, the result is the same */
+/* Rows that lie as kernels read them are computed where they lie: logits that nobody may write, the gradient beside
+ * them or in their place, in several chunks; on other devices, and with other rows, the result is the same */
 static void test_matrices_of_the_caller(void **unused)
 {
 	static const struct { enum pf_dtype type; uint32_t vocab; int whole; } cases[] = {
@@ -177,7 +178,8 @@ static void test_matrices_of_the_caller(void **unused)
 	for (int i = 0; i < SPECS; i++)
 		for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
 			struct arrays a = make_arrays(cases[k].type, 29, cases[k].vocab);
-			const size_t bytes = 29 * cases[k].vocab * pf_dtype_bytes(cases[k].type), pages = (bytes + 4095) & ~4095ul;
+			const size_t bytes = 29 * cases[k].vocab * pf_dtype_bytes(cases[k].type),
+				     pages = (bytes + 4095) & ~4095ul;
 			char *map = mmap(NULL, 2 * pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 			assert_true(map != MAP_FAILED);
 			memcpy(map, a.logits, bytes);

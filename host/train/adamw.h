@@ -3,9 +3,9 @@
  * Source: Loshchilov and Hutter 2019, algorithm 2, with the learning rate also on the decay, as in PyTorch:
  *	p -= rate decay p;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *	p -= rate / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + epsilon)
- * Decay applies to matrices, not to norms and biases; frozen tensors stay. The norm is summed in double in an order that
- * depends on sizes only, so results do not depend on the number of threads. An optimizer belongs to one thread at a
- * time. */
+ * Decay applies to matrices, not to norms and biases; frozen tensors stay. The norm is summed in double in an order
+ * that depends on sizes only, so results do not depend on the number of threads. An optimizer belongs to one thread at
+ * a time. */
 #ifndef PF_TRAIN_ADAMW_H
 #define PF_TRAIN_ADAMW_H
 #include "../model/layout.h"
