@@ -3,14 +3,14 @@
     torch_head.py PAIRS.jsonl HELD.jsonl [--device cpu|sim|xrt] [--loss sigmoid:beta=0.1] [--hidden] [--steps N]
 
 trains a byte-level transformer first to imitate the chosen answers and then to prefer them. make_demo_data writes such
-files. Needs Debian's python3-torch and libprefpga.so (--library, or where the linker finds it, or below build/); nothing
-is compiled.
+files. Needs Debian's python3-torch and libprefpga.so (--library, or where the linker finds it, or below build/);
+nothing is compiled.
 
-Tensors are CPU tensors, and the library gets their addresses: nothing is converted or copied on the way to it or back. What
-it cannot take as it is, is copied first: views that are not contiguous, ids that are not int32. Device cpu then computes in
-these matrices where a row is a multiple of 64 bytes (16 float32 or 32 bfloat16); other rows, and those for other devices,
-pass through chunk buffers of some MiB. With in_place=True the gradient is written
-into the memory of the logits, so [T, V] exists once.
+Tensors are CPU tensors, and the library gets their addresses: nothing is converted or copied on the way to it or back.
+What it cannot take as it is, is copied first: views that are not contiguous, ids that are not int32. Device cpu then
+computes in these matrices where a row is a multiple of 64 bytes (16 float32 or 32 bfloat16); other rows, and those for
+other devices, pass through chunk buffers of some MiB. With in_place=True the gradient is written into the memory of the
+logits, so [T, V] exists once.
 """
 import argparse
 import copy
@@ -120,7 +120,8 @@ class SequenceLogps(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, target, offset, device, in_place):
         if logits.dtype not in SequenceLogps.TYPES or logits.dim() != 2:
-            raise ValueError(f"logits must be [T, V] of {list(SequenceLogps.TYPES)}, not {logits.dtype} {tuple(logits.shape)}")
+            raise ValueError(f"logits must be [T, V] of {list(SequenceLogps.TYPES)}, not {logits.dtype} "
+                             f"{tuple(logits.shape)}")
         matrix = dense(logits, logits.dtype)
         target, offset = dense(target, torch.int32), dense(offset, torch.int64)
         if target.numel() != len(matrix) or offset.numel() < 1:
@@ -142,15 +143,15 @@ class SequenceLogps(torch.autograd.Function):
         out = matrix if ctx.in_place else torch.empty_like(matrix)
         grad = dense(grad, torch.float64)
         library = ctx.device.library
-        library.call(library.flat_logps_grad, ctx.device.handle, address(matrix), ctx.type, *matrix.shape, address(target),
-                     address(offset), len(grad), address(grad), address(out))
+        library.call(library.flat_logps_grad, ctx.device.handle, address(matrix), ctx.type, *matrix.shape,
+                     address(target), address(offset), len(grad), address(grad), address(out))
         if ctx.in_place:
-            matrix[:0].zero_()  # changes nothing, but tells PyTorch: whoever saved these logits gets an error, not nonsense
+            matrix[:0].zero_()  # changes nothing, but tells PyTorch: who saved these logits gets an error, not nonsense
         return out, None, None, None, None
 
 
 def sequence_logps(device, logits, target, offset, in_place=False):
-    """logits [T, V]; target [T], negative: not scored; offset [B + 1]: rows of sequence i are offset[i] .. offset[i + 1].
+    """logits [T, V]; target [T], negative: not scored; offset [B + 1]: sequence i has rows offset[i] .. offset[i + 1].
     in_place: the gradient overwrites the logits, which nothing else may need by then"""
     return SequenceLogps.apply(logits, target, offset, device, in_place)
 
@@ -176,8 +177,8 @@ class HiddenLogps(torch.autograd.Function):
             raise ValueError("hidden [T, D], weight [V, D] and target [T] do not fit")
         sums = torch.empty(len(offset) - 1, dtype=torch.int64)
         library = head.device.library
-        library.call(library.flat_head_logps, head.handle, address(h), address(w), address(target), len(h), address(offset),
-                     len(sums), address(sums))
+        library.call(library.flat_head_logps, head.handle, address(h), address(w), address(target), len(h),
+                     address(offset), len(sums), address(sums))
         ctx.head, ctx.kept = head, (h, w)       # the head goes on reading them
         return sums.double() / Q32
 
@@ -209,8 +210,8 @@ class PreferenceLoss(torch.autograd.Function):
         total, grad = torch.empty(1, dtype=torch.float64), torch.empty(len(sums), dtype=torch.float64)
         library = device.library
         library.call(library.flat_loss, device.handle, loss.encode(), len(sums), address(sums), address(base),
-                     address(old), address(tokens), address(kind), *[address(t) for t in extra], address(groups), len(groups) - 1, divisor,
-                     z0, delta, scored, address(total), address(grad), None)
+                     address(old), address(tokens), address(kind), *[address(t) for t in extra], address(groups),
+                     len(groups) - 1, divisor, z0, delta, scored, address(total), address(grad), None)
         ctx.save_for_backward(grad)
         return total[0]
 
@@ -246,10 +247,10 @@ class Preference:
     def __call__(self, policy, tokens, reference=None, kind=None, groups=None, mismatched=None, old=None, score=None,
                  margin=None, weight=None, advantage=None):
         """policy [N] (with its graph), reference [N]: sums of log-probs; tokens [N]: how many each sums.
-        kind, groups: left out, the items are pairs: chosen, rejected, chosen, ... mismatched: log-ratios of prompts with
-        other prompts' completions, for KTO. The loss is the mean over groups, or over items where each has its own.
-        Losses of the GRPO family look at tokens: items are tokens (sequence_logps with sequences of one row), groups their
-        sequences, old the log-probs under the policy that sampled them, advantage that of their sequence"""
+        kind, groups: left out, the items are pairs: chosen, rejected, chosen, ... mismatched: log-ratios of prompts
+        with other prompts' completions, for KTO. The loss is the mean over groups, or over items if each has its own.
+        Losses of the GRPO family look at tokens: items are tokens (sequence_logps with sequences of one row), groups
+        their sequences, old the log-probs under the policy that sampled them, advantage that of their sequence"""
         count = len(policy)
         if kind is None:
             kind = torch.tensor([self.chosen, self.rejected], dtype=torch.int32).repeat(count // 2)

@@ -220,9 +220,9 @@ class Losses(Devices):
 
     def inputs(self, form):
         """Items of a form: kinds, groups and what else its losses look at"""
-        pairs, lists = {"score": torch.tensor([5.0, 1, 4, 2, 3, 1, 2, 1])}, torch.tensor([0, 4, 8])
+        lists = torch.tensor([0, 4, 8])
         return {
-            "pair": pairs,
+            "pair": {"score": torch.tensor([5.0, 1, 4, 2, 3, 1, 2, 1])},
             "binary": {"kind": self.labels, "groups": torch.arange(9), "mismatched": self.mismatched},
             "triple": {"kind": torch.tensor([1, 2, 4] * 2), "groups": torch.tensor([0, 3, 6])},
             "list": {"kind": torch.tensor([1, 2, 2, 2] * 2), "groups": lists,
@@ -240,13 +240,14 @@ class Losses(Devices):
         inputs = self.inputs(form)
         if "old" in inputs:
             inputs["old"] = policy.detach() + 0.05
-        loss = door.Preference(device, name)(policy, tokens[:count], self.reference[:count] / (40 if form == "rollout" else 1),
-                                             weight=torch.full((count,), 0.8), margin=torch.full((count,), 0.1), **inputs)
+        reference = self.reference[:count] / (40 if form == "rollout" else 1)
+        loss = door.Preference(device, name)(policy, tokens[:count], reference, weight=torch.full((count,), 0.8),
+                                             margin=torch.full((count,), 0.1), **inputs)
         loss.backward()
         return loss.detach(), policy.grad
 
     def test_every_loss_that_there_is(self):
-        """Their values are tests/loss_vectors.c's subject; here: each comes through, with a gradient, alike on all devices"""
+        """Their values are tests/loss_vectors.c's subject; here: each comes through, with a gradient, and alike"""
         names, seen = [], 0
         while library.flat_loss_name(len(names)):
             names.append(library.flat_loss_name(len(names)).decode())

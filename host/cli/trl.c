@@ -185,7 +185,7 @@ static const char *param_of(const struct pf_trl_loss *l, const char *key)
 	return NULL;
 }
 
-/* The name of a loss of loss_type under ld_alpha, f_divergence_type and use_weighting, which make other rows of it here */
+/* The name of a loss of loss_type under ld_alpha, f_divergence_type and use_weighting, which make other rows of it */
 static int spell(const struct pf_trl_loss *l, const char *type, size_t length, char *out, size_t size,
 		 const char **part, struct pf_error *error)
 {

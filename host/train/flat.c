@@ -296,7 +296,8 @@ int pf_flat_loss_needs(const char *loss, char *text, uint64_t size)
 	if (answer(pf_loss_parse(loss, &parsed, &error), &error, text, size))
 		return error.code;
 	return (pf_loss_needs_reference(&parsed) ? NEEDS_REFERENCE : 0) |
-	       (pf_loss_uses(&parsed, PF_LOSS_Z0) ? NEEDS_Z0 : 0) | (pf_loss_uses(&parsed, PF_LOSS_DELTA) ? NEEDS_DELTA : 0) |
+	       (pf_loss_uses(&parsed, PF_LOSS_Z0) ? NEEDS_Z0 : 0) |
+	       (pf_loss_uses(&parsed, PF_LOSS_DELTA) ? NEEDS_DELTA : 0) |
 	       (pf_loss_uses(&parsed, PF_LOSS_TOKENS) ? NEEDS_TOKENS : 0) | (pf_loss_per_item(&parsed) ? PER_ITEM : 0) |
 	       (pf_loss_per_token(&parsed) ? PER_TOKEN : 0) | (pf_loss_own_weights(&parsed) ? OWN_WEIGHTS : 0) |
 	       (pf_loss_tail(&parsed) ? TAIL : 0) | (pf_loss_coupled(&parsed) ? COUPLED : 0);
@@ -352,9 +353,9 @@ static int evaluate(struct pf_device *device, const struct pf_loss *loss, const 
 
 int pf_flat_loss(struct pf_device *device, const char *loss, uint64_t count, const int64_t *policy,
                  const int64_t *reference, const int64_t *old, const uint32_t *tokens, const int32_t *kind,
-                 const float *score, const float *margin, const float *weight, const float *advantage, const uint32_t *groups,
-                 uint64_t group_count, double divisor, double z0, double delta, double scored_tokens, double *total,
-                 double *grad, double *each, char *text, uint64_t size)
+                 const float *score, const float *margin, const float *weight, const float *advantage,
+                 const uint32_t *groups, uint64_t group_count, double divisor, double z0, double delta,
+                 double scored_tokens, double *total, double *grad, double *each, char *text, uint64_t size)
 {
 	const struct pf_loss_batch batch = { .divisor = divisor, .z0 = z0, .delta = delta, .tokens = scored_tokens };
 	struct pf_loss_item *item = calloc(count + 1, sizeof *item);

@@ -32,8 +32,10 @@ int pf_logprob(struct pf_device *device, const struct pf_logprob *what, struct p
 	if (z->type != PF_F32 && z->type != PF_BF16 && z->type != PF_F16)
 		return pf_fail(error, PF_E_TYPE, "logits must be PF_F32, PF_BF16 or PF_F16");
 	if (z->stride != z->cols || z->cols == 0 || z->cols > PF_VOCAB_MAX)
-		return pf_fail(error, PF_E_SHAPE, "logits of %llu columns with stride %llu: rows must lie end to end, of 1 to %u "
-		               "columns", (unsigned long long)z->cols, (unsigned long long)z->stride, PF_VOCAB_MAX);
+		return pf_fail(error, PF_E_SHAPE,
+		               "logits of %llu columns with stride %llu: rows must lie end to end, of 1 to %u "
+		               "columns",
+		               (unsigned long long)z->cols, (unsigned long long)z->stride, PF_VOCAB_MAX);
 	const struct pf_score_input input = { .logits = z->base, .type = z->type, .rows = z->rows,
 		.vocab = (uint32_t)z->cols, .target = what->target, .want_grad = what->grad != NULL, .coef = what->coef,
 		.grad = what->grad, .flags = what->entropy ? PF_WANT_STATS : 0 };

@@ -46,8 +46,10 @@ int pf_score_check_targets(const struct pf_score_input *in, struct pf_error *err
 	for (uint64_t t = 0; t < in->rows; t++) {
 		const int32_t y = in->target[t];
 		if (y != PF_IGNORE && (y < 0 || (uint32_t)y >= in->vocab))
-			return pf_fail(error, PF_E_RANGE, "row %" PRIu64 ": target %d is no token of a vocabulary of %u; use 0..%u, "
-			               "or %d to ignore the row", t, y, in->vocab, in->vocab - 1, PF_IGNORE);
+			return pf_fail(error, PF_E_RANGE,
+			               "row %" PRIu64 ": target %d is no token of a vocabulary of %u; use 0..%u, "
+			               "or %d to ignore the row",
+			               t, y, in->vocab, in->vocab - 1, PF_IGNORE);
 	}
 	return 0;
 }
@@ -57,7 +59,8 @@ int pf_score_check_coef(const struct pf_score_input *in, struct pf_error *error)
 	const uint64_t rows = in->want_grad && in->coef ? in->rows : 0;
 	for (uint64_t t = 0; t < rows; t++)
 		if (!(fabsf(in->coef[t]) < 0x1p126f))
-			return pf_fail(error, PF_E_RANGE, "row %" PRIu64 ": coefficient %g; must be finite and below 2^126", t,
+			return pf_fail(error, PF_E_RANGE,
+			               "row %" PRIu64 ": coefficient %g; must be finite and below 2^126", t,
 			               (double)in->coef[t]);
 	return 0;
 }
@@ -114,7 +117,9 @@ static int open_place(struct score *s, struct place *place, int kernel, unsigned
 static int open_slot(struct score *s, struct slot *slot, struct pf_error *error)
 {
 	const uint64_t rows = s->each;
-	int code = s->direct ? 0 : open_place(s, &slot->z, s->logprob, PF_ARG_logprob_z, rows * s->stride * PF_BEAT_BYTES, error);
+	int code = s->direct ? 0
+	                     : open_place(s, &slot->z, s->logprob, PF_ARG_logprob_z, rows * s->stride * PF_BEAT_BYTES,
+	                                  error);
 	if (!code)
 		code = open_place(s, &slot->target, s->logprob, PF_ARG_logprob_target, rows * 4, error);
 	if (!code)
@@ -157,7 +162,8 @@ static void row_in(void *context, size_t t, unsigned worker)
 	const struct score *s = r->s;
 	(void)worker;
 	if (s->in->type == PF_F16)
-		pf_halves_widen((const uint16_t *)(r->from + t * s->tight), (float *)(r->to + t * device_row(s)), s->in->vocab);
+		pf_halves_widen((const uint16_t *)(r->from + t * s->tight), (float *)(r->to + t * device_row(s)),
+		                s->in->vocab);
 	else
 		memcpy(r->to + t * device_row(s), r->from + t * s->tight, s->tight);
 }
@@ -168,7 +174,8 @@ static void row_out(void *context, size_t t, unsigned worker)
 	const struct score *s = r->s;
 	(void)worker;
 	if (s->in->type == PF_F16)
-		pf_halves_round((const float *)(r->from + t * device_row(s)), (uint16_t *)(r->to + t * s->tight), s->in->vocab);
+		pf_halves_round((const float *)(r->from + t * device_row(s)), (uint16_t *)(r->to + t * s->tight),
+		                s->in->vocab);
 	else
 		memcpy(r->to + t * s->tight, r->from + t * device_row(s), s->tight);
 }
@@ -197,11 +204,11 @@ static int adopt(struct score *s, struct slot *slot, struct pf_error *error)
 	pf_buf_free(slot->z.buf);
 	pf_buf_free(slot->dz);
 	slot->z.buf = slot->dz = NULL;
-	int code = pf_buf_adopt(s->device, s->logprob, PF_ARG_logprob_z, row_of(s, (void *)s->in->logits, slot->first), bytes,
-	                        &slot->z.buf, error);
+	int code = pf_buf_adopt(s->device, s->logprob, PF_ARG_logprob_z, row_of(s, (void *)s->in->logits, slot->first),
+	                        bytes, &slot->z.buf, error);
 	if (!code && s->in->want_grad && !in_place(s))
-		code = pf_buf_adopt(s->device, s->logit_grad, PF_ARG_logit_grad_dz, row_of(s, s->in->grad, slot->first), bytes,
-		                    &slot->dz, error);
+		code = pf_buf_adopt(s->device, s->logit_grad, PF_ARG_logit_grad_dz, row_of(s, s->in->grad, slot->first),
+		                    bytes, &slot->dz, error);
 	return code;
 }
 
@@ -337,9 +344,10 @@ static int open_memory(struct score *s, struct pf_error *error)
 	int code = 0;
 	s->each = chunk_rows(s, memory);
 	if (s->each == 0)
-		return pf_fail(error, PF_E_MEMORY, "%s: three rows of %u logits need %" PRIu64 " bytes, the device has %" PRIu64
-		               " to use; allow it more memory", pf_device_facts(s->device)->name, s->in->vocab,
-		               SLOTS * slot_bytes(s, 1), memory);
+		return pf_fail(error, PF_E_MEMORY,
+		               "%s: three rows of %u logits need %" PRIu64 " bytes, the device has %" PRIu64
+		               " to use; allow it more memory",
+		               pf_device_facts(s->device)->name, s->in->vocab, SLOTS * slot_bytes(s, 1), memory);
 	for (int i = 0; i < SLOTS && !code; i++)
 		code = open_slot(s, &s->slot[i], error);
 	if (code || !s->in->want_grad || same_layout(s))
@@ -353,10 +361,14 @@ int pf_score(struct pf_device *device, const struct pf_score_input *in, pf_score
 {
 	const int bf16 = in->type == PF_BF16;
 	const uint32_t lanes = bf16 ? 32 : 16;
-	struct score s = { .device = device, .in = in, .done = done, .context = context,
-	                   .logprob = bf16 ? PF_KERNEL_logprob_bf16 : PF_KERNEL_logprob,
-	                   .logit_grad = bf16 ? PF_KERNEL_logit_grad_bf16 : PF_KERNEL_logit_grad,
-	                   .visible = pf_device_facts(device)->host_visible, .stride = (in->vocab + lanes - 1) / lanes };
+	struct score s = { .device = device,
+		           .in = in,
+		           .done = done,
+		           .context = context,
+		           .logprob = bf16 ? PF_KERNEL_logprob_bf16 : PF_KERNEL_logprob,
+		           .logit_grad = bf16 ? PF_KERNEL_logit_grad_bf16 : PF_KERNEL_logit_grad,
+		           .visible = pf_device_facts(device)->host_visible,
+		           .stride = (in->vocab + lanes - 1) / lanes };
 	int code = check(in, error);
 	if (code || in->rows == 0)
 		return code;

@@ -3,8 +3,8 @@
  * Three chunks are in flight: one is copied in, one computed, one copied out. Device memory beyond what three chunks
  * need is not used, host memory beyond it neither, however many rows there are. On a device whose memory the host sees
  * nothing is copied but the rows themselves into place, and not even they where the kernels can read them as they lie:
- * rows of whole beats, aligned to 64 bytes, on a device that works in the caller's memory. float16, which no kernel reads, is widened on the way in and
- * rounded (to nearest even) on the way out. */
+ * rows of whole beats, aligned to 64 bytes, on a device that works in the caller's memory. float16, which no kernel
+ * reads, is widened on the way in and rounded (to nearest even) on the way out. */
 #ifndef PF_TRAIN_SCORE_H
 #define PF_TRAIN_SCORE_H
 #include "prefpga/device.h"
@@ -20,8 +20,8 @@ struct pf_score_input {
 	int            want_grad;
 	const float   *coef;           /* [T], finite; NULL: ones. Used with want_grad */
 	uint32_t       flags;          /* enum pf_logprob_flags */
-	void          *grad;           /* [T,V] where the gradient is wanted, the logits themselves included; NULL: in the
-	                                * batches only */
+	void          *grad;           /* [T,V] where the gradient is wanted, the logits' own place included; NULL: in
+	                                * the batches only */
 	unsigned       threads;        /* of the host's copying and converting; 0: all processors */
 };
 
@@ -30,8 +30,8 @@ struct pf_score_batch {
 	uint64_t             first;
 	uint32_t             rows;
 	const struct pf_row *row;      /* [rows]; bad rows say so in their status */
-	const void          *grad;     /* [rows,V] = c (softmax - onehot) in the logits' type; NULL without want_grad. In
-	                                * input.grad already if it points there */
+	const void          *grad;     /* [rows,V] = c (softmax - onehot) in the logits' type; NULL without want_grad;
+	                                * in input.grad already if it points there */
 };
 /* Gets the batches in order; its arrays are gone when it returns. Non-zero stops with that code */
 typedef int (*pf_score_fn)(void *context, const struct pf_score_batch *batch, struct pf_error *error);
