@@ -36,7 +36,7 @@ betas() {
 }
 spec() { # LOSS BETA FLIPS: losses that know of noise are told how much there is
     case $1 in
-    cdpo | robust) echo "$1:beta=$2,label_smoothing=$(awk -v f="$3" 'BEGIN { print f > 0 ? f / 100 : 0.1 }')" ;;
+    cdpo | robust) echo "$1:beta=$2,label_smoothing=$(awk -v f="$3" 'BEGIN { print (f > 0 ? f / 100 : 0.1) }')" ;;
     *) echo "$1:beta=$2" ;;
     esac
 }
