@@ -13,6 +13,7 @@
 struct pf_layout {
 	uint32_t               cus[PF_KERNEL_COUNT];   /* 0: not in the image */
 	enum pf_xclbin_control control;
+	int                    host_memory;            /* 1: class SMALL lies in HOST[0] */
 };
 /* One compute unit of every built kernel, ap_ctrl_chain as Vitis makes it */
 void pf_layout_default(struct pf_layout *layout);

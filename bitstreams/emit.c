@@ -1,8 +1,10 @@
 /* prefpga-emit: writes what is generated from kernels.def and cards.def.
  *
  *	prefpga-emit KIND [--cus kernel=N,...] [--control hs|chain] [--card NAME] [--library FILE]
- *	             [--vitis RELEASE] [--target csim|csynth|cosim|hw_emu|hw] [--kernel NAME] [--source DIR]
+ *	             [--host-memory] [--vitis RELEASE] [--target csim|csynth|cosim|hw_emu|hw] [--kernel NAME] [--source
+ *DIR]
  *	             [--benches DIR] [--program FILE] --out FILE
+ *	--host-memory: class SMALL lies in memory of the host that the card reaches (HOST[0], the slave bridge)
  *	KIND  xml       kernel.xml, as XRT's emulation reads it
  *	      manifest  manifest.json, as prefpga's driver reads it
  *	      link      link configuration for v++ (--card); without --cus, of the kernels whose ports fit the card
@@ -110,10 +112,19 @@ static int write_kind(FILE *out, const struct request *request, struct pf_error 
 static int parse(int argc, char **argv, struct request *request, struct pf_error *error)
 {
 	static const struct option options[] = {
-		{ "cus", 1, NULL, 'n' }, { "control", 1, NULL, 'p' }, { "card", 1, NULL, 'c' },
-		{ "library", 1, NULL, 'l' }, { "out", 1, NULL, 'o' }, { "vitis", 1, NULL, 'v' },
-		{ "target", 1, NULL, 't' }, { "kernel", 1, NULL, 'k' }, { "source", 1, NULL, 's' },
-		{ "benches", 1, NULL, 'b' }, { "program", 1, NULL, 'P' }, { NULL, 0, NULL, 0 },
+	    {"cus", 1, NULL, 'n'},
+	    {"control", 1, NULL, 'p'},
+	    {"card", 1, NULL, 'c'},
+	    {"library", 1, NULL, 'l'},
+	    {"out", 1, NULL, 'o'},
+	    {"vitis", 1, NULL, 'v'},
+	    {"host-memory", 0, NULL, 'H'},
+	    {"target", 1, NULL, 't'},
+	    {"kernel", 1, NULL, 'k'},
+	    {"source", 1, NULL, 's'},
+	    {"benches", 1, NULL, 'b'},
+	    {"program", 1, NULL, 'P'},
+	    {NULL, 0, NULL, 0},
 	};
 	struct { int letter; const char **value; } texts[] = {
 		{ 'c', &request->vitis.card }, { 'l', &request->library }, { 'o', &request->out },
@@ -126,6 +137,7 @@ static int parse(int argc, char **argv, struct request *request, struct pf_error
 		if (which == 'n' && pf_layout_set(&request->layout, optarg, error) != 0)
 			return PF_E_ARGUMENT;
 		request->chosen |= which == 'n';
+		request->layout.host_memory |= which == 'H';
 		if (which == 'p')
 			request->layout.control = strcmp(optarg, "hs") == 0 ? PF_XCLBIN_CTRL_HS
 			                                                    : PF_XCLBIN_CTRL_CHAIN;

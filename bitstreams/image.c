@@ -42,7 +42,10 @@ static int make_tables(struct tables *tables, const struct pf_layout *layout)
 			.type = PF_XCLBIN_DDR4, .used = 1, .bytes = PF_EMULATED_BANK_BYTES,
 			.base = i * PF_EMULATED_BANK_BYTES,
 		};
-		snprintf(tables->memory[i].tag, sizeof tables->memory[i].tag, "bank%u", i);
+		if (layout->host_memory && i == PF_BANK_SMALL)
+			snprintf(tables->memory[i].tag, sizeof tables->memory[i].tag, "HOST[0]");
+		else
+			snprintf(tables->memory[i].tag, sizeof tables->memory[i].tag, "bank%u", i);
 	}
 	for (int k = 0; k < PF_KERNEL_COUNT; k++)
 		for (uint32_t i = 0; i < layout->cus[k]; i++)

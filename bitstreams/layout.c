@@ -7,6 +7,7 @@
 void pf_layout_default(struct pf_layout *layout)
 {
 	layout->control = PF_XCLBIN_CTRL_CHAIN;
+	layout->host_memory = 0;
 	for (int k = 0; k < PF_KERNEL_COUNT; k++)
 		layout->cus[k] = pf_kernel_rows[k].built ? 1 : 0;
 }

@@ -10,8 +10,12 @@ enum { CARDS = sizeof cards / sizeof *cards };
 _Static_assert(PF_BANK_STREAM == 0 && PF_BANK_WEIGHT == 1 && PF_BANK_SMALL == 2, "order of classes");
 
 static void link_port(FILE *out, const struct card *card, const char *kernel, uint32_t cu,
-                      const struct pf_arg_row *arg)
+                      const struct pf_arg_row *arg, int host_memory)
 {
+	if (host_memory && arg->bank == PF_BANK_SMALL) {
+		fprintf(out, "sp=pf_k_%s_%u.%s:HOST[0]\n", kernel, cu, arg->name);
+		return;
+	}
 	unsigned first = card->first[arg->bank], last = card->last[arg->bank];
 	fprintf(out, "sp=pf_k_%s_%u.%s:%s[%u", kernel, cu, arg->name, card->memory, first);
 	if (last > first)
@@ -20,13 +24,13 @@ static void link_port(FILE *out, const struct card *card, const char *kernel, ui
 }
 
 static void link_kernel(FILE *out, const struct card *card, const struct pf_kernel_row *row,
-                        uint32_t cus)
+                        uint32_t cus, int host_memory)
 {
 	fprintf(out, "nk=pf_k_%s:%u\n", row->name, cus);
 	for (uint32_t cu = 1; cu <= cus; cu++)
 		for (unsigned i = 0; i < row->count; i++)
 			if (row->arg[i].dir != PF_DIR_VAL)
-				link_port(out, card, row->name, cu, &row->arg[i]);
+				link_port(out, card, row->name, cu, &row->arg[i], host_memory);
 }
 
 static int write_card(FILE *out, const struct pf_layout *layout, const struct card *card)
@@ -35,7 +39,7 @@ static int write_card(FILE *out, const struct pf_layout *layout, const struct ca
 	        "platform=%s\n\n[connectivity]\n", card->name, card->platform);
 	for (int k = 0; k < PF_KERNEL_COUNT; k++)
 		if (layout->cus[k])
-			link_kernel(out, card, &pf_kernel_rows[k], layout->cus[k]);
+			link_kernel(out, card, &pf_kernel_rows[k], layout->cus[k], layout->host_memory);
 	return ferror(out) ? PF_E_DATA : 0;
 }
 

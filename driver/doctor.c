@@ -77,7 +77,7 @@ static int holds_mgmt_only(struct subject *s)
 
 static int holds_driverless(struct subject *s)
 {
-	return s->sysfs && !s->user->driver[0];
+	return s->sysfs && !s->user->driver[0] && !is_aws(s);
 }
 
 /* Two stacks may hold a V80: XRT's driver, or AMI's and SLASH's own */

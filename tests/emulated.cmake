@@ -27,6 +27,7 @@ set_tests_properties(kernels_md PROPERTIES LABELS quick)
 add_library(xrt_hang MODULE xrt_hang.c)
 prefpga_flags(xrt_hang)
 target_include_directories(xrt_hang PRIVATE "${PROJECT_SOURCE_DIR}")
+prefpga_emulated_image(test_host_memory prefpga_emulated_kernels --host-memory)
 prefpga_emulated_image(test_two_units prefpga_emulated_kernels --cus coef=2,logprob=2 --control hs)
 prefpga_emulated_image(test_hanging xrt_hang
                        --cus logprob=0,logprob_bf16=0,seq_sum=0,pref=0,logit_grad=0,logit_grad_bf16=0,linear_logprob=0,linear_grad=0)
@@ -48,7 +49,7 @@ add_executable(test_xrt xrt.c job.c scratch.c)
 prefpga_flags(test_xrt)
 target_include_directories(test_xrt PRIVATE "${PROJECT_SOURCE_DIR}")
 target_link_libraries(test_xrt PRIVATE prefpga_static PkgConfig::CMOCKA)
-add_dependencies(test_xrt prefpga-card-model image_prefpga-sw_emu image_test_two_units image_test_hanging)
+add_dependencies(test_xrt image_test_host_memory prefpga-card-model image_prefpga-sw_emu image_test_two_units image_test_hanging)
 foreach(backend xrt opencl)
   prefpga_emulated_test(${backend}_device test_two_units test_xrt ${backend})
   prefpga_emulated_test(${backend}_hang test_hanging test_xrt ${backend} hang)
@@ -72,3 +73,13 @@ set_tests_properties(devices PROPERTIES LABELS quick PASS_REGULAR_EXPRESSION "\"
 if(NOT PREFPGA_PCI)
   set_tests_properties(devices PROPERTIES DISABLED TRUE)
 endif()
+
+# buffers of class SMALL in memory of the host
+prefpga_emulated_test(xrt_host_memory test_host_memory test_conformance sim xrt)
+
+# a training on each of them gives the same weights
+add_test(NAME training_devices COMMAND sh "${CMAKE_CURRENT_SOURCE_DIR}/training_devices.sh" $<TARGET_FILE:prefpga_cli>
+         "${PROJECT_BINARY_DIR}/tmp/training_devices" sim sim:u250*2 xrt opencl xrt:0,xrt:1
+         fault:firewall@30/xrt xrt:0,fault:gone@40/xrt:1)
+set_tests_properties(training_devices PROPERTIES SKIP_RETURN_CODE 77 LABELS quick TIMEOUT 300
+                     ENVIRONMENT "${emulated_environment}")
