@@ -1,6 +1,7 @@
 #include "card_sysfs.h"
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,7 +83,8 @@ static int part_number(const char *root, const char *bdf, const char *part, cons
 {
 	char text[64];
 	part_text(root, bdf, part, name, text, sizeof text);
-	return (int)to_number(text, -1);
+	long value = to_number(text, -1);
+	return value >= 0 && value <= INT_MAX ? (int)value : -1;
 }
 
 /* "start end flags" a line; size of a region that exists */
@@ -147,4 +149,5 @@ void pf_card_sysfs_read(const char *root, struct pf_card_function *f)
 	read_text(root, bdf, "xclbinuuid", f->image, sizeof f->image);
 	f->firewall = part_number(root, bdf, "firewall", "detected_level");
 	f->celsius = part_number(root, bdf, "xmc", "xmc_fpga_temp");
+	f->microwatts = part_number(root, bdf, "xmc", "xmc_power");
 }

@@ -2,7 +2,7 @@
  *
  * Files that are missing or malformed leave a field unknown: a machine is described as far as it can be.
  * Sources: Linux Documentation/ABI/testing/sysfs-bus-pci; XRT core/pcie/linux/device_linux.cpp (rom/VBNV, xclbinuuid,
- * firewall/detected_level, xmc/xmc_fpga_temp). Thread-safe: no state. */
+ * firewall/detected_level, xmc/xmc_fpga_temp, xmc/xmc_power). Thread-safe: no state. */
 #ifndef PF_DRIVER_CARD_SYSFS_H
 #define PF_DRIVER_CARD_SYSFS_H
 #include "prefpga/discover.h"

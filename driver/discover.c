@@ -70,7 +70,7 @@ static int add(struct list *list, const struct pci_dev *device, const struct id 
 	function->card = id->card;
 	function->role = id->role;
 	function->alive = function->numa_node = function->iommu_group = function->accessible = -1;
-	function->firewall = function->celsius = -1;
+	function->firewall = function->celsius = function->microwatts = -1;
 	return 0;
 }
 

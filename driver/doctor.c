@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "card_sysfs.h"
+#include "prefpga/internal/card_facts.def"
 #include "prefpga/internal/cards.def"
 #include "prefpga/internal/verdicts.def"
 
@@ -187,6 +188,18 @@ static double giga_transfers(const char *speed)
 	return strtod(speed, NULL);
 }
 
+static unsigned power_cap(const char *card)
+{
+	static const struct { const char *card, *figure; double value; } facts[] = {
+#define FACT_ROW(card, figure, value, ...) { #card, #figure, value },
+		PF_CARD_FACTS(FACT_ROW)
+	};
+	for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+		if (strcmp(facts[i].card, card) == 0 && strcmp(facts[i].figure, "power_cap_w") == 0)
+			return (unsigned)facts[i].value;
+	return 0;
+}
+
 static void judge_link(const struct pf_card_function *f, struct pf_card_report *report)
 {
 	int slow = giga_transfers(f->link_speed) < giga_transfers(f->link_speed_max);
@@ -205,6 +218,7 @@ static void judge(const struct pf_machine_report *machine, int sysfs, struct pf_
 		if (strcmp(s.function[i].role, "mgmt") == 0)
 			s.mgmt = &s.function[i];
 	}
+	report->power_cap_w = power_cap(report->card);
 	judge_link(s.user ? s.user : s.function, report);
 	for (size_t i = 0; i < sizeof verdicts / sizeof *verdicts; i++) {
 		s.detail[0] = '\0';

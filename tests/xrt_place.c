@@ -246,12 +246,23 @@ static void damaged_files_do_not_crash(void **state)
 		}
 }
 
+static void remedies(void **state)
+{
+	(void)state;
+	assert_string_equal(pf_xrt_remedy(": XRT: nothing we know", "; otherwise"), "; otherwise");
+	assert_non_null(strstr(pf_xrt_remedy(": XRT: Xclbin does not match shell on card.", ""), "prefpga doctor"));
+	assert_non_null(strstr(pf_xrt_remedy(": XRT: Xclbin on card is in use, can't change.", ""), "another program"));
+	assert_non_null(strstr(pf_xrt_remedy("AXI Firewall 0 tripped", ""), "xrt-smi reset"));
+	assert_non_null(strstr(pf_xrt_remedy("Not enough host_mem for xclbin", ""), "--host-mem"));
+	assert_non_null(strstr(pf_xrt_remedy("CU was deadlocked? Hardware is not stable", ""), "cold boot"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cards_need_their_shim), cmocka_unit_test(newer_versions_find_it_themselves),
 		cmocka_unit_test(emulation_needs_a_device_process), cmocka_unit_test(images_have_a_place),
-		cmocka_unit_test(the_last_message_is_quoted),
+		cmocka_unit_test(the_last_message_is_quoted), cmocka_unit_test(remedies),
 		cmocka_unit_test(sizes_are_few_and_large_enough),
 		cmocka_unit_test(buffers_come_back_by_size_and_group),
 		cmocka_unit_test(the_branch_is_moved_onto_the_store),

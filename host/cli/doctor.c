@@ -13,9 +13,9 @@ static json_t *json_card(const struct pf_machine_report *machine, const struct p
 	json_t *functions = json_array();
 	for (size_t i = 0; i < card->functions; i++)
 		json_array_append_new(functions, pf_cli_card_json(&machine->function[card->first + i]));
-	return json_pack("{ss ss ss ss ss ss ss so}", "slot", card->slot, "card", card->card, "verdict", card->verdict,
+	return json_pack("{ss ss ss ss ss ss ss si so}", "slot", card->slot, "card", card->card, "verdict", card->verdict,
 	                 "health", health[card->health], "text", card->text, "remedy", card->remedy, "link_degraded",
-	                 card->degraded, "functions", functions);
+	                 card->degraded, "power_cap_watts", (int)card->power_cap_w, "functions", functions);
 }
 
 static int print_json(const struct pf_machine_report *machine, const struct pf_error *why)
@@ -53,7 +53,15 @@ static void print_place(const struct pf_card_function *f)
 		printf("           NUMA node %d, IOMMU group %d", f->numa_node, f->iommu_group), print_bars(f), putchar('\n');
 }
 
-static void print_function(const struct pf_card_function *f)
+static void print_health(const struct pf_card_function *f, unsigned cap)
+{
+	if (f->firewall >= 0 || f->celsius >= 0)
+		printf("           firewall level %d, FPGA %d C\n", f->firewall, f->celsius);
+	if (f->microwatts >= 0)
+		printf("           %.1f W, card of the %u W class\n", f->microwatts * 1e-6, cap);
+}
+
+static void print_function(const struct pf_card_function *f, unsigned cap)
 {
 	printf("  %s %04" PRIx16 ":%04" PRIx16 " %s, driver %s\n", strchr(f->bdf, '.'), f->vendor, f->device, f->role,
 	       f->driver[0] ? f->driver : "none");
@@ -61,8 +69,7 @@ static void print_function(const struct pf_card_function *f)
 	if (strcmp(f->role, "user") != 0)
 		return;
 	printf("           shell %s, image %s\n", or_unknown(f->shell), or_unknown(f->image));
-	if (f->firewall >= 0 || f->celsius >= 0)
-		printf("           firewall level %d, FPGA %d C\n", f->firewall, f->celsius);
+	print_health(f, cap);
 }
 
 static void print_text(const struct pf_machine_report *machine, const struct pf_error *why)
@@ -73,7 +80,7 @@ static void print_text(const struct pf_machine_report *machine, const struct pf_
 		if (card->remedy[0])
 			printf("  do: %s\n", card->remedy);
 		for (size_t k = 0; k < card->functions; k++)
-			print_function(&machine->function[card->first + k]);
+			print_function(&machine->function[card->first + k], card->power_cap_w);
 	}
 	if (!machine->cards)
 		printf("no FPGA card that prefpga knows%s%s\n", why->code ? ": " : "", why->code ? why->text : "");

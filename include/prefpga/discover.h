@@ -34,6 +34,7 @@ struct pf_card_function {
 	char        image[64];         /* UUID of the loaded image */
 	int         firewall;          /* level at which the AXI firewall tripped, 0: it has not, -1: unknown */
 	int         celsius;           /* of the FPGA, -1: unknown */
+	int         microwatts;        /* of the board as XRT's driver last read it, -1: unknown */
 };
 
 /* *functions: malloc, the caller frees; in the order of the bus. None found: 0 and *count == 0.
@@ -52,6 +53,7 @@ struct pf_card_report {
 	enum pf_health    health;
 	char              text[256];
 	char              remedy[256]; /* "" if nothing is to be done */
+	unsigned          power_cap_w;         /* the card's class (card_facts.def), 0: unknown */
 	char              degraded[128];       /* the link is slower than the card's: how; "" if not */
 };
 struct pf_machine_report {
