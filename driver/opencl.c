@@ -16,6 +16,7 @@
 #include "xrt_library.h"
 #include "xrt_pool.h"
 
+#define PLACED ((cl_mem_flags)1 << 31)           /* CL_MEM_EXT_PTR_XILINX, which XRT shifts into the sign */
 enum { PLATFORMS_MAX = 16, DEVICES_MAX = 32, DIRECTIONS = 2 };
 
 struct times { uint64_t started_ns, done_ns; };
@@ -325,7 +326,7 @@ static cl_mem acquire(const struct card *card, enum pf_kernel kernel, unsigned a
 {
 	cl_mem_ext_ptr_t place = { .argidx = arg, .kernel = card->place[kernel] };
 	cl_mem memory = pf_cl.clCreateBuffer(
-	    card->context, CL_MEM_READ_WRITE | (cl_mem_flags)(cl_uint)CL_MEM_EXT_PTR_XILINX, bytes, &place, why);
+	    card->context, CL_MEM_READ_WRITE | PLACED, bytes, &place, why);
 	if (memory && (*why = settle(card, memory)) != CL_SUCCESS) {
 		pf_cl.clReleaseMemObject(memory);
 		memory = NULL;

@@ -268,12 +268,20 @@ static void one_interface(void **state)
 	assert_int_equal(pf_device_close(device), 0);
 }
 
+/* XRT 2.13's emulation unmaps a page a second time when another card is loaded; ASan may have put something there */
+#if defined(__SANITIZE_ADDRESS__)
+#define ONE_CARD_UNDER_ASAN() skip()
+#else
+#define ONE_CARD_UNDER_ASAN() ((void)0)
+#endif
+
 static void several_cards(void **state)
 {
 	struct pf_device *device[CARDS];
 	static struct job job[CARDS][JOBS];
 	struct pf_error error = { 0 };
 	(void)state;
+	ONE_CARD_UNDER_ASAN();
 	for (unsigned c = 0; c < CARDS; c++)
 		device[c] = open_card(c, NULL);
 	for (int i = 0; i < JOBS; i++)
@@ -294,10 +302,13 @@ static void several_cards(void **state)
 /* Once a card has run, OpenCL takes no other one, and says so instead of crashing */
 static void one_card_more(void **state)
 {
-	struct pf_device *first = open_xrt(NULL), *second = open_card(1, NULL), *third = NULL;
+	struct pf_device *first, *second, *third = NULL;
 	struct pf_error error = { 0 };
 	char spec[32];
 	(void)state;
+	ONE_CARD_UNDER_ASAN();
+	first = open_xrt(NULL);
+	second = open_card(1, NULL);
 	work(first, 1);
 	work(second, 1);
 	snprintf(spec, sizeof spec, "%s:0", backend);
