@@ -132,8 +132,8 @@ static void lay_out(const char *name, struct record *r)
 }
 
 /* ---- what must be said ---- */
-static void same_card(const char *name, const struct expected *e, const char *slot, const char *card, const char *verdict,
-                      const char *health, const char *text, const char *remedy)
+static void same_card(const char *name, const struct expected *e, const char *slot, const char *card,
+                      const char *verdict, const char *health, const char *text, const char *remedy)
 {
 	if (strcmp(e->slot, slot) != 0 || strcmp(e->card, card) != 0
 	    || (e->known && (strcmp(e->verdict, verdict) != 0 || strcmp(e->health, health) != 0
@@ -162,8 +162,8 @@ static void through_the_library(const char *name, const struct record *r)
 	if (m.cards != r->cards)
 		fail_msg("%s: %zu cards", name, m.cards);
 	for (size_t i = 0; i < m.cards; i++) {
-		same_card(name, &r->card[i], m.card[i].slot, m.card[i].card, m.card[i].verdict, health[m.card[i].health],
-		          m.card[i].text, m.card[i].remedy);
+		same_card(name, &r->card[i], m.card[i].slot, m.card[i].card, m.card[i].verdict,
+		          health[m.card[i].health], m.card[i].text, m.card[i].remedy);
 		assert_true(m.card[i].health == PF_HEALTH_OK || m.card[i].remedy[0]);
 		count_verdict(m.card[i].verdict);
 	}
@@ -174,9 +174,9 @@ static void through_the_program(const char *name, const struct record *r, const 
 {
 	char command[4096];
 	int errors = 0;
-	snprintf(command, sizeof command, "'%s' %s --format json %s%s%s %s%s%s", program, verb, r->dump ? "--pci-dump '" : "",
-	         r->dump ? dump_path : "", r->dump ? "'" : "", r->sysfs ? "--sysfs-root '" : "", r->sysfs ? root : "",
-	         r->sysfs ? "'" : "");
+	snprintf(command, sizeof command, "'%s' %s --format json %s%s%s %s%s%s", program, verb,
+	         r->dump ? "--pci-dump '" : "", r->dump ? dump_path : "", r->dump ? "'" : "",
+	         r->sysfs ? "--sysfs-root '" : "", r->sysfs ? root : "", r->sysfs ? "'" : "");
 	FILE *in = popen(command, "r");
 	assert_non_null(in);
 	json_error_t why;
@@ -189,8 +189,9 @@ static void through_the_program(const char *name, const struct record *r, const 
 		const char *slot, *which, *verdict, *health, *text, *remedy;
 		if (strcmp(verb, "devices") == 0)
 			continue;
-		assert_int_equal(json_unpack(card, "{s:s, s:s, s:s, s:s, s:s, s:s}", "slot", &slot, "card", &which, "verdict",
-		                             &verdict, "health", &health, "text", &text, "remedy", &remedy), 0);
+		assert_int_equal(json_unpack(card, "{s:s, s:s, s:s, s:s, s:s, s:s}", "slot", &slot, "card", &which,
+		                             "verdict", &verdict, "health", &health, "text", &text, "remedy", &remedy),
+		                 0);
 		same_card(name, &r->card[i], slot, which, verdict, health, text, remedy);
 		errors |= strcmp(health, "error") == 0;
 	}

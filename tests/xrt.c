@@ -1,7 +1,8 @@
-/* Backends xrt and opencl against XRT's own library in software emulation: run by `prefpga emulate --cards 2 --image` with
- * an image that has two units of kernel coef: `xrt BACKEND [MODE]`. Without emulation: a skip. Modes: `hang` with an image
- * of one unit of coef, which hangs; `kill` kills the card's process; `interrupt` is interrupted; `wait` opens, works, says
- * so and goes on until it is killed; `many` opens and closes 200 times. */
+/* Backends xrt and opencl against XRT's own library in software emulation: run by
+ * `prefpga emulate --cards 2 --image` with an image that has two units of kernel coef: `xrt BACKEND [MODE]`. Without
+ * emulation: a skip. Modes: `hang` with an image of one unit of coef, which hangs; `kill` kills the card's process;
+ * `interrupt` is interrupted; `wait` opens, works, says so and goes on until it is killed; `many` opens and closes
+ * again and again. */
 #define _GNU_SOURCE                    /* memmem */
 #include <dirent.h>
 #include <errno.h>
@@ -368,10 +369,12 @@ static void row_run(struct pf_device *device, struct row_job *job)
 	const struct pf_span span = { 0, 1, 1, 0 };
 	struct pf_seq seq;
 	struct pf_ticket t[6] = { 0 };
-	struct pf_arg logprob[PF_ARG_logprob_COUNT] = { { job->z, job->z_at, { 0 } }, { job->target, job->small_at, { 0 } },
-	                                                { job->row, job->small_at, { 0 } } };
-	struct pf_arg sum[PF_ARG_seq_sum_COUNT] = { { job->row, job->small_at, { 0 } }, { job->target, job->small_at, { 0 } },
-	                                            { job->seq, job->small_at, { 0 } } };
+	struct pf_arg logprob[PF_ARG_logprob_COUNT] = { { job->z, job->z_at, { 0 } },
+		                                        { job->target, job->small_at, { 0 } },
+		                                        { job->row, job->small_at, { 0 } } };
+	struct pf_arg sum[PF_ARG_seq_sum_COUNT] = { { job->row, job->small_at, { 0 } },
+		                                    { job->target, job->small_at, { 0 } },
+		                                    { job->seq, job->small_at, { 0 } } };
 	logprob[PF_ARG_logprob_rows].val.u32 = logprob[PF_ARG_logprob_stride].val.u32 = 1;
 	logprob[PF_ARG_logprob_vocab].val.u32 = ROW_VOCAB;
 	sum[PF_ARG_seq_sum_rows].val.u32 = sum[PF_ARG_seq_sum_seqs].val.u32 = 1;
@@ -423,7 +426,8 @@ static void memory_of_the_caller(void **state)
 	assert_non_null(host);
 	for (unsigned i = 0; i < 2 * PF_PAGE_BYTES; i++)
 		host[i] = (uint8_t)(i * 7 + i / 251);
-	assert_int_equal(pf_buf_alloc_host(device, PF_KERNEL_coef, PF_ARG_coef_item, host + 1, 64, &buf, &error), PF_E_ARGUMENT);
+	assert_int_equal(pf_buf_alloc_host(device, PF_KERNEL_coef, PF_ARG_coef_item, host + 1, 64, &buf, &error),
+	                 PF_E_ARGUMENT);
 	assert_null(buf);
 	if (pf_buf_alloc_host(device, PF_KERNEL_coef, PF_ARG_coef_item, host, 2 * PF_PAGE_BYTES, &buf, &error) != 0)
 		fail_msg("%s", error.text);
@@ -475,7 +479,8 @@ static struct left count_left(void)
 {
 	char sockets[256];
 	snprintf(sockets, sizeof sockets, "/tmp/%s", getenv("USER"));
-	return (struct left) { entries("/proc/self/fd"), children(), entries(getenv("SDACCEL_EM_RUN_DIR")), entries(sockets) };
+	return (struct left){ entries("/proc/self/fd"), children(), entries(getenv("SDACCEL_EM_RUN_DIR")),
+		              entries(sockets) };
 }
 
 /* The first opening pays for what XRT keeps as long as the program lives */
@@ -494,8 +499,9 @@ static void many_opens_leave_nothing(void **state)
 	after = count_left();
 	if (after.files > before.files || after.processes > before.processes || after.runs > before.runs
 	    || after.sockets > before.sockets)
-		fail_msg("files %u -> %u, processes %u -> %u, run folders %u -> %u, sockets %u -> %u", before.files, after.files,
-		         before.processes, after.processes, before.runs, after.runs, before.sockets, after.sockets);
+		fail_msg("files %u -> %u, processes %u -> %u, run folders %u -> %u, sockets %u -> %u", before.files,
+		         after.files, before.processes, after.processes, before.runs, after.runs, before.sockets,
+		         after.sockets);
 }
 
 static int work_to_the_end(void)
@@ -527,13 +533,22 @@ static int run_group(const char *mode)
 {
 	static const struct CMUnitTest hang[] = { cmocka_unit_test(a_hanging_unit) };
 	static const struct CMUnitTest many[] = { cmocka_unit_test(many_opens_leave_nothing) };
-	static const struct CMUnitTest tests[] = {     /* OpenCL wants all cards before the first run */
-		cmocka_unit_test(several_cards), cmocka_unit_test(one_card_more), cmocka_unit_test(facts), cmocka_unit_test(several_loads), cmocka_unit_test(two_units),
-		cmocka_unit_test(several_threads), cmocka_unit_test(refusals),
+	static const struct CMUnitTest tests[] = {
+		/* OpenCL wants all cards before the first run */
+		cmocka_unit_test(several_cards),
+		cmocka_unit_test(one_card_more),
+		cmocka_unit_test(facts),
+		cmocka_unit_test(several_loads),
+		cmocka_unit_test(two_units),
+		cmocka_unit_test(several_threads),
+		cmocka_unit_test(refusals),
 		cmocka_unit_test(foreign_kernels_are_refused),
-		cmocka_unit_test(more_memory_than_there_is), cmocka_unit_test(buffers_are_used_again),
-		cmocka_unit_test(one_interface), cmocka_unit_test(parts_stay_on_the_card),
-		cmocka_unit_test(large_buffers), cmocka_unit_test(memory_of_the_caller),
+		cmocka_unit_test(more_memory_than_there_is),
+		cmocka_unit_test(buffers_are_used_again),
+		cmocka_unit_test(one_interface),
+		cmocka_unit_test(parts_stay_on_the_card),
+		cmocka_unit_test(large_buffers),
+		cmocka_unit_test(memory_of_the_caller),
 	};
 	if (strcmp(mode, "many") == 0)
 		return cmocka_run_group_tests_name("xrt many", many, NULL, NULL);

@@ -13,9 +13,10 @@ static json_t *json_card(const struct pf_machine_report *machine, const struct p
 	json_t *functions = json_array();
 	for (size_t i = 0; i < card->functions; i++)
 		json_array_append_new(functions, pf_cli_card_json(&machine->function[card->first + i]));
-	return json_pack("{ss ss ss ss ss ss ss si so}", "slot", card->slot, "card", card->card, "verdict", card->verdict,
-	                 "health", health[card->health], "text", card->text, "remedy", card->remedy, "link_degraded",
-	                 card->degraded, "power_cap_watts", (int)card->power_cap_w, "functions", functions);
+	return json_pack("{ss ss ss ss ss ss ss si so}", "slot", card->slot, "card", card->card, "verdict",
+	                 card->verdict, "health", health[card->health], "text", card->text, "remedy", card->remedy,
+	                 "link_degraded", card->degraded, "power_cap_watts", (int)card->power_cap_w, "functions",
+	                 functions);
 }
 
 static int print_json(const struct pf_machine_report *machine, const struct pf_error *why)
@@ -23,7 +24,8 @@ static int print_json(const struct pf_machine_report *machine, const struct pf_e
 	json_t *cards = json_array();
 	for (size_t i = 0; i < machine->cards; i++)
 		json_array_append_new(cards, json_card(machine, &machine->card[i]));
-	json_t *all = json_pack("{so s{ss ss}}", "cards", cards, "xrt", "library", machine->xrt, "driver", machine->driver);
+	json_t *all =
+		json_pack("{so s{ss ss}}", "cards", cards, "xrt", "library", machine->xrt, "driver", machine->driver);
 	if (all && why->code)
 		json_object_set_new(all, "note", json_string(why->text));
 	int failed = !all || json_dumpf(all, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF;
@@ -50,7 +52,8 @@ static void print_place(const struct pf_card_function *f)
 		printf("           link x%u at %s (card: x%u at %s)\n", f->link_width, f->link_speed, f->link_width_max,
 		       f->link_speed_max);
 	if (f->numa_node >= 0 || f->iommu_group >= 0 || f->bar_bytes[0])
-		printf("           NUMA node %d, IOMMU group %d", f->numa_node, f->iommu_group), print_bars(f), putchar('\n');
+		printf("           NUMA node %d, IOMMU group %d", f->numa_node, f->iommu_group), print_bars(f),
+			putchar('\n');
 }
 
 static void print_health(const struct pf_card_function *f, unsigned cap)
