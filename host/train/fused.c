@@ -96,17 +96,15 @@ static int make_room(struct pf_fused *f, const struct pf_fused_tokens *t, struct
 	const int forward = PF_KERNEL_linear_logprob, back = PF_KERNEL_linear_grad;
 	const uint64_t tokens = t->tokens, matrix = tokens * f->pitch * sizeof(float);
 	const struct { struct place *place; int kernel; unsigned arg; uint64_t bytes; } want[] = {
-		{ &f->hidden, forward, PF_ARG_linear_logprob_hidden, matrix },
 		{ &f->target, forward, PF_ARG_linear_logprob_target, tokens * sizeof(int32_t) },
 		{ &f->row, forward, PF_ARG_linear_logprob_out, tokens * sizeof(struct pf_row) },
 		{ &f->raw, forward, PF_ARG_linear_logprob_raw,
 		  f->mode & PF_LINEAR_RAW ? PF_RAW_BEATS(tokens, f->options.vocab) * PF_BEAT_BYTES : 0 },
 		{ &f->span, PF_KERNEL_seq_sum, PF_ARG_seq_sum_span, t->seqs * sizeof(struct pf_span) },
 		{ &f->seq, PF_KERNEL_seq_sum, PF_ARG_seq_sum_out, t->seqs * sizeof(struct pf_seq) },
-		{ &f->dhidden, back, PF_ARG_linear_grad_dhidden, f->options.backward ? matrix : 0 },
 		{ &f->coef, back, PF_ARG_linear_grad_coef, f->options.backward ? tokens * sizeof(float) : 0 },
 	};
-	int code = 0;
+	int code = pf_fused_lay(f, &f->hidden, forward, PF_ARG_linear_logprob_hidden, (void *)t->hidden, matrix, error);
 	for (size_t i = 0; !code && i < sizeof want / sizeof *want; i++)
 		code = pf_fused_grow(f, want[i].place, want[i].kernel, want[i].arg, want[i].bytes, error);
 	if (!code && f->pitch != f->options.dim)
@@ -187,7 +185,8 @@ int pf_fused_forward(struct pf_fused *f, const struct pf_fused_weight *weight, c
 		pf_fused_widen(hidden, f->options.dim, f->hidden.host, f->pitch, tokens->tokens);
 		hidden = f->hidden.host;
 	}
-	copy_in(f, f->hidden.buf, hidden, (uint64_t)tokens->tokens * f->pitch * sizeof *hidden);
+	if (!f->visible)
+		copy_in(f, f->hidden.buf, hidden, (uint64_t)tokens->tokens * f->pitch * sizeof *hidden);
 	copy_in(f, f->target.buf, tokens->target, tokens->tokens * sizeof *tokens->target);
 	copy_in(f, f->span.buf, tokens->span, tokens->seqs * sizeof *tokens->span);
 	const struct pf_ticket *ready = f->ins ? &f->in[f->ins - 1] : NULL;
@@ -258,6 +257,9 @@ int pf_fused_backward(struct pf_fused *f, const float *coef, float *dhidden, flo
 	int code = pf_fused_wait(f, error);
 	if (!code)
 		code = pf_fused_open_dweight(f, dweight, error);
+	if (!code)
+		code = pf_fused_lay(f, &f->dhidden, PF_KERNEL_linear_grad, PF_ARG_linear_grad_dhidden, dhidden,
+		                    (uint64_t)tokens * f->pitch * sizeof *dhidden, error);
 	if (code || tokens == 0)
 		return code;
 	copy_in(f, f->coef.buf, coef, tokens * sizeof *coef);
@@ -269,7 +271,7 @@ int pf_fused_backward(struct pf_fused *f, const float *coef, float *dhidden, flo
 		             f->mode | (dweight ? PF_LINEAR_DWEIGHT : 0) | (add ? PF_LINEAR_ADD : 0), ready);
 		ready = shared ? &f->run[f->runs - 1] : ready;
 	}
-	f->dhidden_to = dhidden;
+	f->dhidden_to = f->visible ? NULL : dhidden;
 	f->sums = (struct sums){ f->visible ? NULL : dweight, f->options.bias ? dbias : NULL };
 	return 0;
 }

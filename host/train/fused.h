@@ -2,9 +2,9 @@
  * they need around them.
  *
  * W stays on the device while it is the same (pointer and version): two sets, so that policy and reference take turns.
- * A device that sees the host's memory works in it: W, dW are not copied then. Tokens are shared by the device's
- * compute units in pieces of a multiple of 1,024; where dW is wanted their backward runs follow each other, so that its
- * sums have one order. Rows whose D is not a multiple of 16 are padded on the way.
+ * A device that sees the host's memory works in it: W, dW, hidden and dhidden are not copied then. Tokens are shared
+ * by the device's compute units in pieces of a multiple of 1,024; where dW is wanted their backward runs follow each
+ * other, so that its sums have one order. Rows whose D is not a multiple of 16 are padded on the way.
  *
  * Forward and backward only submit; pf_fused_wait makes their results valid, and must come between them, and before
  * the caller's arrays change. One thread per object. */

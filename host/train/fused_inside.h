@@ -47,6 +47,9 @@ void pf_fused_drop(struct pf_fused *f, struct place *place);
  * same */
 int  pf_fused_grow(struct pf_fused *f, struct place *place, int kernel, unsigned arg, uint64_t bytes,
                    struct pf_error *error);
+/* The same in the caller's array `host` where the device can work in it */
+int  pf_fused_lay(struct pf_fused *f, struct place *place, int kernel, unsigned arg, void *host, uint64_t bytes,
+                  struct pf_error *error);
 /* Room in the host's memory for [rows, pitch], zeros */
 int  pf_fused_grow_host(float **host, uint64_t rows, uint32_t pitch, struct pf_error *error);
 /* One copy, waited for */

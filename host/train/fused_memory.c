@@ -27,7 +27,15 @@ int pf_fused_grow(struct pf_fused *f, struct place *p, int kernel, unsigned arg,
 	return 0;
 }
 
-/* Room in the host's memory for [rows, pitch] */
+int pf_fused_lay(struct pf_fused *f, struct place *p, int kernel, unsigned arg, void *host, uint64_t bytes,
+                 struct pf_error *error)
+{
+	if (!f->visible || bytes == 0)
+		return pf_fused_grow(f, p, kernel, arg, bytes, error);
+	pf_fused_drop(f, p);
+	return pf_buf_adopt(f->options.device, kernel, arg, host, bytes, &p->buf, error);
+}
+
 int pf_fused_grow_host(float **host, uint64_t rows, uint32_t pitch, struct pf_error *error)
 {
 	free(*host);
