@@ -160,7 +160,8 @@ class Head:
     """Workspace for sequence log-probs from hidden states: logits [T, V] never exist in PyTorch's memory"""
 
     def __init__(self, device, vocab, dim):
-        self.device = device
+        self.device, self.vocab, self.dim = device, vocab, dim
+        self.forwards = 0       # the handle holds the last one's inputs
         self.handle = device.library.call(device.library.flat_head_open, device.handle, vocab, dim, 0, 0)
 
     def close(self):
@@ -173,18 +174,25 @@ class HiddenLogps(torch.autograd.Function):
     def forward(ctx, hidden, weight, target, offset, head):
         h, w = dense(hidden, torch.float32), dense(weight, torch.float32)
         target, offset = dense(target, torch.int32), dense(offset, torch.int64)
-        if target.numel() != len(h) or h.shape[1] != w.shape[1]:
-            raise ValueError("hidden [T, D], weight [V, D] and target [T] do not fit")
+        if w.shape != (head.vocab, head.dim) or h.dim() != 2 or h.shape[1] != head.dim or target.numel() != len(h):
+            raise ValueError(f"hidden {tuple(h.shape)}, weight {tuple(w.shape)} and target {tuple(target.shape)} must "
+                             f"be [T, {head.dim}], [{head.vocab}, {head.dim}] and [T], as the head was made")
+        if offset.numel() < 1:
+            raise ValueError("one offset more than sequences")
         sums = torch.empty(len(offset) - 1, dtype=torch.int64)
         library = head.device.library
+        head.forwards += 1
         library.call(library.flat_head_logps, head.handle, address(h), address(w), address(target), len(h),
                      address(offset), len(sums), address(sums))
-        ctx.head, ctx.kept = head, (h, w)       # the head goes on reading them
+        ctx.head, ctx.forward_number, ctx.kept = head, head.forwards, (h, w)    # the head goes on reading them
         return sums.double() / Q32
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
+        if ctx.forward_number != ctx.head.forwards:
+            raise RuntimeError("the head has seen another forward since: go back before the next one, or open a "
+                               "head for each")
         h, w = ctx.kept
         grad, dh = dense(grad, torch.float64), torch.empty_like(h)
         dw = torch.zeros_like(w) if ctx.needs_input_grad[1] else None

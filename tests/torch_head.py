@@ -147,6 +147,36 @@ class Hidden(Devices):
             self.close(w.grad, wd.grad, wd.grad.abs() * 1e-4 + 1e-5)
             head.close()
 
+    def test_only_the_last_forward_goes_back(self):
+        generator = torch.Generator().manual_seed(3)
+        weight = torch.randn(20, 8, generator=generator)
+        few, many = (torch.randn(rows, 8, generator=generator).requires_grad_() for rows in (2, 50))
+        for device in self.each():
+            head = door.Head(device, 20, 8)
+            few.grad = many.grad = None
+            first, last = (door.hidden_logps(head, h, weight, torch.zeros(len(h), dtype=torch.int64),
+                                             torch.tensor([0, len(h)])) for h in (few, many))
+            with self.assertRaisesRegex(RuntimeError, "another forward"):
+                first.sum().backward()
+            last.sum().backward()
+            want, = torch.autograd.grad(torch.log_softmax((many @ weight.t()).double(), -1)[:, 0].sum(), many)
+            self.close(many.grad, want, want.abs() * 1e-4 + 1e-5)
+            self.assertIsNone(few.grad)
+            head.close()
+
+    def test_shapes_are_those_of_the_head(self):
+        target, offset = torch.zeros(3, dtype=torch.int64), torch.tensor([0, 3])
+        for device in self.each():
+            head = door.Head(device, 20, 8)
+            for hidden, weight, ids, bounds in (
+                    ((3, 8), (19, 8), target, offset), ((3, 8), (21, 8), target, offset),
+                    ((3, 7), (20, 7), target, offset), ((3, 7), (20, 8), target, offset),
+                    ((24,), (20, 8), target, offset), ((3, 8), (160,), target, offset),
+                    ((3, 8), (20, 8), target[:2], offset), ((3, 8), (20, 8), target, offset[:0])):
+                with self.assertRaises(ValueError):
+                    door.hidden_logps(head, torch.ones(hidden), torch.ones(weight), ids, bounds)
+            head.close()
+
 
 class Losses(Devices):
     """Values and gradients of losses over 4 pairs, or 8 labelled samples, against formulas in float64"""
