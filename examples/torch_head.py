@@ -229,6 +229,15 @@ class PreferenceLoss(torch.autograd.Function):
         return (ctx.saved_tensors[0] * grad,) + (None,) * 12
 
 
+def check_lengths(count, groups, **items):
+    """The library trusts lengths: one value for each item, and groups [G + 1] from 0 to the items"""
+    for name, tensor in items.items():
+        if tensor is not None and tuple(tensor.shape) != (count,):
+            raise ValueError(f"{name} {tuple(tensor.shape)} must be [{count}] like policy")
+    if groups.dim() != 1 or len(groups) < 2 or int(groups[-1]) != count:
+        raise ValueError(f"groups must be [G + 1] and end with the {count} items")
+
+
 class Preference:
     """Any loss of `prefpga losses` over sums of log-probs. Its running mean (BCO) is state of this object"""
 
@@ -260,6 +269,9 @@ class Preference:
         Losses of the GRPO family look at tokens: items are tokens (sequence_logps with sequences of one row), groups
         their sequences, old the log-probs under the policy that sampled them, advantage that of their sequence"""
         count = len(policy)
+        pairs = kind is None or (groups is None and not self.needs["per_item"])
+        if pairs and count % 2:
+            raise ValueError(f"{count} items are no pairs: give kind and groups")
         if kind is None:
             kind = torch.tensor([self.chosen, self.rejected], dtype=torch.int32).repeat(count // 2)
         if groups is None:
@@ -268,6 +280,8 @@ class Preference:
             raise ValueError(f"loss {self.loss} compares with a reference: give its sums of log-probs")
         if self.needs["own_weights"] and weight is None:
             raise ValueError(f"loss {self.loss} weighs items by the policy's own likelihood: give weight")
+        check_lengths(count, groups, policy=policy, tokens=tokens, kind=kind, reference=reference, old=old,
+                      score=score, margin=margin, weight=weight, advantage=advantage)
         z0 = delta = 0.0
         if self.needs["z0"]:
             z0 = max(0.0, float(mismatched.double().mean()))

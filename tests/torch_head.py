@@ -310,6 +310,27 @@ class Losses(Devices):
             self.close(got.detach(), want.detach(), 1e-6)
             self.close(mine.grad, theirs.grad, 1e-6)
 
+    def test_lengths_are_those_of_the_policy(self):
+        full = {"tokens": self.tokens, "reference": self.reference, "kind": self.labels, "old": self.policy}
+        full.update((name, torch.ones(8)) for name in ("score", "margin", "weight", "advantage"))
+        with door.Device("cpu", library) as device:
+            loss = door.Preference(device, "sigmoid")
+            for name, tensor in full.items():
+                for wrong in (tensor[:7], torch.cat([tensor, tensor]), tensor[:1], tensor.view(2, 4)):
+                    with self.subTest(name=name), self.assertRaisesRegex(ValueError, name):
+                        loss(self.policy, **{"tokens": self.tokens, "reference": self.reference, name: wrong})
+            for groups in ([0], [0, 6], [0, 2, 10], [[0, 8]]):
+                with self.subTest(groups=groups), self.assertRaisesRegex(ValueError, "groups"):
+                    loss(self.policy, self.tokens, self.reference, groups=torch.tensor(groups))
+            for groups in ([0, 9, 8], [2, 8], [0, -2, 8]):      # what the library checks itself
+                with self.subTest(groups=groups), self.assertRaises(RuntimeError):
+                    loss(self.policy, self.tokens, self.reference, groups=torch.tensor(groups))
+            for more in ({}, {"kind": self.labels[:7]}, {"groups": torch.tensor([0, 2, 7])}):
+                with self.assertRaisesRegex(ValueError, "pairs"):
+                    loss(self.policy[:7], self.tokens[:7], self.reference[:7], **more)
+            with self.assertRaisesRegex(ValueError, "reference"):       # before the running mean broadcasts it
+                door.Preference(device, "bco")(self.policy, self.tokens, self.reference[:1], kind=self.labels)
+
     def test_a_missing_reference_is_named(self):
         for device in self.each():
             with self.assertRaisesRegex(ValueError, "compares with a reference"):
