@@ -13,7 +13,7 @@
 #include <time.h>
 #include "prefpga/power.h"
 
-enum { SHORTEST_REFRESHES = 10, GAP_PERIODS = 8 };
+enum { SHORTEST_REFRESHES = 10, GAPS_LEAST = 2 };
 #define PERIOD_LEAST_S 0.01
 
 struct sample { double time, value; };
@@ -237,6 +237,17 @@ static double longest_gap(const struct track *t, double from, double to)
 	return gap;
 }
 
+/* w: a refresh, and the longest gap of the samples within w of the span. Gaps that w takes in can make it longer */
+static double neighbourhood(const struct track *t, double from, double to)
+{
+	double w = t->sensor.refresh_s + t->period, last = 0.0;
+	while (t->count && w > last) {
+		last = w;
+		w = t->sensor.refresh_s + longest_gap(t, from - w, to + w);
+	}
+	return w;
+}
+
 /* Everything within w of the span is there, without holes */
 static int check_span(const struct track *t, double from, double to, double w, struct pf_error *error)
 {
@@ -246,9 +257,9 @@ static int check_span(const struct track *t, double from, double to, double w, s
 		               "%.3g s are needed", to - from, t->sensor.name, t->sensor.refresh_s, shortest(t));
 	if (t->error.code)
 		return pf_fail(error, PF_E_DATA, "%s cannot be read any more: %s", t->sensor.name, t->error.text);
-	if (gap > GAP_PERIODS * (t->period + t->sensor.refresh_s))
-		return pf_fail(error, PF_E_DATA, "%s: no samples for %.3g s within the span; the machine was too "
-		               "busy to read it", t->sensor.name, gap);
+	if (gap * GAPS_LEAST > to - from)
+		return pf_fail(error, PF_E_RANGE, "%s: no samples for %.3g s within %.3g s; the machine was too busy "
+		               "to read it", t->sensor.name, gap, to - from);
 	if (!t->count || !(t->at[0].time <= from))
 		return pf_fail(error, PF_E_DATA, "%s has no samples of the beginning of the span", t->sensor.name);
 	if (!(t->at[t->count - 1].time >= to + w))
@@ -298,7 +309,7 @@ static void difference(const struct track *t, double from, double to, struct pf_
 
 static int energy_of(const struct track *t, double from, double to, struct pf_energy *e, struct pf_error *error)
 {
-	const double w = t->sensor.refresh_s + (t->count ? longest_gap(t, from, to) : t->period);
+	const double w = neighbourhood(t, from, to);
 	int code = check_span(t, from, to, w, error);
 	if (code)
 		return code;

@@ -32,11 +32,11 @@ static int begin(void **state)
 	return 0;
 }
 
-/* A V80 that shows 2.5 W and refreshes every 20 ms; ten of them are far less than the training takes */
+/* A V80 that shows 2.5 W and refreshes every 50 ms; ten of them are far less than the training takes */
 static void make_card(void)
 {
 	make("root/sys/bus/pci/devices/0000:a1:00.0/vendor", "0x10ee\n");
-	make("root/sys/bus/pci/devices/0000:a1:00.0/hwmon/hwmon5/update_interval", "20\n");
+	make("root/sys/bus/pci/devices/0000:a1:00.0/hwmon/hwmon5/update_interval", "50\n");
 	make("root/sys/bus/pci/devices/0000:a1:00.0/hwmon/hwmon5/power1_input", "2500000\n");
 }
 
@@ -76,7 +76,7 @@ static int train(const char *more)
 {
 	char words[2048];
 	snprintf(words, sizeof words,
-	         "sft --data '%s' --dim 64 --layers 2 --ffn 128 --steps 400 --batch 8 --device sim --cache '%s' "
+	         "sft --data '%s' --dim 64 --layers 2 --ffn 128 --steps 800 --batch 8 --device sim --cache '%s' "
 	         "--out '%s' --format json %s",
 	         scratch_path("data.jsonl"), scratch_path("cache"), scratch_path("run"), more);
 	return run(words);
@@ -106,7 +106,7 @@ static void windows_of_a_training(void **state)
 			assert_true(json_number_value(json_object_get(w, "first_step")) == last + 1.0);
 			last = json_number_value(json_object_get(w, "last_step"));
 			assert_true(last >= 1.0 && last <= json_number_value(json_object_get(step, "step")));
-			assert_true(seconds >= 0.2 * (1.0 - 1e-6));
+			assert_true(seconds >= 0.5 * (1.0 - 1e-6));
 			assert_true(fabs(json_number_value(json_object_get(w, "joule")) - 2.5 * seconds) <=
 			            1e-6 * seconds);
 			assert_true(fabs(json_number_value(json_object_get(w, "idle_joule")) - 2.5 * seconds) <=
@@ -121,7 +121,7 @@ static void windows_of_a_training(void **state)
 	json_t *result = json_load_file(scratch_path("out"), 0, &why);
 	const json_t *total = json_array_get(json_object_get(result, "energy"), 0);
 	assert_non_null(total);
-	assert_true(json_number_value(json_object_get(total, "last_step")) == 400.0);
+	assert_true(json_number_value(json_object_get(total, "last_step")) == 800.0);
 	const double all = json_number_value(json_object_get(total, "joule"));
 	assert_true(fabs(all - 2.5 * json_number_value(json_object_get(total, "seconds"))) <= 1e-6 * all);
 	assert_true(all >= joule * (1.0 - 1e-9));
@@ -146,7 +146,7 @@ static void sensors_are_listed(void **state)
 	make_card();
 	assert_int_equal(run("energy"), 0);
 	assert_true(file_has("out", "hwmon 0000:a1:00.0") && file_has("out", "2.5 W") &&
-	            file_has("out", "every 0.02 s"));
+	            file_has("out", "every 0.05 s"));
 	assert_int_equal(run("energy --format json"), 0);
 	assert_true(file_has("out", "\"watt\": 2.5"));
 }

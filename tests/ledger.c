@@ -137,8 +137,24 @@ static void spans_that_cannot_be_seen_are_refused(void **state)
 	assert_int_equal(pf_ledger_energy(ledger, 1, 2.0, 12.0, &e, &error), PF_E_RANGE);
 	add(ledger, 60.0, 25.0);                       /* 30 s of silence */
 	add(ledger, 70.0, 25.0);
-	assert_int_equal(pf_ledger_energy(ledger, 0, 20.0, 58.0, &e, &error), PF_E_DATA);
+	assert_int_equal(pf_ledger_energy(ledger, 0, 20.0, 58.0, &e, &error), PF_E_RANGE);
 	assert_non_null(strstr(error.text, "30 s"));
+	pf_ledger_close(ledger);
+}
+
+/* The sensor shows 10 W up to 20 s and then nothing for 3 s, in which the power rose to 50 W: the span's last refresh
+ * may have been the first of 50 W, and only the sample behind the hole tells */
+static void a_hole_behind_the_span_counts(void **state)
+{
+	struct pf_ledger *ledger = open_one(0, 1.0, 0.25, 0.0, 0.0);
+	struct pf_energy e;
+	(void)state;
+	for (double t = 0.0; t <= 20.0; t += 0.25)
+		add(ledger, t, 10.0);
+	for (double t = 23.0; t <= 40.0; t += 0.25)
+		add(ledger, t, 50.0);
+	assert_int_equal(pf_ledger_energy(ledger, 0, 5.0, 20.125, &e, NULL), 0);
+	assert_true(e.low <= 10.0 * 15.125 && e.high >= 10.0 * 14.0 + 50.0 * 1.125);
 	pf_ledger_close(ledger);
 }
 
@@ -216,6 +232,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_cached_power_bounds_the_truth), cmocka_unit_test(a_constant_power_is_exact),
 		cmocka_unit_test(a_jump_widens_the_interval), cmocka_unit_test(a_counter_bounds_the_truth_and_wraps),
 		cmocka_unit_test(spans_that_cannot_be_seen_are_refused),
+		cmocka_unit_test(a_hole_behind_the_span_counts),
 		cmocka_unit_test(samples_that_cannot_be_are_refused),
 		cmocka_unit_test(forgetting_keeps_what_is_asked_for_later), cmocka_unit_test(the_thread_samples),
 	};

@@ -1,4 +1,5 @@
 #include "meters.h"
+#include "setup.h"
 #include <stdlib.h>
 
 int pf_cli_sensors(const struct pf_options *o, struct pf_sensor **sensors, size_t *count, struct pf_error *error)
@@ -63,7 +64,7 @@ static void on_text(void *context, const struct pf_energy_window *w)
 static void end(const struct pf_options *o, struct pf_meters *meters, pf_energy_fn window, void *context)
 {
 	struct pf_error failed;
-	if (pf_meters_end(meters, window, context, &failed) != 0)
+	if (pf_meters_end(meters, pf_setup_stop(), window, context, &failed) != 0)
 		pf_cli_note(o, "energy is incomplete: %s", failed.text);
 }
 

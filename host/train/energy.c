@@ -6,7 +6,9 @@
 #include <time.h>
 
 #define POLL_S 0.05
-#define GIVE_UP_REFRESHES 20.0         /* a sensor that shows nothing new for so long has stopped */
+#define GIVE_UP_REFRESHES 20.0         /* a sensor that shows nothing new for so long, */
+#define GIVE_UP_S 10.0                 /* and as long as a busy machine may keep its reader, has stopped */
+#define IDLE_TRIES 3
 
 struct boundary { double time; uint64_t steps; };
 
@@ -84,12 +86,12 @@ static void rest(void)
 }
 
 /* Energy of a span that ends now or ended before: waits for the samples behind it. A failure puts the sensor out, but
- * for an interruption */
+ * for an interruption and for a span that is too short */
 static int wait_energy(struct pf_meters *m, size_t i, double from, double to, const volatile sig_atomic_t *stop,
                        struct pf_energy *energy)
 {
 	struct meter *meter = &m->meter[i];
-	const double give_up = to + GIVE_UP_REFRESHES * (meter->sensor.refresh_s + POLL_S);
+	const double give_up = to + fmax(GIVE_UP_S, GIVE_UP_REFRESHES * meter->sensor.refresh_s);
 	struct pf_error why;
 	int code;
 	while ((code = pf_ledger_energy(m->ledger, i, from, to, energy, &why)) == -EAGAIN &&
@@ -98,8 +100,25 @@ static int wait_energy(struct pf_meters *m, size_t i, double from, double to, co
 			return PF_E_INTERRUPTED;
 		rest();
 	}
-	if (code)
+	if (code && code != PF_E_RANGE)
 		meter->error = why;
+	return code;
+}
+
+/* A busy machine leaves holes between the samples: a longer span may do then */
+static int idle_of(struct pf_meters *m, size_t i, double from, double seconds, const volatile sig_atomic_t *stop)
+{
+	struct meter *meter = &m->meter[i];
+	struct pf_energy e;
+	int code = PF_E_RANGE;
+	for (int tries = 0; code == PF_E_RANGE && tries < IDLE_TRIES; tries++, seconds *= 2.0)
+		if ((code = wait_energy(m, i, from, from + seconds, stop, &e)) == 0) {
+			meter->idle = e.joule / seconds;
+			meter->idle_low = e.low / seconds;
+			meter->idle_high = e.high / seconds;
+		}
+	if (code == PF_E_RANGE)
+		pf_fail(&meter->error, code, "%s: the machine is too busy to read it", meter->sensor.name);
 	return code;
 }
 
@@ -108,16 +127,10 @@ int pf_meters_idle(struct pf_meters *m, double seconds, const volatile sig_atomi
 	for (size_t i = 0; i < m->meters; i++)
 		seconds = fmax(seconds, pf_ledger_shortest(m->ledger, i));
 	rest();                                /* the first samples are in */
-	const double from = pf_ledger_now(), to = from + seconds;
-	for (size_t i = 0; i < m->meters; i++) {
-		struct meter *meter = &m->meter[i];
-		struct pf_energy e;
-		if (wait_energy(m, i, from, to, stop, &e) == PF_E_INTERRUPTED)
+	const double from = pf_ledger_now();
+	for (size_t i = 0; i < m->meters; i++)
+		if (idle_of(m, i, from, seconds, stop) == PF_E_INTERRUPTED)
 			return pf_fail(error, PF_E_INTERRUPTED, "interrupted while the idle machine was measured");
-		meter->idle = e.joule / seconds;
-		meter->idle_low = e.low / seconds;
-		meter->idle_high = e.high / seconds;
-	}
 	return 0;
 }
 
@@ -215,51 +228,65 @@ static void forget(struct pf_meters *m)
 	}
 }
 
-int pf_meters_step(struct pf_meters *m, pf_energy_fn window, void *context, struct pf_error *error)
+/* Closes the window of a sensor at the first boundary that its samples allow. 1: closed */
+static int try_window(struct pf_meters *m, size_t i)
 {
-	int code = push(m, m->at[m->count - 1].steps + 1, error);
-	for (size_t i = 0; !code && i < m->meters; i++) {
-		struct meter *meter = &m->meter[i];
-		const size_t end = meter->error.code ? 0 : window_end(m, i);
+	struct meter *meter = &m->meter[i];
+	const size_t first = meter->error.code ? 0 : window_end(m, i);
+	int code = PF_E_RANGE;
+	for (size_t end = first; end && end < m->count && code == PF_E_RANGE; end++) {
 		struct pf_energy e;
 		struct pf_error why;
-		const int one =
-			end ? pf_ledger_energy(m->ledger, i, m->at[meter->start].time, m->at[end].time, &e, &why)
-			    : -EAGAIN;
-		if (one == 0) {
+		code = pf_ledger_energy(m->ledger, i, m->at[meter->start].time, m->at[end].time, &e, &why);
+		if (code == 0)
 			close_window(m, meter, meter->start, end, &e);
-			window(context, &meter->last);
-		} else if (one != -EAGAIN) {
+		else if (code != PF_E_RANGE && code != -EAGAIN)
 			meter->error = why;
-		}
 	}
+	return code == 0;
+}
+
+int pf_meters_step(struct pf_meters *m, pf_energy_fn window, void *context, struct pf_error *error)
+{
+	const int code = push(m, m->at[m->count - 1].steps + 1, error);
+	for (size_t i = 0; !code && i < m->meters; i++)
+		if (try_window(m, i))
+			window(context, &m->meter[i].last);
 	forget(m);
 	return code;
 }
 
-/* What is left behind the last window; too short alone, it is taken together with that one */
-static void close_rest(struct pf_meters *m, size_t i)
+/* What is left behind the last window; if the sensor cannot see it alone, it is taken together with that one */
+static void close_rest(struct pf_meters *m, size_t i, const volatile sig_atomic_t *stop)
 {
 	struct meter *meter = &m->meter[i];
 	const size_t end = m->count - 1;
+	size_t from = meter->start;
 	struct pf_energy e;
-	if (meter->error.code || meter->start == end)
+	if (meter->error.code || from == end)
 		return;
-	const int alone = m->at[end].time - m->at[meter->start].time >= pf_ledger_shortest(m->ledger, i);
-	const size_t from = alone || !meter->total.sensor ? meter->start : meter->previous;
-	if (wait_energy(m, i, m->at[from].time, m->at[end].time, NULL, &e) != 0)
+	int code = wait_energy(m, i, m->at[from].time, m->at[end].time, stop, &e);
+	if (code == PF_E_RANGE && meter->total.sensor) {
+		from = meter->previous;
+		code = wait_energy(m, i, m->at[from].time, m->at[end].time, stop, &e);
+	}
+	if (code == PF_E_RANGE || code == PF_E_INTERRUPTED)
+		pf_fail(&meter->error, code, "%s has not shown the last %.3g s", meter->sensor.name,
+		        m->at[end].time - m->at[meter->start].time);
+	if (code)
 		return;
 	if (from != meter->start)
 		add(&meter->total, &meter->last, -1.0);
 	close_window(m, meter, from, end, &e);
 }
 
-int pf_meters_end(struct pf_meters *m, pf_energy_fn window, void *context, struct pf_error *failed)
+int pf_meters_end(struct pf_meters *m, const volatile sig_atomic_t *stop, pf_energy_fn window, void *context,
+                  struct pf_error *failed)
 {
 	int code = 0;
 	for (size_t i = 0; i < m->meters; i++) {
 		struct meter *meter = &m->meter[i];
-		close_rest(m, i);
+		close_rest(m, i, stop);
 		if (meter->error.code)
 			code = pf_fail(failed, meter->error.code, "%s", meter->error.text);
 		if (meter->total.sensor)

@@ -38,7 +38,9 @@ int pf_meters_idle(struct pf_meters *meters, double seconds, const volatile sig_
 int  pf_meters_begin(struct pf_meters *meters, uint64_t steps, struct pf_error *error);
 /* Another step is done. window is called for each window that is closed by what the sensors have shown so far */
 int  pf_meters_step(struct pf_meters *meters, pf_energy_fn window, void *context, struct pf_error *error);
-/* Training is over: waits for the samples behind the last step. window is called once per sensor, with everything since
- * the beginning; sensors that failed have told so in `failed` (may be NULL) */
-int  pf_meters_end(struct pf_meters *meters, pf_energy_fn window, void *context, struct pf_error *failed);
+/* Training is over: waits for the samples behind the last step, unless *stop (may be NULL) says not to. window is
+ * called once per sensor, with everything since the beginning; sensors that failed have told so in `failed` (may be
+ * NULL) */
+int  pf_meters_end(struct pf_meters *meters, const volatile sig_atomic_t *stop, pf_energy_fn window, void *context,
+                   struct pf_error *failed);
 #endif

@@ -95,9 +95,9 @@ struct pf_energy {
 	double   watt_least, watt_most;        /* shown in the span */
 	uint64_t samples;              /* taken within it */
 };
-/* PF_E_RANGE: the span is shorter than ten refreshes, so the sensor cannot see it. -EAGAIN: the samples do not reach
- * far enough beyond its end yet (a refresh and a period). PF_E_DATA: no samples of its beginning, a hole in them, or
- * the sensor cannot be read any more (the text says why) */
+/* PF_E_RANGE: the span is shorter than ten refreshes, or than twice the longest hole in its samples, so the sensor
+ * cannot see it: a longer one may do. -EAGAIN: the samples do not reach far enough beyond its end yet (a refresh and a
+ * period). PF_E_DATA: no samples of its beginning, or the sensor cannot be read any more (the text says why) */
 PF_API int pf_ledger_energy(struct pf_ledger *ledger, size_t sensor, double from_s, double to_s,
                             struct pf_energy *energy, struct pf_error *error);
 /* The shortest span that pf_ledger_energy takes */
