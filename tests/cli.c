@@ -47,6 +47,13 @@ static int train_briefly(const char *closed)
 	return program_run(arguments);
 }
 
+static void too_many_devices_are_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(train_briefly("--device cpu,cpu,cpu,cpu,cpu,cpu,cpu,cpu 2>/dev/null"), 0);
+	assert_int_equal(train_briefly("--device cpu,cpu,cpu,cpu,cpu,cpu,cpu,cpu,cpu 2>/dev/null"), 1);
+}
+
 /* With some of 0, 1 and 2 closed the log would be one of them, and take the messages */
 static void closed_standard_files_do_not_meet_data(void **state)
 {
@@ -130,6 +137,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(version_names_program_and_numerics),
 		cmocka_unit_test(mistakes_exit_with_2),
 		cmocka_unit_test(a_full_disk_is_a_failure),
+		cmocka_unit_test(too_many_devices_are_refused),
 		cmocka_unit_test(closed_standard_files_do_not_meet_data),
 		cmocka_unit_test(every_verb_has_help),
 		cmocka_unit_test(help_fits_a_terminal),

@@ -35,8 +35,8 @@ int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_e
 			code = pf_fail(error, PF_E_RANGE, "--device names more than %d devices", PF_SETUP_DEVICES);
 		else
 			code = pf_device_open(spec, &s->device_options, &s->device[s->devices], error);
-		s->spec[s->devices] = spec;
-		s->devices += !code;
+		if (!code)
+			s->spec[s->devices++] = spec;
 	}
 	s->renewal = (struct pf_renewal){ .device = s->device,
 		                          .spec = s->spec,
@@ -275,11 +275,24 @@ enum pf_way pf_setup_way(const struct pf_options *o)
 	                                          : PF_WAY_AUTO;
 }
 
+const char *pf_setup_head(const struct pf_setup *s, const struct pf_options *o)
+{
+	static const char *const kernels[] = { "linear_logprob", "linear_grad" };
+	if (strcmp(o->head, "auto") != 0)
+		return o->head;
+	for (unsigned i = 0; i < s->devices; i++)
+		for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++)
+			if (!pf_device_cus(s->device[i], pf_kernel_find(kernels[k])))
+				return "logits";
+	return "fused";
+}
+
 struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)
 {
 	return (struct pf_run){ .device = s->device, .devices = s->devices, .memory_bytes = o->card_memory,
 		.max_length = s->max_length, .batch = (uint32_t)o->batch, .accumulate = (uint32_t)o->accumulate,
-		.threads = (unsigned)o->threads, .logits = strcmp(o->head, "logits") == 0, .way = pf_setup_way(o),
+		.threads = (unsigned)o->threads, .logits = strcmp(pf_setup_head(s, o), "logits") == 0,
+		.way = pf_setup_way(o),
 		.loss = &s->loss, .advantages = find_advantages(o->advantages),
 		.reference = s->reference, .uniform = s->uniform, .cache = o->cache,
 		.trace = s->trace, .stop = pf_setup_stop() };

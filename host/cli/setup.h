@@ -40,6 +40,8 @@ int  pf_setup_data(struct pf_setup *setup, const struct pf_options *options, str
 /* How --data is read, but for split and progress */
 struct pf_corpus_options pf_setup_reading(const struct pf_setup *setup, const struct pf_options *options,
                                           enum pf_record_form want);
+/* --head, `auto` resolved: "fused" where every device's image has the fused kernels, else "logits" */
+const char *pf_setup_head(const struct pf_setup *setup, const struct pf_options *options);
 /* What training and evaluation share, from all of the above */
 enum pf_way pf_setup_way(const struct pf_options *options);      /* of --way */
 struct pf_run pf_setup_run(const struct pf_setup *setup, const struct pf_options *options);

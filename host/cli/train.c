@@ -67,7 +67,7 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 		add_fact(f, "reference", 1, "follows by %.17g every %lld steps", o->ref_model_mixup_alpha,
 		         (long long)o->ref_model_sync_steps);
 	add_fact(f, "device", 0, "%s", o->device);
-	add_fact(f, "head", 0, "%s, %s", o->head, o->way);
+	add_fact(f, "head", 0, "%s, %s", pf_setup_head(s, o), o->way);
 	add_fact(f, "card memory", 0, "%lld", (long long)o->card_memory);       /* products of the head go by blocks */
 	add_fact(f, "numerics version", 0, "%u", PF_NUMERICS);
 	add_fact(f, "program", 0, "%016llx", (unsigned long long)program_hash());
@@ -292,6 +292,8 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 	gather_facts(s, o, steps, &facts);
 	t.fact = facts.row;
 	t.facts = facts.count;
+	if (t.run.logits && strcmp(o->head, "auto") == 0)
+		pf_cli_note(o, "the image has no fused head: logits cross the link");
 	code = pf_cli_meters(o, t.run.stop, &t.meters, error);
 	const double began = pf_seconds();
 	if (!code)
