@@ -183,10 +183,12 @@ int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, struct
                   struct pf_error *error)
 {
 	const struct pf_operation *operations;
-	const size_t count = pf_trace_operations(trace, &operations);
+	size_t count;
 	struct building b = { .jobs = 0 };
-	struct call *call = calloc(count + 1, sizeof *call);
 	*replay = (struct pf_replay){ 0 };
+	if (pf_trace_operations(trace, &operations, &count) != 0)
+		return pf_fail(error, -ENOMEM, "the run had more operations than are kept; trace fewer steps");
+	struct call *call = calloc(count + 1, sizeof *call);
 	int code = call ? 0 : pf_fail(error, -ENOMEM, "no memory for a schedule");
 	for (size_t i = 0; !code && i < count; i++) {
 		const struct pf_operation *o = &operations[i];

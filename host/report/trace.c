@@ -17,7 +17,7 @@ struct pf_trace {
 	FILE *file;
 	char *path;
 	double zero;                   /* CLOCK_MONOTONIC, s */
-	int events, keep;
+	int events, keep, dropped;     /* dropped: some operation was not kept */
 	struct track *track;
 	size_t tracks, tracks_room;
 	struct pf_operation *kept;
@@ -163,15 +163,15 @@ void pf_trace_phase(struct pf_trace *t, const char *name, double from, double to
 
 static void keep(struct pf_trace *t, const struct pf_operation *o)
 {
-	if (t->count == t->room) {
+	if (t->count == t->room && !t->dropped) {
 		const size_t room = t->room ? 2 * t->room : 1024;
-		struct pf_operation *more = realloc(t->kept, room * sizeof *more);
-		if (!more)
-			return;
-		t->kept = more;
-		t->room = room;
+		struct pf_operation *more = room <= 2 * PF_TRACE_KEPT ? realloc(t->kept, room * sizeof *more) : NULL;
+		t->kept = more ? more : t->kept;
+		t->room = more ? room : t->room;
 	}
-	t->kept[t->count++] = *o;
+	t->dropped |= t->count == t->room;
+	if (!t->dropped)
+		t->kept[t->count++] = *o;
 }
 
 static void put_operation(struct pf_trace *t, const struct pf_operation *o)
@@ -223,8 +223,9 @@ void pf_trace_power(struct pf_trace *t, const char *sensor, double time, double 
 	pthread_mutex_unlock(&t->lock);
 }
 
-size_t pf_trace_operations(const struct pf_trace *t, const struct pf_operation **operations)
+int pf_trace_operations(const struct pf_trace *t, const struct pf_operation **operations, size_t *count)
 {
 	*operations = t->kept;
-	return t->count;
+	*count = t->count;
+	return t->dropped ? -ENOMEM : 0;
 }
