@@ -10,7 +10,7 @@ static struct pf_curves curves;
 
 static void find(const char *name, double range)
 {
-	struct pf_device *device;
+	struct pf_device *device = NULL;
 	struct pf_loss loss;
 	struct pf_error error;
 	if (pf_loss_parse(name, &loss, &error) || pf_device_open("cpu", NULL, &device, &error) ||
