@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "image.h"
 #include "prefpga/internal/cards.def"
 #include "prefpga/internal/registers.h"
@@ -203,15 +204,30 @@ int pf_image_check_abi(const char *path, struct pf_error *error)
 }
 
 /* ---- packing ---- */
-static int write_whole(const char *path, const void *data, size_t bytes, struct pf_error *error)
+static int write_synced(const char *path, const void *data, size_t bytes)
 {
 	FILE *out = fopen(path, "wb");
-	int ok = out && fwrite(data, 1, bytes, out) == bytes;
-	if (out && fclose(out) != 0)
-		ok = 0;
-	if (!ok && out)
-		remove(path);
-	return ok ? 0 : pf_fail(error, errno ? -errno : PF_E_DATA, "%s: cannot write", path);
+	if (!out)
+		return -errno;
+	int code = fwrite(data, 1, bytes, out) == bytes && fflush(out) == 0 && fsync(fileno(out)) == 0 ? 0 : -errno;
+	return fclose(out) != 0 && code == 0 ? -errno : code;
+}
+
+/* Beside the file and then over it: what was there, perhaps the image that was read, outlives a full disk */
+static int write_whole(const char *path, const void *data, size_t bytes, struct pf_error *error)
+{
+	const size_t length = strlen(path) + sizeof ".partial";
+	char *partial = malloc(length);
+	if (!partial)
+		return pf_fail(error, -ENOMEM, "no memory for a path");
+	snprintf(partial, length, "%s.partial", path);
+	int code = write_synced(partial, data, bytes);
+	if (code == 0 && rename(partial, path) != 0)
+		code = -errno;
+	if (code != 0)
+		unlink(partial);
+	free(partial);
+	return code == 0 ? 0 : pf_fail(error, code, "%s: cannot write: %s; the old file stays", path, strerror(-code));
 }
 
 int pf_image_pack(const char *in, const char *manifest, const char *out, struct pf_error *error)

@@ -1,9 +1,12 @@
 /* Images against the table: what `prefpga image check` notices, and what `pack` adds. `image XCLBIN`: an emulated image
  * of this build; faults are planted into copies of it. */
 #define _GNU_SOURCE                    /* memmem */
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include "driver/image.h"
 #include "driver/xclbin.h"
 #include "prefpga/internal/backend.h"
@@ -173,6 +176,41 @@ static void pack_adds_the_manifest(void **state)
 	free(bare);
 }
 
+/* A file-size limit is met where a full disk would be: in the middle of writing */
+static void a_full_disk_leaves_the_image(void **state)
+{
+	void *bare, *manifest, *data;
+	size_t bytes, manifest_bytes, has;
+	struct pf_image *opened;
+	struct pf_error error = { 0 };
+	struct rlimit full;
+	char path[512], json[512];
+	(void)state;
+	scratch_open("image_full");
+	make_bare(&bare, &bytes, &manifest, &manifest_bytes);
+	snprintf(path, sizeof path, "%s", scratch_bytes("one.xclbin", bare, bytes));
+	snprintf(json, sizeof json, "%s", scratch_bytes("manifest.json", manifest, manifest_bytes));
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &full), 0);
+	const struct rlimit small = { 1000, full.rlim_max };
+	void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	const int code = pf_image_pack(path, json, path, &error);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+	signal(SIGXFSZ, before);
+	assert_int_equal(code, -EFBIG);
+	assert_int_equal(pf_image_read(path, &data, &has, &error), 0);
+	assert_int_equal(has, bytes);
+	assert_memory_equal(data, bare, bytes);
+	free(data);
+	assert_int_equal(scratch_count(""), 2);        /* no .partial */
+	if (pf_image_pack(path, json, path, &error) != 0)
+		fail_msg("%s", error.text);
+	assert_int_equal(pf_image_open(path, &opened, &error), 0);
+	pf_image_close(opened);
+	assert_int_equal(scratch_count(""), 2);
+	free(bare);
+}
+
 static void signed_images_are_left_alone(void **state)
 {
 	void *bare, *manifest, *data;
@@ -199,7 +237,7 @@ int main(int argc, char **argv)
 	image_path = argv[1];
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_the_tool_has_built), cmocka_unit_test(banks),
-		cmocka_unit_test(pack_adds_the_manifest),
+		cmocka_unit_test(pack_adds_the_manifest), cmocka_unit_test(a_full_disk_leaves_the_image),
 		cmocka_unit_test(signed_images_are_left_alone),
 	};
 	int failed = cmocka_run_group_tests_name("image", tests, NULL, NULL);

@@ -44,7 +44,7 @@ PF_API int pf_image_check(const struct pf_image *image, int kernel, struct pf_er
  */
 PF_API int pf_image_check_abi(const char *path, struct pf_error *error);
 /* Writes image `in` with prefpga's manifest (a JSON file of prefpga-emit) added to `out`. Signed images and such that
- * carry a manifest are refused */
+ * carry a manifest are refused. `out` may be `in`: it is replaced, whole or not at all, by way of <out>.partial */
 PF_API int pf_image_pack(const char *in, const char *manifest, const char *out, struct pf_error *error);
 /* Name of compute unit `cu` (from 0) of a kernel, "pf_k_logprob:pf_k_logprob_1", or NULL */
 PF_API const char *pf_image_cu(const struct pf_image *image, int kernel, uint32_t cu);
