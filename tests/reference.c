@@ -1,5 +1,6 @@
 /* reference.c: log-probs of the reference in files: layout, exchange with other tools, hostile files, and the program's
  * verb, whose training must use just these numbers. argv[1] is the program. */
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -81,6 +82,7 @@ static void imported_numbers_are_marked_and_never_mixed(void **state)
 	assert_int_equal(pf_reference_open(scratch_path(""), 7, 2, 1, &r, &error), 0);
 	assert_int_equal(pf_reference_put(r, 0, 0, -5, &error), 0);
 	assert_int_equal(pf_reference_restart(r, 99, &error), 0);
+	assert_int_equal(pf_reference_commit(r, &error), 0);
 	assert_true(pf_reference_origin(r) == 99);
 	assert_true(pf_reference_get(r, 0, 0, &sum, &error) < 0);
 	assert_says("imported");
@@ -90,9 +92,53 @@ static void imported_numbers_are_marked_and_never_mixed(void **state)
 	assert_int_equal(pf_reference_get(again, 0, 0, &sum, &error), 1);
 	assert_int_equal(sum, -6);
 	assert_int_equal(pf_reference_restart(again, 0, &error), 0);
+	assert_int_equal(pf_reference_commit(again, &error), 0);
 	assert_int_equal(pf_reference_get(again, 0, 0, &sum, &error), 0);
 	pf_reference_close(again);
 	pf_reference_close(r);
+}
+
+static void check_entries(const struct pf_reference *r, int64_t first, int64_t second)
+{
+	int64_t sum = 0;
+
+	assert_int_equal(pf_reference_get(r, 0, 0, &sum, &error), 1);
+	assert_true(sum == first);
+	assert_int_equal(pf_reference_get(r, 1, 0, &sum, &error), 1);
+	assert_true(sum == second);
+}
+
+/* `reader` is a training that has the cache open all the time */
+static void an_import_leaves_readers_alone(void **state)
+{
+	struct pf_reference *reader, *import, *later;
+
+	(void)state;
+	scratch_open("reference");
+	assert_int_equal(pf_reference_open(scratch_path(""), 7, 2, 1, &reader, &error), 0);
+	assert_int_equal(pf_reference_put(reader, 0, 0, -5, &error), 0);
+	assert_int_equal(pf_reference_put(reader, 1, 0, -6, &error), 0);
+	for (int commit = 0; commit < 2; commit++) {
+		assert_int_equal(pf_reference_open(scratch_path(""), 7, 2, 1, &import, &error), 0);
+		assert_int_equal(pf_reference_restart(import, 99, &error), 0);
+		check_entries(reader, -5, -6);
+		assert_int_equal(pf_reference_open(scratch_path(""), 7, 2, 1, &later, &error), 0);
+		assert_int_equal(pf_reference_restart(later, 98, &error), -EBUSY);
+		pf_reference_close(later);
+		assert_int_equal(pf_reference_put(import, 0, 0, -7, &error), 0);
+		assert_int_equal(pf_reference_put(import, 1, 0, -8, &error), 0);
+		if (commit)
+			assert_int_equal(pf_reference_commit(import, &error), 0);
+		pf_reference_close(import);
+		check_entries(reader, -5, -6);
+		assert_int_equal(scratch_count(""), 1);
+		assert_int_equal(pf_reference_open(scratch_path(""), 7, 2, 1, &later, &error), 0);
+		assert_true(pf_reference_origin(later) == (commit ? 99 : 0));
+		check_entries(later, commit ? -7 : -5, commit ? -8 : -6);
+		pf_reference_close(later);
+	}
+	assert_true(pf_reference_origin(reader) == 0);
+	pf_reference_close(reader);
 }
 
 /* ---- files for others ---- */
@@ -419,6 +465,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_layout_is_as_written),
 		cmocka_unit_test(imported_numbers_are_marked_and_never_mixed),
+		cmocka_unit_test(an_import_leaves_readers_alone),
 		cmocka_unit_test(what_is_written_is_read_exactly),
 		cmocka_unit_test(imported_numbers_stay_foreign),
 		cmocka_unit_test(hostile_lines_are_named),

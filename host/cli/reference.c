@@ -187,7 +187,7 @@ static int keep(struct pf_reference *cache, const struct pf_reference_table *t, 
 		for (unsigned side = 0; !code && side < t->sides; side++)
 			if (t->sum[i * t->sides + side] != PF_REFERENCE_NONE)
 				code = pf_reference_put(cache, i, side, t->sum[i * t->sides + side], error);
-	return code;
+	return code ? code : pf_reference_commit(cache, error);
 }
 
 static int import_all(struct work *w, const char *path, struct pf_error *error)

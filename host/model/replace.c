@@ -177,6 +177,11 @@ int pf_replace_write(struct pf_replace *file, const void *data, size_t bytes,
 	return 0;
 }
 
+int pf_replace_fd(const struct pf_replace *file)
+{
+	return file->fd;
+}
+
 /* A rename is only durable once its directory is on disk */
 static int sync_directory(const char *path)
 {

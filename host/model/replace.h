@@ -18,6 +18,8 @@ struct pf_replace;
 int pf_replace_open(const char *path, struct pf_replace **file, struct pf_error *error);
 int pf_replace_write(struct pf_replace *file, const void *data, size_t bytes,
                      struct pf_error *error);
+/* For pwrite, where bytes do not come in order; the file's own, write-only */
+int pf_replace_fd(const struct pf_replace *file);
 /* Frees *file in every case; on failure PATH is untouched and PATH.partial is gone */
 int pf_replace_commit(struct pf_replace *file, struct pf_error *error);
 /* Removes PATH.partial and frees. NULL is allowed */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "../corpus/hash.h"
 #include "../model/folder.h"
+#include "../model/replace.h"
 
 enum { HEADER_BYTES = 512 };           /* the JSON, padded with blanks as the form allows */
 
@@ -19,6 +20,7 @@ struct entry {
 
 struct pf_reference {
 	int fd;
+	struct pf_replace *next;       /* between restart and commit: entries go there */
 	char *path;
 	uint64_t key, records, origin;
 	unsigned sides;
@@ -64,12 +66,12 @@ static int write_at(int fd, const void *from, size_t bytes, off_t at)
 	return n == (ssize_t)bytes ? 0 : n < 0 ? -errno : -ENOSPC;
 }
 
-static int start_file(struct pf_reference *r, struct pf_error *error)
+static int start_file(struct pf_reference *r, int fd, struct pf_error *error)
 {
 	unsigned char header[sizeof(uint64_t) + HEADER_BYTES];
 	make_header(r, header);
-	int code = ftruncate(r->fd, 0) != 0 ? -errno : write_at(r->fd, header, sizeof header, 0);
-	if (!code && ftruncate(r->fd, place_offset(r->records * r->sides)) != 0)
+	int code = ftruncate(fd, 0) != 0 ? -errno : write_at(fd, header, sizeof header, 0);
+	if (!code && ftruncate(fd, place_offset(r->records * r->sides)) != 0)
 		code = -errno;
 	return code ? pf_fail(error, code, "%s: cannot be written: %s", r->path, strerror(-code)) : 0;
 }
@@ -94,7 +96,7 @@ static int begin_file(struct pf_reference *r, struct pf_error *error)
 	if (recognise(r))
 		return 0;
 	r->origin = 0;
-	return start_file(r, error);
+	return start_file(r, r->fd, error);
 }
 
 static int open_file(struct pf_reference *r, const char *folder, struct pf_error *error)
@@ -139,6 +141,7 @@ void pf_reference_close(struct pf_reference *r)
 {
 	if (!r)
 		return;
+	pf_replace_abandon(r->next);
 	if (r->fd >= 0)
 		close(r->fd);
 	free(r->path);
@@ -147,12 +150,23 @@ void pf_reference_close(struct pf_reference *r)
 
 int pf_reference_restart(struct pf_reference *r, uint64_t origin, struct pf_error *error)
 {
-	if (flock(r->fd, LOCK_EX) != 0)
-		return pf_fail(error, -errno, "%s: cannot be locked: %s", r->path, strerror(errno));
+	int code = pf_replace_open(r->path, &r->next, error);
+	if (code)
+		return code;
 	r->origin = origin;
-	int code = start_file(r, error);
-	flock(r->fd, LOCK_UN);
-	return code;
+	return start_file(r, pf_replace_fd(r->next), error);
+}
+
+int pf_reference_commit(struct pf_reference *r, struct pf_error *error)
+{
+	int code = pf_replace_commit(r->next, error);
+	r->next = NULL;
+	if (code)
+		return code;
+	close(r->fd);
+	r->fd = open(r->path, O_RDWR | O_CLOEXEC);
+	return r->fd >= 0 && recognise(r) ? 0 : pf_fail(error, PF_E_DATA, "%s: was replaced at once by another file",
+	                                               r->path);
 }
 
 uint64_t pf_reference_origin(const struct pf_reference *r)
@@ -207,7 +221,7 @@ int pf_reference_put(struct pf_reference *r, uint64_t record, unsigned side, int
 	int code = no_entry(r, record, side, error);
 	if (code)
 		return code;
-	code = write_at(r->fd, &e, sizeof e, place_offset(place));
+	code = write_at(r->next ? pf_replace_fd(r->next) : r->fd, &e, sizeof e, place_offset(place));
 	return code ? pf_fail(error, code, "%s: cannot be written: %s; make room, or give --cache another folder",
 	                      r->path, strerror(-code))
 	            : 0;

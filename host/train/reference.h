@@ -22,9 +22,11 @@ struct pf_reference;
 int pf_reference_open(const char *folder, uint64_t key, uint64_t records, unsigned sides,
 		      struct pf_reference **reference, struct pf_error *error);
 void pf_reference_close(struct pf_reference *reference);        /* NULL is allowed */
-/* Empties the file for numbers from elsewhere; origin: a hash of them, below 2^53, or 0: they are what would be
- * computed */
+/* Begins an empty file for numbers from elsewhere; origin: a hash of them, below 2^53, or 0: they are what would be
+ * computed. pf_reference_put fills it, nothing is read meanwhile, and commit puts it in the place of the one that was
+ * there: who has that open goes on with it. Closed without commit, nothing has changed. -EBUSY: another one fills it */
 int pf_reference_restart(struct pf_reference *reference, uint64_t origin, struct pf_error *error);
+int pf_reference_commit(struct pf_reference *reference, struct pf_error *error);
 uint64_t pf_reference_origin(const struct pf_reference *reference);    /* 0, also for NULL: computed */
 uint64_t pf_reference_key(const struct pf_reference *reference);
 const char *pf_reference_path(const struct pf_reference *reference);
