@@ -94,6 +94,24 @@ static void gradients_may_take_the_place_of_logits(void **state)
 		}
 }
 
+/* As kernel coef does it: below 2^-126 a gradient is none, also one that fp32 would round up to that. The targets are
+ * improbable, so what arrives at them is the gradient itself */
+static void tiny_gradients_are_none(void **state)
+{
+	static const double tiny[3] = { 0x1.fffffffp-127, -0x1.8p-127, 0x1p-126 };
+	static const float row[3][2] = { { 0, -40 }, { 0, -40 }, { 0, -40 } };
+	static const int32_t improbable[3] = { 1, 1, 1 };
+	static const uint64_t each[4] = { 0, 1, 2, 3 };
+	float grad[3][2];
+
+	(void)state;
+	assert_int_equal(
+		pf_flat_logps_grad(device, row, PF_F32, 3, 2, improbable, each, 3, tiny, grad, text, sizeof text), 0);
+	for (int v = 0; v < 2; v++)
+		assert_true(grad[0][v] == 0.0f && grad[1][v] == 0.0f);
+	assert_true(grad[2][1] == 0x1p-126f);
+}
+
 static void mistakes_are_named(void **state)
 {
 	static const uint64_t back[B + 1] = { 0, 3, 2, 5 }, beyond[B + 1] = { 0, 2, 2, 6 };
@@ -204,6 +222,7 @@ int main(void)
 		cmocka_unit_test(numbers_have_names),
 		cmocka_unit_test(sums_are_those_of_the_rows),
 		cmocka_unit_test(gradients_may_take_the_place_of_logits),
+		cmocka_unit_test(tiny_gradients_are_none),
 		cmocka_unit_test(mistakes_are_named),
 		cmocka_unit_test(a_head_multiplies),
 		cmocka_unit_test(a_loss_is_evaluated),

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "coefficient.h"
 #include "head.h"
 #include "prefpga/internal/kernels.h"
 #include "prefpga/loss.h"
@@ -170,7 +171,7 @@ int pf_flat_logps_grad(struct pf_device *device, const void *logits, int type, u
 		code = pf_fail(&error, -ENOMEM, "no memory for %llu coefficients", (unsigned long long)rows);
 	for (uint64_t i = 0; !code && i < sequences; i++)
 		for (uint64_t t = offset[i]; t < offset[i + 1]; t++)
-			coef[t] = (float)-grad[i];
+			coef[t] = pf_coefficient(grad[i]);
 	p.in.want_grad = 1;
 	p.in.coef = coef;
 	p.in.grad = dlogits;

@@ -1,8 +1,8 @@
 #include "head_fused.h"
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "coefficient.h"
 #include "seq_add.h"
 
 enum { BLOCK = PF_TOKENS };
@@ -156,10 +156,8 @@ static int spread(struct pf_head_fused *h, const double *grad, struct pf_error *
 	if (in->tokens)
 		memset(h->coef, 0, in->tokens * sizeof *h->coef);
 	for (uint32_t q = 0; q < in->seqs; q++)
-		for (uint32_t t = in->span[q].begin; t < in->span[q].end; t++) {
-			const double c = -grad[q] * (t < in->span[q].split ? 1.0 : (double)in->tail);
-			h->coef[t] = fabs(c) < 0x1p-126 ? 0.0f : (float)c;
-		}
+		for (uint32_t t = in->span[q].begin; t < in->span[q].end; t++)
+			h->coef[t] = pf_coefficient(grad[q] * (t < in->span[q].split ? 1.0 : (double)in->tail));
 	return 0;
 }
 
