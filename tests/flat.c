@@ -141,6 +141,11 @@ static void mistakes_are_named(void **state)
 	assert_non_null(strstr(text, "no_such_device"));
 }
 
+static double logit_gradient(const int32_t *ids, int t, int v)
+{
+	return weight[t < 2 ? 0 : 2] * ((v == ids[t]) - exp((double)z[t][v] - logsumexp(z[t])));
+}
+
 static void a_head_multiplies(void **state)
 {
 	static const int32_t ids[T] = { 3, 36, 9, 0, 5 };
@@ -171,9 +176,16 @@ static void a_head_multiplies(void **state)
 			double want = 1.0;
 
 			for (int t = 0; t < T; t++)
-				want += weight[t < 2 ? 0 : 2] *
-				        ((v == ids[t]) - exp((double)z[t][v] - logsumexp(z[t]))) * (double)hidden[t][d];
+				want += logit_gradient(ids, t, v) * (double)hidden[t][d];
 			assert_true(fabs((double)dw[v][d] - want) < 1e-5);
+		}
+	for (int t = 0; t < T; t++)
+		for (int d = 0; d < D; d++) {
+			double want = 0.0;
+
+			for (int v = 0; v < V; v++)
+				want += logit_gradient(ids, t, v) * (double)w[v][d];
+			assert_true(fabs((double)dhidden[t][d] - want) < 1e-5);
 		}
 	pf_flat_head_close(head);
 }
