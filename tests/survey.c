@@ -89,6 +89,28 @@ static void lists_have_ties_and_groups_are_flat(void **state)
 	pf_survey_close(&s);
 }
 
+/* A thinned set holds just those hashes of the whole set that its range keeps, each where probing from its place finds
+ * it */
+static void check_thinned(const struct pf_hash_set *set, const struct pf_hash_set *whole)
+{
+	const uint64_t range = ((uint64_t)1 << set->thinned) - 1, mask = set->slots - 1;
+	uint64_t kept = 0, held = 0;
+	assert_true(set->thinned > 0 && whole->thinned == 0);
+	for (uint64_t i = 0; i < set->slots; i++)
+		held += set->slot[i] != 0;
+	for (uint64_t i = 0; i < whole->slots; i++) {
+		const uint64_t hash = whole->slot[i];
+		if (!hash || (hash & range))
+			continue;
+		uint64_t at = (hash >> 20) & mask;
+		while (set->slot[at] && set->slot[at] != hash)
+			at = (at + 1) & mask;
+		assert_true(set->slot[at] == hash);
+		kept++;
+	}
+	assert_true(held == kept && set->count == kept);
+}
+
 /* 40,000 different records, the first 10,000 of them twice, in sets of 1024 */
 static void repetitions_are_estimated_in_fixed_memory(void **state)
 {
@@ -98,7 +120,7 @@ static void repetitions_are_estimated_in_fixed_memory(void **state)
 	assert_non_null(text);
 	for (int i = 0; i < RECORDS; i++)
 		at += snprintf(at, ROOM, "{\"prompt\":\"p%d\",\"chosen\":\"a\",\"rejected\":\"b\"}\n", i % DIFFERENT);
-	struct pf_survey s = survey_of(text, "many.jsonl", 1024, NULL);
+	struct pf_survey s = survey_of(text, "many.jsonl", 1024, NULL), whole = survey_of(text, "many.jsonl", 0, NULL);
 	free(text);
 	assert_int_equal(pf_survey_estimates(&s), 1);
 	assert_int_equal(s.form[PF_RECORD_PAIRS], RECORDS);
@@ -106,6 +128,10 @@ static void repetitions_are_estimated_in_fixed_memory(void **state)
 	if (!(found > 7500 && found < 12500))
 		fail_msg("about %g duplicates instead of 10000", found);
 	assert_true(s.records.slots == 1024 && s.records.count <= 768);
+	check_thinned(&s.records, &whole.records);
+	check_thinned(&s.prompts, &whole.prompts);
+	check_thinned(&s.exchanged, &whole.exchanged);
+	pf_survey_close(&whole);
 	pf_survey_close(&s);
 }
 

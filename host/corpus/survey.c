@@ -80,20 +80,24 @@ static uint64_t *slot_of(const struct pf_hash_set *set, uint64_t hash)
 	return &set->slot[i];
 }
 
+/* In place. Hashes are taken out from behind a free slot on, so that each finds its new slot at or before its old one,
+ * and what is still to come is never in the way */
 static void thin(struct pf_hash_set *set)
 {
-	const struct pf_hash_set old = *set;
-	uint64_t *all = set->slot;
+	uint64_t *all = set->slot, start = 0;
+	while (all[start])
+		start++;
 	set->thinned++;
 	set->count = 0;
-	uint64_t *held = malloc(old.count * sizeof *held), n = 0;
-	for (uint64_t i = 0; held && i < old.slots; i++)
-		if (all[i] && kept(set, all[i]))
-			held[n++] = all[i];
-	memset(all, 0, old.slots * sizeof *all);
-	for (uint64_t i = 0; i < n; i++, set->count++)
-		*slot_of(set, held[i]) = held[i];
-	free(held);
+	for (uint64_t i = 1; i < set->slots; i++) {
+		uint64_t *from = &all[(start + i) & (set->slots - 1)];
+		const uint64_t hash = *from;
+		*from = 0;
+		if (hash && kept(set, hash)) {
+			*slot_of(set, hash) = hash;
+			set->count++;
+		}
+	}
 }
 
 static int has_hash(const struct pf_hash_set *set, uint64_t hash)
