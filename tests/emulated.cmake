@@ -82,7 +82,8 @@ prefpga_emulated_test(xrt_host_memory test_host_memory test_conformance sim xrt)
 
 # a training on each of them gives the same weights
 add_test(NAME training_devices COMMAND sh "${CMAKE_CURRENT_SOURCE_DIR}/training_devices.sh" $<TARGET_FILE:prefpga_cli>
-         "${PROJECT_BINARY_DIR}/tmp/training_devices" sim sim:u250*2 xrt opencl xrt:0,xrt:1
+         "${PROJECT_BINARY_DIR}/tmp/training_devices" sim sim:u250*2
+         sim,sim:u250,fault:firewall@60+image@2/sim xrt opencl xrt:0,xrt:1
          fault:firewall@30/xrt xrt:0,fault:gone@40/xrt:1)
 set_tests_properties(training_devices PROPERTIES SKIP_RETURN_CODE 77 LABELS "quick;no-sanitizer" TIMEOUT 300
                      ENVIRONMENT "${emulated_environment}")

@@ -1,6 +1,7 @@
 #!/bin/sh
 # training_devices.sh PREFPGA FOLDER DEVICE...: 50 steps of preference training on each device give the weights of the first
-# one, bit for bit. xrt and opencl run under emulation; where XRT is missing the test is skipped (77).
+# one, bit for bit, and so do several of which one fails and leaves its work to the first. xrt and opencl run under
+# emulation; where XRT is missing the test is skipped (77).
 set -eu
 prefpga=$1 folder=$2
 shift 2

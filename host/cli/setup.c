@@ -306,7 +306,7 @@ void pf_setup_close(struct pf_setup *s)
 	pf_model_close(s->model);
 	pf_tokenizer_close(s->tokenizer);
 	for (unsigned i = 0; i < s->devices; i++)
-		if (i == 0 || s->device[i] != s->device[i - 1])        /* one may have taken over for another */
+		if (!pf_device_repeats(s->device, i))  /* one may have taken over for another */
 			pf_device_close(s->device[i]);
 	free(s->specs);
 }

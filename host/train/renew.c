@@ -11,6 +11,14 @@ int pf_on_fault_find(const char *name)
 	return -1;
 }
 
+int pf_device_repeats(struct pf_device *const *device, unsigned i)
+{
+	unsigned k = 0;
+	while (k < i && device[k] != device[i])
+		k++;
+	return k < i;
+}
+
 static void say(const struct pf_renewal *r, const char *text)
 {
 	if (r->note)

@@ -29,4 +29,6 @@ struct pf_renewal {
 /* Replaces what does not pass pf_device_check; `why`: the failure of the run. Returns 0, or an error that says what is
  * left to do; `why` itself for PF_FAULT_STOP */
 int pf_renew(struct pf_renewal *renewal, const struct pf_error *why, struct pf_error *error);
+/* 1: an earlier entry is the device of entry i, too */
+int pf_device_repeats(struct pf_device *const *device, unsigned i);
 #endif

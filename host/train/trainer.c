@@ -294,7 +294,7 @@ static void count_devices(const struct pf_run *run, uint64_t *beats, uint64_t *b
 	*beats = *bytes = 0;
 	for (unsigned i = 0; i < run->devices; i++) {
 		struct pf_device_counts c;
-		if (i && run->device[i] == run->device[i - 1])         /* one that took over for another */
+		if (pf_device_repeats(run->device, i))         /* one that took over for another */
 			continue;
 		pf_device_counts(run->device[i], &c);
 		*beats += c.beats;
