@@ -2,7 +2,8 @@
  * "firewall@7/sim:u55c": the 7th run (from 1) on that card trips its firewall. Faults: internal/faults.def.
  *
  * What a fault has done to a card outlives its closing, as with a real one, until something cures it; so cards are kept
- * by the text of `where` for the life of the process. Counters run on over openings, and each fault strikes once.
+ * by the text of `where` for the life of the process. Counters run on over openings, and each fault strikes once, but
+ * those of strikes EVERY.
  * Threads: any; one lock for all cards, not held during the inner backend's calls. */
 #include <errno.h>
 #include <pthread.h>
@@ -13,7 +14,7 @@
 #include "prefpga/internal/faults.def"
 #include "prefpga/internal/nearest.h"
 
-enum strikes { STRIKE_OPEN, STRIKE_RUN, STRIKE_COPY, STRIKE_HOLD, STRIKE_LATE };
+enum strikes { STRIKE_OPEN, STRIKE_RUN, STRIKE_EVERY, STRIKE_COPY, STRIKE_HOLD, STRIKE_LATE };
 enum cure { CURE_NONE, CURE_REOPEN, CURE_USER, CURE_MGMT, CURE_WAIT, CURE_COLD };
 struct row { const char *name; enum strikes strikes; int code; enum cure cure; unsigned tries; const char *report; };
 #define FAULT_ROW(name, strikes, code, cure, tries, report) \
@@ -115,7 +116,7 @@ static const struct row *strike(struct state *state, enum strikes kind)
 	uint64_t n = ++state->count[kind];
 	for (unsigned i = 0; i < state->plans; i++) {
 		struct plan *plan = &state->plan[i];
-		if (plan->row->strikes != kind || plan->at != n || plan->struck)
+		if (plan->row->strikes != kind || (kind == STRIKE_EVERY ? plan->at > n : plan->at != n || plan->struck))
 			continue;
 		plan->struck = 1;
 		if (plan->row->cure != CURE_NONE) {
@@ -240,6 +241,8 @@ static int fault_run(void *opaque, unsigned cu, const struct pf_launch *launch, 
 	struct state *state = card->state;
 	pthread_mutex_lock(&lock);
 	const struct row *down = state->down, *row = down ? down : strike(state, STRIKE_RUN);
+	if (!row && launch->kernel != PF_KERNEL_coef)
+		row = strike(state, STRIKE_EVERY);
 	const struct row *held = row ? NULL : strike(state, STRIKE_HOLD),
 			 *late = row ? NULL : strike(state, STRIKE_LATE);
 	if (held)

@@ -194,6 +194,11 @@ static const struct row rows[] = {
 	{ "hang", { "fault:hang@7/sim:*1" }, PF_FAULT_RESET },
 	{ "hang", { "fault:hang@8/sim:*1" }, PF_FAULT_CPU },
 	{ "interrupt", { "fault:interrupt@7/sim:*1" }, PF_FAULT_RETRY },
+	{ "stuck", { "fault:stuck@7/sim:*1" }, PF_FAULT_RETRY },
+	{ "stuck", { "fault:stuck@8/sim:*1" }, PF_FAULT_RESET },
+	{ "stuck", { "fault:stuck@9/sim:*1", "sim:u250" }, PF_FAULT_RETRY },
+	{ "stuck", { "sim:*1", "sim:u250", "fault:stuck@9/sim:*1" }, PF_FAULT_RETRY },
+	{ "stuck", { "fault:stuck@30/sim:*1" }, PF_FAULT_CPU },
 	{ "dma", { "fault:dma@11/sim:*1" }, PF_FAULT_STOP },
 	{ "short", { "fault:short@12/sim:*1" }, PF_FAULT_STOP },
 	{ "image", { "fault:image@1/sim:*1" }, PF_FAULT_RETRY },
@@ -300,6 +305,10 @@ static void run_row(const struct row *row)
 	/* what must hold, whatever the table says */
 	const int on_host = strstr(o.notes, "on the host") != NULL;
 	assert_true(o.code || on_host || o.same);
+	if (strcmp(row->fault, "stuck") == 0) {        /* renewed as often as is allowed, then given up */
+		assert_int_equal(o.renewal.renewals, PF_RENEWALS_FUTILE + !o.code);
+		assert_non_null(strstr(o.code ? o.error.text : o.notes, "again after 3 renewals"));
+	}
 	/* the first card that took over from the third is counted once */
 	beats_of_three = row->spec[2] && strcmp(row->fault, "none") == 0 ? o.beats : beats_of_three;
 	assert_true(!row->spec[2] || (o.beats > 0 && o.beats == beats_of_three));
@@ -376,6 +385,26 @@ static void unwritten_memory_is_an_ecc_error(void **state)
 	pf_device_close(device);
 }
 
+static void nothing_to_replace_is_not_tried_for_ever(void **state)
+{
+	static const char *const spec[] = { "sim:*1" };
+	struct pf_device *device, *opened;
+	struct pf_error error = { 0 }, why = { 0 };
+	(void)state;
+	assert_int_equal(pf_device_open(spec[0], NULL, &device, &error), 0);
+	opened = device;
+	struct pf_renewal renewal = { .device = &device, .spec = spec, .devices = 1, .on_fault = PF_FAULT_CPU };
+	pf_fail(&why, PF_E_DEPENDENCY, "not its first failure");
+	for (int i = 0; i < PF_RENEWALS_FUTILE; i++)
+		assert_int_equal(pf_renew(&renewal, &why, &error), 0);
+	assert_int_equal(pf_renew(&renewal, &why, &error), PF_E_DEPENDENCY);
+	assert_string_equal(error.text, "not its first failure: again after 3 renewals without getting on");
+	renewal.futile = 0;
+	assert_int_equal(pf_renew(&renewal, &why, &error), 0);
+	assert_ptr_equal(device, opened);
+	pf_device_close(device);
+}
+
 static void plans_are_checked(void **state)
 {
 	static const struct { const char *spec, *says; } wrong[] = {
@@ -403,6 +432,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_fault_has_a_row), cmocka_unit_test(all_rows),
 		cmocka_unit_test(unwritten_memory_is_an_ecc_error), cmocka_unit_test(plans_are_checked),
+		cmocka_unit_test(nothing_to_replace_is_not_tried_for_ever),
 	};
 	return cmocka_run_group_tests_name("faults", tests, open_world, close_world);
 }

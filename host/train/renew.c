@@ -45,11 +45,23 @@ static int on_host(struct pf_renewal *r, unsigned i, struct pf_error *error)
 	return 0;
 }
 
-static int replace(struct pf_renewal *r, unsigned i, struct pf_error *error)
+static int give_up(const struct pf_renewal *r, const struct pf_error *cause, struct pf_error *error)
+{
+	return pf_fail(error, cause->code, "%s: again after %u renewals without getting on", cause->text, r->futile);
+}
+
+static int recover(struct pf_renewal *r, unsigned i, const struct pf_error *cause, struct pf_error *error)
+{
+	if (r->futile >= PF_RENEWALS_FUTILE)
+		return give_up(r, cause, error);
+	r->recovery.most = r->on_fault >= PF_FAULT_RESET ? PF_RESET_MGMT : PF_RESET_NONE;
+	return pf_device_recover(r->spec[i], r->options, &r->recovery, &r->device[i], error);
+}
+
+static int replace(struct pf_renewal *r, unsigned i, const struct pf_error *cause, struct pf_error *error)
 {
 	char text[sizeof error->text + 128];
-	r->recovery.most = r->on_fault >= PF_FAULT_RESET ? PF_RESET_MGMT : PF_RESET_NONE;
-	int code = pf_device_recover(r->spec[i], r->options, &r->recovery, &r->device[i], error);
+	int code = recover(r, i, cause, error);
 	if (code == 0) {
 		snprintf(text, sizeof text, "%s works again after %u openings, %.0f s of waiting, reset: %s",
 		         r->spec[i], r->recovery.opens, (double)r->recovery.waited_ns * 1e-9,
@@ -89,17 +101,20 @@ static void tell(const struct pf_renewal *r, const struct pf_error *why, struct 
 int pf_renew(struct pf_renewal *r, const struct pf_error *why, struct pf_error *error)
 {
 	struct pf_error cause;
-	int code = 0;
+	int code = 0, dropped = 0;
 	tell(r, why, &cause);
 	if (r->on_fault == PF_FAULT_STOP)
 		return pf_fail(error, why->code, "%s", cause.text);
 	say(r, cause.text);
 	for (unsigned i = 0; i < r->devices; i++)
 		if (r->device[i] && pf_device_check(r->device[i], NULL) != 0)
-			drop(r, i);
+			drop(r, i), dropped = 1;
+	if (!dropped && r->futile >= PF_RENEWALS_FUTILE)
+		return give_up(r, &cause, error);
 	for (unsigned i = 0; i < r->devices && code == 0; i++)
 		if (!r->device[i])
-			code = replace(r, i, error);
+			code = replace(r, i, &cause, error);
 	r->renewals += code == 0;
+	r->futile += code == 0;
 	return code;
 }

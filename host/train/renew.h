@@ -14,6 +14,8 @@ enum pf_on_fault {
 /* The value of --on-fault, or -1 */
 int pf_on_fault_find(const char *name);
 
+enum { PF_RENEWALS_FUTILE = 3 };
+
 struct pf_renewal {
 	struct pf_device **device;     /* [devices], renewed in place; entries may become the same device */
 	const char *const *spec;       /* [devices] what each was opened by */
@@ -25,9 +27,11 @@ struct pf_renewal {
 	void              *context;
 	struct pf_recovery recovery;   /* sleep and its context: in; of the last device: out */
 	unsigned           renewals;   /* how often it was called and succeeded */
+	unsigned           futile;     /* that since the run last got on; the caller sets 0 when it does */
 };
 /* Replaces what does not pass pf_device_check; `why`: the failure of the run. Returns 0, or an error that says what is
- * left to do; `why` itself for PF_FAULT_STOP */
+ * left to do; `why` itself for PF_FAULT_STOP. A device may pass the check and fail again in what that does not use:
+ * after PF_RENEWALS_FUTILE futile renewals only others take over, and where no device fails the check it is an error */
 int pf_renew(struct pf_renewal *renewal, const struct pf_error *why, struct pf_error *error);
 /* 1: an earlier entry is the device of entry i, too */
 int pf_device_repeats(struct pf_device *const *device, unsigned i);

@@ -329,6 +329,12 @@ static int renew(struct trainer *r, int code, const struct pf_loss_state *before
 	return code;
 }
 
+static void got_on(struct trainer *r)
+{
+	if (r->t->run.renewal)
+		r->t->run.renewal->futile = 0;
+}
+
 /* ---- steps ---- */
 
 /* *evaluated stays 0 when a stop came in between: the step is logged and saved without it */
@@ -341,6 +347,7 @@ static int evaluate(struct trainer *r, int *evaluated, struct pf_error *error)
 		r->running.objective.cache = r->held_cache;
 		code = pf_running_evaluate(&r->running, &r->t->held, NULL, NULL, &r->result->held, error);
 	} while (code && code != PF_E_INTERRUPTED && (code = renew(r, code, &state, error)) == 0);
+	got_on(r);
 	count_time(r, &r->result->times.evaluation, "evaluation", began);
 	*evaluated = !code;
 	return code == PF_E_INTERRUPTED ? 0 : code;
@@ -427,6 +434,7 @@ static int one_step(struct trainer *r, struct pf_error *error)
 		count_devices(&r->t->run, &beats[0], &bytes[0]);
 		code = compute(r, &facts, &tally, error);
 	} while (code && (code = renew(r, code, &state, error)) == 0);
+	got_on(r);
 	if (!code)
 		code = update(r, rate, &norm, error);
 	if (code)
