@@ -1,5 +1,7 @@
 /* The head's blocks overlap: with computing held, later blocks still come in; with the last block's computing held, the
- * earlier ones have gone out. Events, no clocks. */
+ * earlier ones have gone out. Devices with memory of their own form the gradient at the same time; those that work in
+ * the caller's take turns, and no share of dW is lost. Events, no clocks. */
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +10,7 @@
 #include "host/model/random.h"
 #include "host/train/head.h"
 
-enum { V = 1003, D = 8, ROWS = 64, BLOCKS = 4, T = ROWS * BLOCKS, COPIES = 3, RUNS = 2 };
+enum { V = 1003, D = 16, ROWS = 64, BLOCKS = 4, T = ROWS * BLOCKS, COPIES = 3, RUNS = 2 };
 
 extern const struct pf_backend pf_backend_sim;
 
@@ -113,8 +115,100 @@ static void failures_come_back(void **state)
 	assert_true(calls > 30);
 }
 
+/* ---- shares of the fused head ---- */
+
+enum { SHARES = 2 };
+static const double grad[BLOCKS] = { 0.5, -0.25, 1.0, -0.75 };
+
+struct backward { struct pf_head *head; float dhidden[T * D], dweight[V * D]; int code; };
+
+static void *run_backward(void *context)
+{
+	struct backward *b = context;
+	b->code = pf_head_backward(b->head, grad, b->dhidden, b->dweight, NULL);
+	return NULL;
+}
+
+static void forward_fused(struct pf_device *const *device, unsigned devices, struct backward *b)
+{
+	const struct pf_head_options options = { .device = device, .devices = devices, .vocab = V, .dim = D,
+		.threads = 1, .fused = 1, .backward = 1 };
+	struct pf_seq sum[BLOCKS];
+	struct pf_error error;
+	if (pf_head_open(&options, &b->head, &error) || pf_head_forward(b->head, &input, sum, NULL, &error))
+		fail_msg("%s", error.text);
+}
+
+static void gradient_on(const char *const *spec, unsigned devices, struct backward *b)
+{
+	struct pf_device *device[SHARES];
+	for (unsigned i = 0; i < devices; i++)
+		assert_int_equal(pf_device_open(spec[i], NULL, &device[i], NULL), 0);
+	forward_fused(device, devices, b);
+	run_backward(b);
+	assert_int_equal(b->code, 0);
+	pf_head_close(b->head);
+	for (unsigned i = 0; i < devices; i++)
+		pf_device_close(device[i]);
+}
+
+static void devices_form_the_gradient_together(void **state)
+{
+	struct pf_device *device[SHARES];
+	struct backward *b = calloc(1, sizeof *b);
+	pthread_t thread;
+	(void)state;
+	assert_non_null(b);
+	make_input();
+	wrap_reset(&pf_backend_sim);
+	for (unsigned i = 0; i < SHARES; i++)
+		assert_int_equal(pf_device_open_backend(wrap_backend(), "*1", NULL, &device[i], NULL), 0);
+	forward_fused(device, SHARES, b);
+	const unsigned before = wrap_entered(WRAP_RUN);
+	wrap_pass(WRAP_RUN, before);
+	assert_int_equal(pthread_create(&thread, NULL, run_backward, b), 0);
+	wrap_await_entered(WRAP_RUN, before + SHARES);
+	assert_int_equal(wrap_left(WRAP_RUN), before);
+	wrap_pass(WRAP_RUN, WRAP_ALL);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(b->code, 0);
+	pf_head_close(b->head);
+	for (unsigned i = 0; i < SHARES; i++)
+		pf_device_close(device[i]);
+	free(b);
+}
+
+/* Every order of devices that do and do not work in the caller's memory, against one card */
+static void every_share_adds_to_dweight(void **state)
+{
+	static const char *const card[] = { "sim" };
+	static const char *const pair[][SHARES] = {
+		{ "cpu", "cpu" }, { "cpu", "sim" }, { "sim", "cpu" }, { "sim", "sim" }
+	};
+	struct backward *one = calloc(1, sizeof *one);
+	(void)state;
+	assert_non_null(one);
+	make_input();
+	gradient_on(card, 1, one);
+	for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) {
+		struct backward *two = calloc(1, sizeof *two);
+		assert_non_null(two);
+		gradient_on(pair[i], SHARES, two);
+		for (size_t k = 0; k < V * D; k++)
+			if (!(fabsf(two->dweight[k] - one->dweight[k]) <= 1e-4f))
+				fail_msg("%s, %s: dW[%zu] is %g, not %g", pair[i][0], pair[i][1], k,
+				         (double)two->dweight[k], (double)one->dweight[k]);
+		for (size_t k = 0; k < T * D; k++)
+			assert_true(fabsf(two->dhidden[k] - one->dhidden[k]) <= 1e-4f);
+		free(two);
+	}
+	free(one);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(blocks_overlap), cmocka_unit_test(failures_come_back) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(blocks_overlap), cmocka_unit_test(failures_come_back),
+		cmocka_unit_test(devices_form_the_gradient_together),
+		cmocka_unit_test(every_share_adds_to_dweight) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -315,6 +315,11 @@ enum pf_way pf_fused_way(const struct pf_fused *f, const char **why)
 	return f->mode & PF_LINEAR_RAW ? PF_WAY_SPILL : PF_WAY_RECOMPUTE;
 }
 
+int pf_fused_in_place(const struct pf_fused *f)
+{
+	return f->visible;
+}
+
 uint64_t pf_fused_peak(const struct pf_fused *f)
 {
 	return f->peak;

@@ -57,6 +57,8 @@ int  pf_fused_backward(struct pf_fused *fused, const float *coef, float *dhidden
 int  pf_fused_wait(struct pf_fused *fused, struct pf_error *error);
 /* What the last forward decided, and why: a static text */
 enum pf_way pf_fused_way(const struct pf_fused *fused, const char **why);
+/* 1: works in the caller's memory, W to dW; not while another adds to the same dW, then */
+int pf_fused_in_place(const struct pf_fused *fused);
 /* Most device memory in use at a time, of what the object allocated (not of adopted memory) */
 uint64_t pf_fused_peak(const struct pf_fused *fused);
 #endif

@@ -164,11 +164,12 @@ static int spread(struct pf_head_fused *h, const double *grad, struct pf_error *
 int pf_head_fused_backward(struct pf_head_fused *h, const double *grad, float *dhidden, float *dweight,
                            struct pf_error *error)
 {
-	int code = spread(h, grad, error);
+	int code = spread(h, grad, error), in_place = 0;
 	for (unsigned i = 0; !code && i < h->shares; i++) {
 		const struct share *s = &h->share[i];
-		/* devices that work in the caller's memory take their turns: they add to one dW */
-		if (i > 0 && dweight)
+		/* nobody else adds to dW while a device that works in the caller's memory does */
+		in_place |= pf_fused_in_place(s->fused);
+		if (i > 0 && dweight && in_place)
 			code = wait_all(h, 0, error);
 		if (!code)
 			code = pf_fused_backward(s->fused, h->coef + s->begin, dhidden + (size_t)s->begin * h->dim,
