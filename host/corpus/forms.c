@@ -322,7 +322,7 @@ static int read_numbers(const struct reading *reading, const char *name, unsigne
 static int read_old(const struct reading *reading, struct pf_record *record)
 {
 	json_t *list = member(reading, "old_logps");
-	float number;
+	float number = 0.0f;
 
 	if (list && (!json_is_array(list) || json_array_size(list) != record->completions))
 		return fail_field(reading, "field \"%s\" must be a list as long as completions", "old_logps");
