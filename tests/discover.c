@@ -25,26 +25,14 @@ static const char dump[] =
 	"a1:1f.7 Memory controller: Xilinx Corporation Device 50b6\n"
 	"00: ee 10 b6 50 06\n";
 
-static void make(const char *name, const char *text)
-{
-	char path[1024];
-	snprintf(path, sizeof path, "%s", scratch_path(name));
-	for (char *at = strchr(path + 1, '/'); at; at = strchr(at + 1, '/')) {
-		*at = '\0';
-		mkdir(path, 0777);
-		*at = '/';
-	}
-	scratch_text(name, text);
-}
-
 #define USER_FUNCTION "root/sys/bus/pci/devices/0000:3b:00.1/"
 
 static void make_sysfs(void)
 {
-	make(USER_FUNCTION "current_link_speed", "8.0 GT/s PCIe\n");
-	make(USER_FUNCTION "current_link_width", "8\n");
-	make(USER_FUNCTION "max_link_speed", "16.0 GT/s PCIe\n");
-	make(USER_FUNCTION "max_link_width", "16\n");
+	scratch_tree(USER_FUNCTION "current_link_speed", "8.0 GT/s PCIe\n");
+	scratch_tree(USER_FUNCTION "current_link_width", "8\n");
+	scratch_tree(USER_FUNCTION "max_link_speed", "16.0 GT/s PCIe\n");
+	scratch_tree(USER_FUNCTION "max_link_width", "16\n");
 	assert_int_equal(symlink("../../../../bus/pci/drivers/xocl", scratch_path(USER_FUNCTION "driver")), 0);
 }
 
@@ -100,8 +88,8 @@ static void a_sysfs_without_a_dump(void **state)
 	(void)state;
 	scratch_open("discover");
 	make_sysfs();
-	make(USER_FUNCTION "vendor", "0x10ee\n");
-	make(USER_FUNCTION "device", "0x505d\n");
+	scratch_tree(USER_FUNCTION "vendor", "0x10ee\n");
+	scratch_tree(USER_FUNCTION "device", "0x505d\n");
 	assert_int_equal(found(NULL, scratch_path("root"), &f), 1);
 	assert_string_equal(f[0].bdf, "0000:3b:00.1");
 	assert_string_equal(f[0].driver, "xocl");

@@ -13,18 +13,6 @@
 
 static const char *program;
 
-static void make(const char *name, const char *text)
-{
-	char path[1024];
-	snprintf(path, sizeof path, "%s", scratch_path(name));
-	for (char *at = strchr(path + 1, '/'); at; at = strchr(at + 1, '/')) {
-		*at = '\0';
-		mkdir(path, 0777);
-		*at = '/';
-	}
-	scratch_text(name, text);
-}
-
 static int begin(void **state)
 {
 	(void)state;
@@ -35,9 +23,9 @@ static int begin(void **state)
 /* A V80 that shows 2.5 W and refreshes every 50 ms; ten of them are far less than the training takes */
 static void make_card(void)
 {
-	make("root/sys/bus/pci/devices/0000:a1:00.0/vendor", "0x10ee\n");
-	make("root/sys/bus/pci/devices/0000:a1:00.0/hwmon/hwmon5/update_interval", "50\n");
-	make("root/sys/bus/pci/devices/0000:a1:00.0/hwmon/hwmon5/power1_input", "2500000\n");
+	scratch_tree("root/sys/bus/pci/devices/0000:a1:00.0/vendor", "0x10ee\n");
+	scratch_tree("root/sys/bus/pci/devices/0000:a1:00.0/hwmon/hwmon5/update_interval", "50\n");
+	scratch_tree("root/sys/bus/pci/devices/0000:a1:00.0/hwmon/hwmon5/power1_input", "2500000\n");
 }
 
 static int run(const char *words)
@@ -131,7 +119,7 @@ static void windows_of_a_training(void **state)
 static void no_sensor_is_an_error_and_nothing_is_trained(void **state)
 {
 	(void)state;
-	make("root/empty", "");
+	scratch_tree("root/empty", "");
 	make_texts();
 	assert_int_equal(train("--energy"), 1);
 	assert_true(file_has("err", "no sensor of power"));
@@ -253,18 +241,18 @@ static void wrong_meters_say_why(void **state)
 	                 PF_E_FORMAT);
 	assert_non_null(strstr(error.text, "4095"));
 	make_meter(77.0, "");
-	make("metrics.jsonl",
+	scratch_tree("metrics.jsonl",
 	     "{\"step\":1,\"seconds\":2.5,\"unix_ms\":1700000002500}\n{\"step\":2,\"seconds\":2.5,\"unix_ms\":1700"
 	     "000005000}\n");
 	assert_int_equal(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total,
 	                                 &seen, &error),
 	                 PF_E_MISMATCH); /* its markers are 500 s apart, this training took 5 s */
-	make("metrics.jsonl", "{\"step\":1}\n");
+	scratch_tree("metrics.jsonl", "{\"step\":1}\n");
 	assert_int_equal(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total,
 	                                 &seen, &error),
 	                 PF_E_FORMAT);
 	assert_non_null(strstr(error.text, "metrics.jsonl:1"));
-	make("metrics.jsonl",
+	scratch_tree("metrics.jsonl",
 	     "{\"step\":1,\"seconds\":2.5,\"unix_ms\":5000}\n{\"step\":3,\"seconds\":1,\"unix_ms\":6000}\n");
 	assert_int_equal(pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window, on_total,
 	                                 &seen, &error),

@@ -13,18 +13,6 @@
 #define PCI "root/sys/bus/pci/devices/"
 #define RAPL "root/sys/class/powercap/"
 
-static void make(const char *name, const char *text)
-{
-	char path[1024];
-	snprintf(path, sizeof path, "%s", scratch_path(name));
-	for (char *at = strchr(path + 1, '/'); at; at = strchr(at + 1, '/')) {
-		*at = '\0';
-		mkdir(path, 0777);
-		*at = '/';
-	}
-	scratch_text(name, text);
-}
-
 static int begin(void **state)
 {
 	(void)state;
@@ -35,40 +23,40 @@ static int begin(void **state)
 /* A U250 with both functions, a VCK5000-like board behind hwmon_sdm, a V80 under ami */
 static void make_cards(void)
 {
-	make(PCI "0000:3b:00.0/vendor", "0x10ee\n");
-	make(PCI "0000:3b:00.0/xmc.m.4/xmc_power", "28104250\n");
-	make(PCI "0000:3b:00.0/xmc.m.4/cache_expire_secs", "2\n");
-	make(PCI "0000:3b:00.1/vendor", "0x10ee\n");
-	make(PCI "0000:3b:00.1/xmc.u.7/xmc_power", "99000000\n");
-	make(PCI "0000:3b:00.1/hwmon/hwmon3/power1_input", "98000000\n");
-	make(PCI "0000:5e:00.1/vendor", "0x10ee\n");
-	make(PCI "0000:5e:00.1/hwmon/hwmon4/name", "xilinx_vck5000_hwmon_sdm_user\n");
-	make(PCI "0000:5e:00.1/hwmon/hwmon4/power1_input", "7\n");
-	make(PCI "0000:5e:00.1/hwmon/hwmon4/power1_label", "vccint\n");
-	make(PCI "0000:5e:00.1/hwmon/hwmon4/power2_input", "41250\n");
-	make(PCI "0000:5e:00.1/hwmon/hwmon4/power2_label", "Total Power\n");
-	make(PCI "0000:5e:00.1/hwmon/hwmon4/power2_unitm", "-3\n");
-	make(PCI "0000:a1:00.0/vendor", "0x10ee\n");
-	make(PCI "0000:a1:00.0/hwmon/hwmon5/name", "Alveo\n");
-	make(PCI "0000:a1:00.0/hwmon/hwmon5/update_interval", "250\n");
-	make(PCI "0000:a1:00.0/hwmon/hwmon5/power1_input", "63000000\n");
-	make(PCI "0000:a1:00.0/hwmon/hwmon5/power1_label", "Total_Power\n");
-	make(PCI "0000:02:00.0/vendor", "0x8086\n");
-	make(PCI "0000:02:00.0/hwmon/hwmon1/power1_input", "5000000\n");
+	scratch_tree(PCI "0000:3b:00.0/vendor", "0x10ee\n");
+	scratch_tree(PCI "0000:3b:00.0/xmc.m.4/xmc_power", "28104250\n");
+	scratch_tree(PCI "0000:3b:00.0/xmc.m.4/cache_expire_secs", "2\n");
+	scratch_tree(PCI "0000:3b:00.1/vendor", "0x10ee\n");
+	scratch_tree(PCI "0000:3b:00.1/xmc.u.7/xmc_power", "99000000\n");
+	scratch_tree(PCI "0000:3b:00.1/hwmon/hwmon3/power1_input", "98000000\n");
+	scratch_tree(PCI "0000:5e:00.1/vendor", "0x10ee\n");
+	scratch_tree(PCI "0000:5e:00.1/hwmon/hwmon4/name", "xilinx_vck5000_hwmon_sdm_user\n");
+	scratch_tree(PCI "0000:5e:00.1/hwmon/hwmon4/power1_input", "7\n");
+	scratch_tree(PCI "0000:5e:00.1/hwmon/hwmon4/power1_label", "vccint\n");
+	scratch_tree(PCI "0000:5e:00.1/hwmon/hwmon4/power2_input", "41250\n");
+	scratch_tree(PCI "0000:5e:00.1/hwmon/hwmon4/power2_label", "Total Power\n");
+	scratch_tree(PCI "0000:5e:00.1/hwmon/hwmon4/power2_unitm", "-3\n");
+	scratch_tree(PCI "0000:a1:00.0/vendor", "0x10ee\n");
+	scratch_tree(PCI "0000:a1:00.0/hwmon/hwmon5/name", "Alveo\n");
+	scratch_tree(PCI "0000:a1:00.0/hwmon/hwmon5/update_interval", "250\n");
+	scratch_tree(PCI "0000:a1:00.0/hwmon/hwmon5/power1_input", "63000000\n");
+	scratch_tree(PCI "0000:a1:00.0/hwmon/hwmon5/power1_label", "Total_Power\n");
+	scratch_tree(PCI "0000:02:00.0/vendor", "0x8086\n");
+	scratch_tree(PCI "0000:02:00.0/hwmon/hwmon1/power1_input", "5000000\n");
 }
 
 static void make_rapl(void)
 {
-	make(RAPL "intel-rapl:0/name", "package-0\n");
-	make(RAPL "intel-rapl:0/energy_uj", "262143000000\n");
-	make(RAPL "intel-rapl:0/max_energy_range_uj", "262143328850\n");
-	make(RAPL "intel-rapl:0:0/name", "core\n");
-	make(RAPL "intel-rapl:0:0/energy_uj", "1\n");
-	make(RAPL "intel-rapl:0:0/max_energy_range_uj", "262143328850\n");
-	make(RAPL "intel-rapl:0:1/name", "dram\n");
-	make(RAPL "intel-rapl:0:1/energy_uj", "12500000\n");
-	make(RAPL "intel-rapl:0:1/max_energy_range_uj", "65712999613\n");
-	make(RAPL "intel-rapl/enabled", "1\n");
+	scratch_tree(RAPL "intel-rapl:0/name", "package-0\n");
+	scratch_tree(RAPL "intel-rapl:0/energy_uj", "262143000000\n");
+	scratch_tree(RAPL "intel-rapl:0/max_energy_range_uj", "262143328850\n");
+	scratch_tree(RAPL "intel-rapl:0:0/name", "core\n");
+	scratch_tree(RAPL "intel-rapl:0:0/energy_uj", "1\n");
+	scratch_tree(RAPL "intel-rapl:0:0/max_energy_range_uj", "262143328850\n");
+	scratch_tree(RAPL "intel-rapl:0:1/name", "dram\n");
+	scratch_tree(RAPL "intel-rapl:0:1/energy_uj", "12500000\n");
+	scratch_tree(RAPL "intel-rapl:0:1/max_energy_range_uj", "65712999613\n");
+	scratch_tree(RAPL "intel-rapl/enabled", "1\n");
 }
 
 static size_t find(struct pf_sensor **sensors, struct pf_error *refused)
@@ -122,8 +110,8 @@ static void an_average_that_is_a_maximum_is_refused(void **state)
 	struct pf_sensor *s;
 	struct pf_error refused;
 	(void)state;
-	make(PCI "0000:3b:00.1/vendor", "0x10ee\n");
-	make(PCI "0000:3b:00.1/hwmon/hwmon3/power1_average", "98000000\n");
+	scratch_tree(PCI "0000:3b:00.1/vendor", "0x10ee\n");
+	scratch_tree(PCI "0000:3b:00.1/hwmon/hwmon3/power1_average", "98000000\n");
 	assert_int_equal(find(&s, &refused), 0);
 	assert_non_null(strstr(refused.text, "power1_average"));
 	free(s);
@@ -142,8 +130,8 @@ static void what_cannot_be_read_says_why(void **state)
 		free(s);
 	}
 	scratch_open("power");
-	make(RAPL "intel-rapl:0/name", "package-0\n");
-	make(RAPL "intel-rapl:0/energy_uj", "12\n");
+	scratch_tree(RAPL "intel-rapl:0/name", "package-0\n");
+	scratch_tree(RAPL "intel-rapl:0/energy_uj", "12\n");
 	assert_int_equal(find(&s, &refused), 0);
 	assert_non_null(strstr(refused.text, "wrap"));
 	free(s);
@@ -159,8 +147,8 @@ static void hostile_values_are_no_power(void **state)
 		struct pf_sensor *s;
 		struct pf_error refused;
 		scratch_open("power");
-		make(PCI "0000:3b:00.0/vendor", "0x10ee\n");
-		make(PCI "0000:3b:00.0/xmc.m.4/xmc_power", bad[i]);
+		scratch_tree(PCI "0000:3b:00.0/vendor", "0x10ee\n");
+		scratch_tree(PCI "0000:3b:00.0/xmc.m.4/xmc_power", bad[i]);
 		const size_t count = find(&s, &refused);
 		const int hex = strcmp(bad[i], "0x10\n") == 0;         /* strtod reads it: 16 microwatts */
 		assert_int_equal(count, hex ? 1 : 0);

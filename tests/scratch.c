@@ -59,6 +59,19 @@ const char *scratch_bytes(const char *name, const void *bytes, size_t length)
 	return path;
 }
 
+const char *scratch_tree(const char *name, const char *text)
+{
+	char path[1024];
+
+	snprintf(path, sizeof path, "%s", scratch_path(name));
+	for (char *at = strchr(path + 1, '/'); at; at = strchr(at + 1, '/')) {
+		*at = 0;
+		mkdir(path, 0777);
+		*at = '/';
+	}
+	return scratch_text(name, text);
+}
+
 const char *scratch_text(const char *name, const char *text)
 {
 	return scratch_bytes(name, text, strlen(text));

@@ -9,6 +9,8 @@ void scratch_open(const char *test);
 const char *scratch_path(const char *name);
 /* Writes a file and returns its path */
 const char *scratch_text(const char *name, const char *text);
+/* The same, with the folders on the way to it */
+const char *scratch_tree(const char *name, const char *text);
 const char *scratch_bytes(const char *name, const void *bytes, size_t length);
 /* The same, compressed */
 const char *scratch_gzip(const char *name, const void *bytes, size_t length);

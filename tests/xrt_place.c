@@ -24,18 +24,6 @@ static int check(struct pf_xrt_place place, const char *says)
 	return status;
 }
 
-static void make(const char *name)
-{
-	char path[1024];
-	snprintf(path, sizeof path, "%s", scratch_path(name));
-	for (char *at = strchr(path + 1, '/'); at; at = strchr(at + 1, '/')) {
-		*at = '\0';
-		mkdir(path, 0777);
-		*at = '/';
-	}
-	scratch_text(name, "");
-}
-
 static void cards_need_their_shim(void **state)
 {
 	char root[1024];
@@ -46,7 +34,7 @@ static void cards_need_their_shim(void **state)
 	assert_int_equal(check(place, "XILINX_XRT is not set, and XRT 2.13"), PF_E_ABSENT);
 	place.root = root;
 	assert_int_equal(check(place, "no lib/libxrt_core.so.2"), PF_E_ABSENT);
-	make("xrt/lib/libxrt_core.so.2");
+	scratch_tree("xrt/lib/libxrt_core.so.2", "");
 	assert_int_equal(check(place, NULL), 0);
 	place.mode = "hw_emu";
 	assert_int_equal(check(place, "no lib/libxrt_hwemu.so.2"), PF_E_ABSENT);
@@ -72,7 +60,7 @@ static void emulation_needs_a_device_process(void **state)
 	assert_int_equal(check(place, "prefpga emulate"), PF_E_ABSENT);
 	place.vitis = vitis;
 	assert_int_equal(check(place, "prefpga emulate"), PF_E_ABSENT);
-	make("vitis/data/emulation/unified/cpu_em/generic_pcie/model/genericpciemodel");
+	scratch_tree("vitis/data/emulation/unified/cpu_em/generic_pcie/model/genericpciemodel", "");
 	assert_int_equal(check(place, NULL), 0);
 	place.library = OLD;
 	assert_int_equal(check(place, "XILINX_XRT is not set"), PF_E_ABSENT);
