@@ -76,15 +76,6 @@ static void stretch(const struct row *row, uint32_t begin, uint32_t end)
 		lines(row, begin, end, 0, 0);
 }
 
-static float logit(const struct row *row, uint32_t v)
-{
-	union { uint32_t bits; float value; } wide;
-	if (!row->bf16)
-		return ((const float *)row->z)[v];
-	wide.bits = (uint32_t)((const uint16_t *)row->z)[v] << 16;
-	return wide.value;
-}
-
 static void store_copy(const struct row *row, uint32_t first, const float *copy)
 {
 	pf_vec g[32 / PF_VEC];
@@ -99,7 +90,7 @@ static void odd_block(const struct row *row, uint32_t first)
 	_Alignas(64) float copy[BLOCK];
 	const uint32_t end = row->room - first < BLOCK ? row->room - first : BLOCK;
 	for (uint32_t i = 0; i < BLOCK; i++) {
-		float x = first + i < row->vocab ? logit(row, first + i) : -INFINITY;
+		float x = first + i < row->vocab ? vec_logit(row->z, row->bf16, first + i) : -INFINITY;
 		copy[i] = x > -PF_LOGIT_LIMIT ? x : -INFINITY;
 	}
 	const struct row flat = { .z = (const char *)copy, .dz = (char *)copy, .exp2 = row->exp2, .scale = row->scale };

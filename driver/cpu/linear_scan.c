@@ -66,7 +66,7 @@ static void scan_tile_row(const struct pf_cpu_tile *tile, uint32_t t, int bend)
 	if (own.max >= part->max)
 		own.top = tile->word + find_top(&row, &scan);
 	if (target < tile->words)
-		own.target = logit(&row, target);
+		own.target = vec_logit(row.z, row.bf16, target);
 	part_add(part, &own);
 }
 

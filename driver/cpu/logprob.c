@@ -7,7 +7,7 @@ static uint32_t argmax(const struct row *row, const struct scan *scan, float tar
 	uint32_t v = scan->top;
 	if (!(scan->max > -INFINITY))
 		v = row->vocab;
-	while (v < row->vocab && logit(row, v) != scan->max)
+	while (v < row->vocab && vec_logit(row->z, row->bf16, v) != scan->max)
 		v++;
 	int wins = target >= scan->max && row->target < row->vocab;
 	return wins && (row->target < v || target > scan->max) ? row->target : v < row->vocab ? v : 0;
@@ -16,7 +16,7 @@ static uint32_t argmax(const struct row *row, const struct scan *scan, float tar
 static void score_row(struct row *row, struct pf_row *out)
 {
 	struct scan scan;
-	float target = row->target < row->vocab ? logit(row, row->target) : -INFINITY;
+	float target = row->target < row->vocab ? vec_logit(row->z, row->bf16, row->target) : -INFINITY;
 	scan_row(row, &scan);
 	float max = target > scan.max ? target : scan.max;
 	if (alive(max) && max < NEAR_LIMIT) {

@@ -32,15 +32,6 @@ struct scan {
 
 struct totals { double sum, others, square, moment, logits; };
 
-static float logit(const struct row *row, uint32_t v)
-{
-	union { uint32_t bits; float value; } wide;
-	if (!row->bf16)
-		return ((const float *)row->z)[v];
-	wide.bits = (uint32_t)((const uint16_t *)row->z)[v] << 16;
-	return wide.value;
-}
-
 static int alive(float z)
 {
 	return z > -PF_LOGIT_LIMIT;
@@ -100,7 +91,7 @@ PF_INLINE void block_logits(const char *z, int bf16, struct scan *scan)
 static void some_logits(const struct row *row, uint32_t first, uint32_t end, struct scan *scan)
 {
 	for (uint32_t v = first; v < end; v++) {
-		float x = logit(row, v);
+		float x = vec_logit(row->z, row->bf16, v);
 		scan->logits[0] += (double)x;
 		scan->min = x < scan->min ? x : scan->min;
 	}
@@ -143,7 +134,7 @@ static void copy_logits(const struct row *row, uint32_t first, uint32_t end, flo
 	if (!row->bf16)
 		memcpy(copy, (const float *)row->z + first, (end - first) * sizeof *copy);
 	for (uint32_t v = first; v < end && row->bf16; v++)
-		copy[v - first] = logit(row, v);
+		copy[v - first] = vec_logit(row->z, row->bf16, v);
 	for (uint32_t i = 0; i < end - first && row->careful; i++)
 		copy[i] = copy[i] <= -PF_LOGIT_LIMIT ? -INFINITY : copy[i];
 }

@@ -218,4 +218,14 @@ PF_INLINE void vec_leave(uint32_t before)
 	(void)before;
 #endif
 }
+
+/* Element v of z[V], fp32 or bf16 */
+PF_INLINE float vec_logit(const void *z, int bf16, uint32_t v)
+{
+	union { uint32_t bits; float value; } wide;
+	if (!bf16)
+		return ((const float *)z)[v];
+	wide.bits = (uint32_t)((const uint16_t *)z)[v] << 16;
+	return wide.value;
+}
 #endif
