@@ -209,16 +209,16 @@ void PF_KERNEL_NAME(linear_grad)(const struct PF_BEAT *hidden, const struct PF_B
 #pragma HLS INTERFACE mode=m_axi port=weight2 bundle=gmem3 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=weight3 bundle=gmem4 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=bias bundle=gmem5 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=target bundle=gmem6 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=coef bundle=gmem6 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=row bundle=gmem7 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=raw bundle=gmem8 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=dhidden bundle=gmem9 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=dweight0 bundle=gmem10 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=dweight1 bundle=gmem11 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=dweight2 bundle=gmem12 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=dweight3 bundle=gmem13 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=dbias bundle=gmem14 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=target bundle=gmem5 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=coef bundle=gmem5 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=row bundle=gmem6 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=raw bundle=gmem0 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dhidden bundle=gmem0 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dweight0 bundle=gmem1 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dweight1 bundle=gmem2 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dweight2 bundle=gmem3 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dweight3 bundle=gmem4 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dbias bundle=gmem5 offset=slave
 #pragma HLS INTERFACE mode=s_axilite port=hidden bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=weight0 bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=weight1 bundle=control

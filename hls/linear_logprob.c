@@ -138,9 +138,9 @@ void PF_KERNEL_NAME(linear_logprob)(const struct PF_BEAT *hidden, const struct P
 #pragma HLS INTERFACE mode=m_axi port=weight2 bundle=gmem3 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=weight3 bundle=gmem4 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=bias bundle=gmem5 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=target bundle=gmem6 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=out bundle=gmem7 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=raw bundle=gmem8 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=target bundle=gmem5 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=out bundle=gmem6 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=raw bundle=gmem0 offset=slave
 #pragma HLS INTERFACE mode=s_axilite port=hidden bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=weight0 bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=weight1 bundle=control

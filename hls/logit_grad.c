@@ -93,9 +93,9 @@ void PF_KERNEL_NAME(PF_VARIANT(logit_grad))(const struct PF_BEAT *z, const int32
 {
 #pragma HLS INTERFACE mode=m_axi port=z bundle=gmem0 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=target bundle=gmem1 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=coef bundle=gmem2 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=row bundle=gmem3 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=dz bundle=gmem4 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=coef bundle=gmem1 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=row bundle=gmem2 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=dz bundle=gmem0 offset=slave
 #pragma HLS INTERFACE mode=s_axilite port=z bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=target bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=coef bundle=control

@@ -260,8 +260,8 @@ void PF_KERNEL_NAME(pref)(const double *par, const uint32_t *prog, const struct 
 #pragma HLS INTERFACE mode=m_axi port=par bundle=gmem0 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=prog bundle=gmem1 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=item bundle=gmem2 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=group bundle=gmem3 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=out bundle=gmem4 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=group bundle=gmem1 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=out bundle=gmem3 offset=slave
 #pragma HLS INTERFACE mode=s_axilite port=par bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=prog bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=item bundle=control

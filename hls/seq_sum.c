@@ -38,7 +38,7 @@ void PF_KERNEL_NAME(seq_sum)(const struct pf_row *row, const struct pf_span *spa
 {
 #pragma HLS INTERFACE mode=m_axi port=row bundle=gmem0 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=span bundle=gmem1 offset=slave
-#pragma HLS INTERFACE mode=m_axi port=out bundle=gmem2 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=out bundle=gmem0 offset=slave
 #pragma HLS INTERFACE mode=s_axilite port=row bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=span bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=out bundle=control

@@ -35,19 +35,32 @@ PF_LOOPS(PF_LOOP_COUNT)
 static const struct loop loops[] = { PF_LOOPS(PF_LOOP_ROW) };
 enum { LOOPS = sizeof loops / sizeof *loops };
 
-/* Bytes of every argument by bank class, and of the busiest port */
+/* First argument on the bundle of argument i */
+static unsigned port_of(const struct pf_kernel_row *row, unsigned i)
+{
+	unsigned first = 0;
+	while (strcmp(row->arg[first].bundle, row->arg[i].bundle) != 0)
+		first++;
+	return first;
+}
+
+/* Bytes of every argument by bank class, and of the busiest direction of a port: reads and writes of one do not wait
+ * for each other */
 static void add_bytes(int kernel, const uint32_t *value, struct pf_run_cost *cost)
 {
 	const struct pf_kernel_row *row = &pf_kernel_rows[kernel];
+	double in[PF_ARGS_MAX] = { 0 }, out[PF_ARGS_MAX] = { 0 };
 	for (unsigned i = 0; i < row->count; i++) {
 		const struct pf_arg_row *arg = &row->arg[i];
+		const unsigned port = port_of(row, i);
 		if (arg->dir == PF_DIR_VAL)
 			continue;
-		const double ways = arg->dir == PF_DIR_INOUT ? 2.0 : 1.0;
-		const double bytes = ways * (double)row->elements(i, value) * arg->size *
+		const double bytes = (double)row->elements(i, value) * arg->size *
 		                     (double)pf_kernel_passes((enum pf_kernel)kernel, i, value);
-		cost->bytes[arg->bank] += bytes;
-		cost->port_most = fmax(cost->port_most, bytes);
+		in[port] += arg->dir == PF_DIR_OUT ? 0.0 : bytes;
+		out[port] += arg->dir == PF_DIR_IN ? 0.0 : bytes;
+		cost->bytes[arg->bank] += arg->dir == PF_DIR_INOUT ? 2.0 * bytes : bytes;
+		cost->port_most = fmax(cost->port_most, fmax(in[port], out[port]));
 	}
 }
 

@@ -306,6 +306,30 @@ static void the_cost_of_logprob(void **state)
 	assert_int_equal(pf_cycles_cost(-1, value, 4, &cost, NULL), PF_E_ARGUMENT);
 }
 
+/* A port reads and writes at once; what it reads for several arguments adds up. By hand: 64 rows of 4 beats are 16 KiB,
+ * 16 rows of W on each of four ports 4 KiB, one tile of raw logits 16 KiB */
+static void the_cost_of_shared_ports(void **state)
+{
+	const uint32_t grad[] = { 100, 1000, 63 };
+	uint32_t linear[9] = { 64, 4, 64, PF_LINEAR_DWEIGHT };
+	struct pf_run_cost cost;
+	(void)state;
+	assert_int_equal(pf_cycles_cost(PF_KERNEL_logit_grad, grad, 3, &cost, NULL), 0);
+	near(cost.bytes[0], 2 * 100 * 63 * 64);
+	near(cost.port_most, 100 * 63 * 64);
+	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 9, &cost, NULL), 0);
+	near(cost.bytes[1], 4 * 3 * 4096);
+	near(cost.port_most, 16384);
+	linear[3] |= PF_LINEAR_RAW;
+	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 9, &cost, NULL), 0);
+	near(cost.port_most, 2 * 16384);
+	linear[1] = 1;
+	linear[2] = 640;                       /* 160 rows a port, 10 tiles */
+	linear[3] = PF_LINEAR_DWEIGHT;
+	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 9, &cost, NULL), 0);
+	near(cost.port_most, 2 * 160 * 64);
+}
+
 static void every_fact_has_a_source(void **state)
 {
 	const struct pf_card_fact *f;
@@ -377,6 +401,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_head_that_waits_holds_back_its_queue),
 		cmocka_unit_test(nothing_is_faster_than_its_limits),
 		cmocka_unit_test(more_work_takes_longer_on_every_card), cmocka_unit_test(the_cost_of_logprob),
+		cmocka_unit_test(the_cost_of_shared_ports),
 		cmocka_unit_test(every_fact_has_a_source), cmocka_unit_test(doubts_show_what_matters),
 		cmocka_unit_test(wrong_schedules_are_refused),
 	};

@@ -33,7 +33,7 @@ static void ports_expand(void **state)
 	assert_string_equal(row->arg[PF_ARG_linear_grad_weight].name, "weight0");
 	assert_string_equal(row->arg[PF_ARG_linear_grad_weight_last].name, "weight3");
 	assert_string_equal(row->arg[PF_ARG_linear_grad_weight_last].bundle, "gmem4");
-	assert_string_equal(row->arg[PF_ARG_linear_grad_dweight_last].bundle, "gmem13");
+	assert_string_equal(row->arg[PF_ARG_linear_grad_dweight_last].bundle, "gmem4");
 	assert_string_equal(row->arg[PF_ARG_linear_grad_bias].name, "bias");
 	assert_int_equal(row->arg[PF_ARG_linear_grad_dbias].dir, PF_DIR_INOUT);
 }

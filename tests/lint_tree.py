@@ -3,7 +3,7 @@
 
   recursion, function pointers, arrays of variable size, casts between pointers, calls of anything that is not defined in
   the kernel (so no allocation, memcpy, libm), loops without a condition, labels that are jumped to, double arithmetic
-  outside the files that have a reason for it, and two widths of elements on one bundle of the table.
+  outside the files that have a reason for it, and two widths of elements or two bank classes on one bundle of the table.
 
 usage: lint_tree.py CLANG SOURCE-FOLDER [KERNEL:FILE:LANES ...]   (first every rule wants to be told of its example)"""
 import json
@@ -117,22 +117,28 @@ def faults_of(clang, path, flags):
 
 
 def bundle_faults(clang, source):
-    """Elements of one bundle have one width, as far as a beat goes"""
+    """What shares a bundle has one width, as far as a beat goes, and one bank class"""
     text = '#include "prefpga/internal/abi.h"\n#include "prefpga/internal/kernels.def"\n' \
            "#define N()\n#define K(k, file, state, lanes, brief) @@K k@@ PF_ARGS_##k(A, N)\n" \
-           "#define A(k, name, dir, ctype, ports, bundle, bank, count) @@A dir,bundle,ports,ctype@@\nPF_KERNELS(K)\n"
+           "#define A(k, name, dir, ctype, ports, bundle, bank, count) @@A dir,bundle,ports,ctype,bank@@\nPF_KERNELS(K)\n"
     run = subprocess.run([clang, "-E", "-P", "-I", os.path.join(source, "include"), "-x", "c", "-"], input=text, text=True,
                          capture_output=True, check=True)
     sizes = {"int32_t": 4, "uint32_t": 4, "float": 4, "double": 8}
-    kernel, width, faults = "", {}, set()
+    kernel, width, banks, faults = "", {}, {}, set()
     for row in re.findall(r"@@(.*?)@@", run.stdout):
         if row.startswith("K "):
-            kernel, width = row[2:], {}
+            kernel, width, banks = row[2:], {}, {}
             continue
-        direction, bundle, ports, ctype = row[2:].split(",")
+        direction, bundle, ports, ctype, bank = row[2:].split(",")
+        if direction == "VAL":
+            continue
         size = sizes.get(ctype, 64)        # structs are beats, or divide them
-        if direction != "VAL" and width.setdefault(bundle, size) != size:
-            faults.add("kernel %s: bundle %s carries elements of %d and %d bytes" % (kernel, bundle, width[bundle], size))
+        first = int(bundle[len("gmem"):])
+        for port in ("gmem%d" % (first + i) for i in range(int(ports))):
+            if width.setdefault(port, size) != size:
+                faults.add("kernel %s: bundle %s carries elements of %d and %d bytes" % (kernel, port, width[port], size))
+            if banks.setdefault(port, bank) != bank:
+                faults.add("kernel %s: bundle %s reaches banks of %s and %s" % (kernel, port, banks[port], bank))
     return faults
 
 
@@ -170,12 +176,16 @@ def self_test(clang):
         missed += ["self-test: " + fault for fault in faults_of(clang, path, [])]
         include = os.path.join(folder, "include/prefpga/internal")
         os.makedirs(include)
-        for name, text in (("abi.h", ""), ("kernels.def", "#define PF_KERNELS(K) K(t, t, BUILT, none, 1)\n#define PF_ARGS_t(A, S) "
-                           "A(t, a, IN, float, 1, gmem0, SMALL, 1) S() A(t, b, IN, double, 1, gmem0, SMALL, 1)\n")):
-            with open(os.path.join(include, name), "w", encoding="utf-8") as file:
-                file.write(text)
-        if not bundle_faults(clang, folder):
-            missed.append("self-test: nobody complained of two widths on one bundle")
+        for what, second in (("two widths", "double, 1, gmem0, SMALL"), ("two banks", "int32_t, 1, gmem0, WEIGHT"),
+                             ("two widths on a later port", "double, 4, gmem10, SMALL")):
+            table = "#define PF_KERNELS(K) K(t, t, BUILT, none, 1)\n#define PF_ARGS_t(A, S) " \
+                    "A(t, a, IN, float, 1, gmem0, SMALL, 1) S() A(t, b, IN, float, 1, gmem13, SMALL, 1) S() " \
+                    "A(t, c, IN, %s, 1)\n" % second
+            for name, text in (("abi.h", ""), ("kernels.def", table)):
+                with open(os.path.join(include, name), "w", encoding="utf-8") as file:
+                    file.write(text)
+            if not bundle_faults(clang, folder):
+                missed.append("self-test: nobody complained of %s on one bundle" % what)
     return missed
 
 
@@ -189,7 +199,7 @@ def main():
                    for fault in faults_of(clang, os.path.join(source, "hls", file + ".c"), flags)}
     for fault in sorted(faults):
         print(fault)
-    print("%d kernels, %d examples, %d faults" % (len(kernels), len(EXAMPLES) + 1, len(faults)))
+    print("%d kernels, %d examples, %d faults" % (len(kernels), len(EXAMPLES) + 3, len(faults)))
     return 1 if faults or not kernels else 0
 
 

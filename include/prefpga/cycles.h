@@ -68,7 +68,7 @@ enum { PF_CYCLES_VALUES = 16 };
 struct pf_run_cost {
 	double cycles;                 /* of the pipelined loops, one after the other */
 	double bytes[PF_CYCLES_CLASSES];       /* read and written in each bank class, by the kernel's table */
-	double port_most;              /* bytes through the busiest port */
+	double port_most;              /* bytes through the busiest port in its busier direction */
 };
 /* kernel: enum pf_kernel as int; value: its scalars in the order of the arguments, as submitted. PF_E_UNSUPPORTED for a
  * kernel without rows in cycles.def */
