@@ -69,6 +69,8 @@ struct pf_run_cost {
 	double cycles;                 /* of the pipelined loops, one after the other */
 	double bytes[PF_CYCLES_CLASSES];       /* read and written in each bank class, by the kernel's table */
 	double port_most;              /* bytes through the busiest port in its busier direction */
+	double dsp_operations, lut_operations;         /* busy DSP slices and LUTs, summed over cycles (energy.h) */
+	double onchip_bytes;           /* to and from on-chip memories */
 };
 /* kernel: enum pf_kernel as int; value: its scalars in the order of the arguments, as submitted. PF_E_UNSUPPORTED for a
  * kernel without rows in cycles.def */
@@ -111,6 +113,9 @@ PF_API int pf_cycles_play(const struct pf_cycles_card *card, uint32_t devices, u
 struct pf_cycles_doubt { const char *figure; double doubt, low, high; };
 PF_API int pf_cycles_doubts(const char *card, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
                             struct pf_cycles_doubt *doubt, unsigned room, unsigned *count, struct pf_error *error);
+/* Seconds with every figure at the good end of its doubt at once, and with every one at the bad end */
+PF_API int pf_cycles_range(const char *card, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
+                           double *least, double *most, struct pf_error *error);
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,85 @@
+/* How much the figures' doubts move what pf_cycles_play says. */
+#include <math.h>
+#include <string.h>
+#include "prefpga/cycles.h"
+
+static const struct { const char *name; size_t at; int rate; } figures[] = {
+	{ "clock_hz", offsetof(struct pf_cycles_card, clock_hz), 1 },
+	{ "bank_bps", offsetof(struct pf_cycles_card, bank_rate), 1 },
+	{ "link_in_bps", offsetof(struct pf_cycles_card, link_in), 1 },
+	{ "link_out_bps", offsetof(struct pf_cycles_card, link_out), 1 },
+	{ "copy_setup_s", offsetof(struct pf_cycles_card, copy_setup_s), 0 },
+	{ "launch_s", offsetof(struct pf_cycles_card, launch_s), 0 },
+	{ "issue_s", offsetof(struct pf_cycles_card, issue_s), 0 },
+	{ "port_latency_s", offsetof(struct pf_cycles_card, port_latency_s), 0 },
+};
+enum { FIGURES = sizeof figures / sizeof *figures };
+
+static double doubt_of(const char *card, const char *name)
+{
+	static const double doubts[] = { [PF_FACT_MEASURED] = 0.1, [PF_FACT_QUOTED] = 0.2, [PF_FACT_ASSUMED] = 0.5 };
+	const struct pf_card_fact *fact;
+	for (unsigned i = 0; (fact = pf_card_fact(i)); i++)
+		if (strcmp(fact->card, card) == 0 && strcmp(fact->name, name) == 0)
+			return doubts[fact->grade];
+	return doubts[PF_FACT_ASSUMED];
+}
+
+/* Multiplies one figure; the banks of a class scale with one bank */
+static void scale(struct pf_cycles_card *c, size_t at, double by)
+{
+	*(double *)((char *)c + at) *= by;
+	for (unsigned k = 0; at == offsetof(struct pf_cycles_card, bank_rate) && k < PF_CYCLES_CLASSES; k++)
+		c->class_rate[k] *= by;
+}
+
+int pf_cycles_doubts(const char *card, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
+                     struct pf_cycles_doubt *doubt, unsigned room, unsigned *count, struct pf_error *error)
+{
+	struct pf_cycles_card base;
+	struct pf_cycles_result middle, result;
+	*count = 0;
+	int code = pf_cycles_card(card, &base, error);
+	if (!code)
+		code = pf_cycles_play(&base, devices, cus, job, jobs, NULL, &middle, error);
+	for (size_t i = 0; !code && i < FIGURES && *count < room; i++) {
+		const double by = doubt_of(card, figures[i].name);
+		double change[2];
+		for (int up = 0; !code && up < 2; up++) {
+			struct pf_cycles_card other = base;
+			scale(&other, figures[i].at, up ? 1.0 + by : 1.0 - by);
+			code = pf_cycles_play(&other, devices, cus, job, jobs, NULL, &result, error);
+			change[up] = middle.seconds > 0.0 ? result.seconds / middle.seconds - 1.0 : 0.0;
+		}
+		if (!code)
+			doubt[(*count)++] = (struct pf_cycles_doubt){ figures[i].name, by, fmin(change[0], change[1]),
+			                                              fmax(change[0], change[1]) };
+	}
+	return code;
+}
+
+int pf_cycles_range(const char *card, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
+                    double *least, double *most, struct pf_error *error)
+{
+	struct pf_cycles_card base, ends[2];
+	struct pf_cycles_result middle, good, bad;
+	int code = pf_cycles_card(card, &base, error);
+	if (code)
+		return code;
+	ends[0] = ends[1] = base;
+	for (size_t i = 0; i < FIGURES; i++) {
+		const double by = doubt_of(card, figures[i].name), sign = figures[i].rate ? by : -by;
+		scale(&ends[0], figures[i].at, 1.0 + sign);
+		scale(&ends[1], figures[i].at, 1.0 - sign);
+	}
+	code = pf_cycles_play(&base, devices, cus, job, jobs, NULL, &middle, error);
+	if (!code)
+		code = pf_cycles_play(&ends[0], devices, cus, job, jobs, NULL, &good, error);
+	if (!code)
+		code = pf_cycles_play(&ends[1], devices, cus, job, jobs, NULL, &bad, error);
+	if (code)
+		return code;
+	*least = fmin(good.seconds, middle.seconds);           /* queues may gain from slower jobs before them */
+	*most = fmax(bad.seconds, middle.seconds);
+	return 0;
+}
