@@ -1,6 +1,6 @@
-/* loss_vectors.c: every loss on every backend against tests/vectors/losses.json (made by
- * generate.py from the formulas). Error rule: |got - want| <= 4 u (|want| + sum |input *
- * derivative|), u = 2^-24, plus 2^-1022, below which pref says 0. */
+/* loss_vectors.c: every loss on every backend against tests/vectors: losses.json (made by generate.py from the
+ * formulas) and official.json (the specification's oracle at its own points, made by official.py). Error rule:
+ * |got - want| <= 4 u (|want| + sum |input * derivative|), u = 2^-24, plus 2^-1022, below which pref says 0. */
 #include <float.h>
 #include <jansson.h>
 #include <math.h>
@@ -10,8 +10,10 @@
 #include "host/cli/loss_case.h"
 #include "tests/cmocka.h"
 
-static json_t *vectors;
+static json_t *vectors, *official;
 static unsigned checked;
+
+enum { OFFICIAL_NUMBERS = 3819 };      /* values and derivatives of 73 losses at 12 points */
 
 static long double number(const json_t *value)
 {
@@ -110,6 +112,10 @@ static void check_backend(const char *backend)
 	json_array_foreach(vectors, i, entry)
 		check_loss(entry, device);
 	assert_true(checked > 2000);
+	checked = 0;
+	json_array_foreach(official, i, entry)
+		check_loss(entry, device);
+	assert_int_equal(checked, OFFICIAL_NUMBERS);
 	pf_device_close(device);
 }
 
@@ -238,6 +244,25 @@ static void every_loss_has_vectors(void **state)
 	}
 }
 
+/* "oracle:NAME" among the other names of a row and an entry of official.json go together */
+static void official_names_and_vectors_agree(void **state)
+{
+	const struct pf_loss_row *row;
+	const json_t *entry;
+	size_t i, names = 0;
+
+	(void)state;
+	json_array_foreach(official, i, entry) {
+		const char *name = json_string_value(json_object_get(entry, "loss"));
+		if (!pf_loss_find(name))
+			fail_msg("no row of losses.def answers to %s", name);
+	}
+	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++)
+		for (const char *at = row->aliases; (at = strstr(at, "oracle:")) != NULL; at++)
+			names++;
+	assert_int_equal(names, json_array_size(official));
+}
+
 static void the_rule_notices_mistakes(void **state)
 {
 	(void)state;
@@ -246,21 +271,29 @@ static void the_rule_notices_mistakes(void **state)
 	             within(1e-300, 0, 0));
 }
 
-static int load(void **state)
+static json_t *load_file(const char *path)
 {
 	json_error_t error;
+	json_t *file = json_load_file(path, 0, &error);
 
-	(void)state;
-	vectors = json_load_file("tests/vectors/losses.json", 0, &error);
-	if (!vectors)
+	if (!file)
 		fprintf(stderr, "%s:%d: %s\n", error.source, error.line, error.text);
-	return vectors ? 0 : -1;
+	return file;
+}
+
+static int load(void **state)
+{
+	(void)state;
+	vectors = load_file("tests/vectors/losses.json");
+	official = load_file("tests/vectors/official.json");
+	return vectors && official ? 0 : -1;
 }
 
 static int unload(void **state)
 {
 	(void)state;
 	json_decref(vectors);
+	json_decref(official);
 	return 0;
 }
 
@@ -273,6 +306,7 @@ int main(int argc, char **argv)
 	}
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_loss_has_vectors),
+		cmocka_unit_test(official_names_and_vectors_agree),
 		cmocka_unit_test(the_rule_notices_mistakes),
 		cmocka_unit_test(on_cpu),
 		cmocka_unit_test(on_sim),
