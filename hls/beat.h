@@ -32,6 +32,11 @@ static inline uint32_t pf_lane_store(float x) { return pf_bits(x); }
 #endif
 #define PF_LANES (PF_BEAT_LANES * PF_STEP)
 
+/* A whole beat into memory; the simulator's build has its own way (sim/stream.h) */
+#ifndef PF_BEAT_PUT
+#define PF_BEAT_PUT(to, beat) (*(to) = (beat))
+#endif
+
 /* Beats of the step with `left` beats to go: a constant on a card */
 static inline uint32_t pf_step_beats(uint32_t left) { return PF_STEP == 1 || left > PF_STEP ? PF_STEP : left; }
 

@@ -40,7 +40,7 @@ write:
 lanes:
 		for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
 			w.lane[l] = pf_lane_store(x[b * PF_BEAT_LANES + l]);
-		to[b] = w;
+		PF_BEAT_PUT(to + b, w);
 	}
 }
 
@@ -55,7 +55,7 @@ fill:
 lanes:
 		for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
 			w.lane[l] = pf_lane_store(i * PF_BEAT_LANES + l < vocab ? value : 0.0f);
-		to[i] = w;
+		PF_BEAT_PUT(to + i, w);
 	}
 }
 

@@ -2,6 +2,7 @@
  * writes, which defines PF_KERNEL_SUFFIX (_v4) and PF_LEVEL_NAME ("v4"). */
 #include <string.h>
 #include "level.h"
+#include "stream.h"
 
 PF_KERNELS(PF_PROTOTYPE)
 
@@ -32,6 +33,7 @@ static inline uint32_t pf_value_uint32_t(uint32_t bits)
 	{ \
 		(void)value; \
 		PF_KERNEL_NAME(kernel)(PF_ARGS_##kernel(PF_PASS, PF_COMMA)); \
+		pf_stream_fence(); \
 	}
 #define PF_CALL_RESERVED(kernel)
 #define PF_CALL(kernel, file, state, lanes, brief) PF_CALL_##state(kernel)

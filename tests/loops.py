@@ -66,7 +66,7 @@ def statements(lines, at):
     depth = re.match(r"^\t*", lines[at]).group(0)
     found = []
     while not re.match(r"^\t{%d}\}" % (len(depth) - 1), lines[at]):
-        if re.match(r"^%s[a-z*]" % depth, lines[at]) and not re.match(r"^\t*(for|do|while)\b", lines[at]):
+        if re.match(r"^%s[A-Za-z*]" % depth, lines[at]) and not re.match(r"^\t*(for|do|while)\b", lines[at]):
             found.append(at + 1)
         at += 1
     return found

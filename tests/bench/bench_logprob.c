@@ -4,7 +4,7 @@
  *
  * usage: bench_logprob [megabytes [threads [repeats [device...]]]]      default 1024, 0: all and then 1, 7
  * Every device has `threads` threads: cpu splits a run among them, sim has a compute unit for each, which share the
- * rows in pieces of PIECE (an offset of 4 KiB in the narrowest array). */
+ * rows in pieces of PIECE (an offset of 4 KiB in the narrowest array): as many for each, where there are enough. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,6 +265,8 @@ static void bench_one(const char *spec, int bf16, uint32_t vocab, size_t bytes, 
 	must(code, &error);
 	b.stride = (vocab + (bf16 ? 31 : 15)) / (bf16 ? 32 : 16);
 	b.rows = (uint32_t)(bytes / ((size_t)b.stride * PF_BEAT_BYTES));
+	if (b.rows >= PIECE * threads)
+		b.rows -= b.rows % (PIECE * threads);
 	b.bytes = (size_t)b.rows * b.stride * PF_BEAT_BYTES;
 	open_arrays(&b);
 	measure(&b);
