@@ -1,4 +1,4 @@
-/* Signals to the program at work, as a user sends them. argv[1] is the program. */
+/* What stops the program at its work: signals, as a user sends them, and a full disk. argv[1] is the program. */
 #define _GNU_SOURCE                    /* F_SETPIPE_SZ */
 #include <dirent.h>
 #include <fcntl.h>
@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -13,6 +14,15 @@
 #include "tests/cmocka.h"
 #include "tests/program.h"
 #include "tests/scratch.h"
+
+static rlim_t file_limit;              /* bytes a file may have, a disk's end for the program; 0: no limit */
+
+static void limit_files(void)
+{
+	const struct rlimit limit = { file_limit, file_limit };
+	if (file_limit && (signal(SIGXFSZ, SIG_IGN) == SIG_ERR || setrlimit(RLIMIT_FSIZE, &limit)))
+		_exit(126);
+}
 
 /* Starts the program; its errors go to the file "errors" */
 static pid_t start(const char *arguments)
@@ -23,6 +33,7 @@ static pid_t start(const char *arguments)
 	pid_t child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
+		limit_files();
 		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
 		_exit(127);
 	}
@@ -173,12 +184,17 @@ static void exact_refuses(void)
 	assert_int_equal(access(scratch_path("unused"), F_OK), -1);
 }
 
+static void write_texts(void)
+{
+	scratch_text("data.jsonl", "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"c\",\"completion\":\"d\"}\n"
+	             "{\"prompt\":\"ef\",\"completion\":\"ghi\"}\n{\"prompt\":\"j\",\"completion\":\"kl\"}\n");
+}
+
 static void an_interrupted_training_goes_on_exactly(void **state)
 {
 	(void)state;
 	scratch_open("interrupts");
-	scratch_text("data.jsonl", "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"c\",\"completion\":\"d\"}\n"
-	             "{\"prompt\":\"ef\",\"completion\":\"ghi\"}\n{\"prompt\":\"j\",\"completion\":\"kl\"}\n");
+	write_texts();
 	assert_int_equal(ended(train("whole", "whole.jsonl", "")), 0);
 
 	int code;
@@ -193,6 +209,23 @@ static void an_interrupted_training_goes_on_exactly(void **state)
 	same_files("whole/model.safetensors", "parts/model.safetensors");
 }
 
+/* Nothing lies half-written, and once there is room the run gives the same bits */
+static void a_full_disk_loses_nothing(void **state)
+{
+	(void)state;
+	scratch_open("interrupts");
+	write_texts();
+	assert_int_equal(ended(train("whole", "whole.jsonl", "--save-every 20")), 0);
+
+	file_limit = 16 << 10;
+	assert_int_equal(ended(train("full", "full.jsonl", "--save-every 20")), 1);
+	said("checkpoint-000020.partial/model.safetensors: cannot write: File too large; nothing was replaced");
+	assert_int_equal(scratch_count("full"), 0);
+	file_limit = 0;
+	assert_int_equal(ended(train("full", "full.jsonl", "--save-every 20")), 0);
+	same_files("whole/model.safetensors", "full/model.safetensors");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2)
@@ -200,7 +233,7 @@ int main(int argc, char **argv)
 	program_path = argv[1];
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(unpacking_ends_on_sigterm), cmocka_unit_test(unpacking_ends_on_sigint),
-		cmocka_unit_test(an_interrupted_training_goes_on_exactly),
+		cmocka_unit_test(an_interrupted_training_goes_on_exactly), cmocka_unit_test(a_full_disk_loses_nothing),
 	};
 	return cmocka_run_group_tests_name("interrupts", tests, NULL, NULL);
 }
