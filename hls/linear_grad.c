@@ -6,14 +6,15 @@
  * after it they could not be applied. kernels.def states the order of every sum and the terms of dz.
  *
  * Rows that do not count (ignored, without a valid log-probability) enter neither product: their dz and their copy of
- * h are 0. Values of dz below 2^-126 are 0. A coefficient that is not finite, or 2^126 and more, makes its row NaN,
+ * h are 0. Values of dz below 2^-126 are 0. A tile that the filter leaves out as a whole costs neither products nor
+ * the reading of W. A coefficient that is not finite, or 2^126 and more, makes its row NaN,
  * and dW with it: the host does not send such. */
 #include "linear_tile.h"
 PF_KERNELS(PF_PROTOTYPE)
 
 /* What a token's record and coefficient say: dz = p (c + extra + entropy z), at the target -c rest + p (extra +
  * entropy z) */
-struct pf_token { float inv, c, extra, at_target; int32_t exp2; uint32_t live, target; };
+struct pf_token { float inv, c, extra, at_target, rest; int32_t exp2; uint32_t live, target; };
 
 static inline struct pf_token pf_token_of(float c, const struct pf_row *row, int32_t target, float zloss, float entropy)
 {
@@ -27,12 +28,14 @@ static inline struct pf_token pf_token_of(float c, const struct pf_row *row, int
 	k.exp2 = (int32_t)(0u - (uint32_t)row->exp2 - PF_BIAS);
 	k.c = (pf_bits(c) & PF_F32_ABS) < 0x7e800000u ? pf_same(c) : pf_float(PF_F32_NAN);
 	k.extra = 2.0f * zloss * lse + entropy * (row->entropy - lse);
+	k.rest = row->rest;
 	k.at_target = pf_same(-(k.c * row->rest));
 	return k;
 }
 
+/* dz; *share: |p - onehot|, what the filter asks for */
 static inline float pf_token_dz(const struct pf_token *k, float raw, const struct pf_form *form, float entropy,
-                                uint32_t v)
+                                uint32_t v, float *share)
 {
 	float slope, left;
 	const float z = pf_form_logit(raw, form, &slope);
@@ -40,6 +43,8 @@ static inline float pf_token_dz(const struct pf_token *k, float raw, const struc
 	const float p = pf_scaled_power(left, at, k->inv, k->exp2);
 	const float more = k->extra + entropy * (p > 0.0f ? z : 0.0f);
 	const float dz = v == k->target ? k->at_target + p * more : p * (k->c + more);
+	const float far = v == k->target ? k->rest : p;
+	*share = k->live ? far : 0.0f;
 	return k->live && (pf_bits(raw) & PF_F32_ABS) < PF_F32_INF ? pf_same(dz * slope) : 0.0f;
 }
 
@@ -55,21 +60,125 @@ tokens:
 	}
 }
 
+/* The filter over a tile: 16 words of each port are left out or kept */
+struct pf_sieve {
+	float    least;                /* what a share must reach to be kept; 0: everything is */
+	uint32_t kept;                 /* bit p: the words of port p */
+	uint64_t mass[PF_WEIGHT_PORTS][PF_TOKENS];     /* sums of shares, Q.40 */
+};
+
+static inline uint32_t pf_share_largest(const float share[PF_TOKENS])
+{
+	uint32_t largest = 0;
+tokens:
+	for (uint32_t t = 0; t < PF_TOKENS; t++) {
+		const uint32_t bits = pf_bits(share[t]);
+		largest = bits > largest ? bits : largest;
+	}
+	return largest;
+}
+
+static inline void pf_sieve_add(const float share[PF_TOKENS], uint32_t fresh, uint64_t mass[PF_TOKENS])
+{
+tokens:
+	for (uint32_t t = 0; t < PF_TOKENS; t++)
+		mass[t] = (fresh ? 0 : mass[t]) + (uint64_t)(int64_t)(share[t] * 0x1p40f);
+}
+
 /* dz[t][v] and its transpose from raw[v][t] */
 static void pf_tile_dz(const float raw[PF_TOKENS][PF_TOKENS], const struct pf_token token[PF_TOKENS],
                        const struct pf_form *form, float entropy, uint32_t vocab, uint32_t tile,
-                       float dz[PF_TOKENS][PF_TOKENS], float dzt[PF_TOKENS][PF_TOKENS])
+                       float dz[PF_TOKENS][PF_TOKENS], float dzt[PF_TOKENS][PF_TOKENS], struct pf_sieve *sieve)
 {
+	const uint32_t least = pf_bits(sieve->least);
+	uint32_t kept = 0;
 dz:
 	for (uint32_t r = 0; r < PF_TOKENS; r++) {
 #pragma HLS PIPELINE II=4
-		const uint32_t v = pf_tile_index(vocab, tile, r);
+		const uint32_t v = pf_tile_index(vocab, tile, r), port = r / PF_TILE_ROWS;
+		float share[PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=share complete
 tokens:
 		for (uint32_t t = 0; t < PF_TOKENS; t++) {
-			const float d = pf_token_dz(&token[t], raw[r][t], form, entropy, v);
+			const float d = pf_token_dz(&token[t], raw[r][t], form, entropy, v, &share[t]);
 			dz[t][r] = d;
 			dzt[r][t] = d;
 		}
+		if (least != 0) {
+			kept |= (uint32_t)(pf_share_largest(share) >= least) << port;
+			pf_sieve_add(share, r % PF_TILE_ROWS == 0, sieve->mass[port]);
+		}
+	}
+	sieve->kept = least != 0 ? kept : (1u << PF_WEIGHT_PORTS) - 1;
+}
+
+/* Words of the tile that are left out */
+static inline uint32_t pf_sieve_words(const struct pf_sieve *sieve, uint32_t vocab, uint32_t tile)
+{
+	uint32_t words = 0;
+ports:
+	for (uint32_t p = 0; p < PF_WEIGHT_PORTS; p++) {
+#pragma HLS UNROLL factor=4
+		words += sieve->kept >> p & 1u ? 0 : (uint32_t)pf_tile_rows(vocab, p, tile);
+	}
+	return words;
+}
+
+/* Makes dz of what is left out 0, and counts it */
+static void pf_tile_drop(const struct pf_sieve *sieve, const struct pf_token token[PF_TOKENS], uint32_t words,
+                         uint32_t saved, float dz[PF_TOKENS][PF_TOKENS], float dzt[PF_TOKENS][PF_TOKENS],
+                         struct pf_filtered filtered[PF_TOKENS])
+{
+drop:
+	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+#pragma HLS PIPELINE II=1
+		const uint32_t out = !(sieve->kept >> r / PF_TILE_ROWS & 1u);
+tokens:
+		for (uint32_t t = 0; t < PF_TOKENS; t++) {
+			dz[t][r] = out ? 0.0f : dz[t][r];
+			dzt[r][t] = out ? 0.0f : dzt[r][t];
+		}
+	}
+count:
+	for (uint32_t t = 0; t < PF_TOKENS; t++) {
+#pragma HLS PIPELINE II=1
+		uint64_t mass = 0;
+ports:
+		for (uint32_t p = 0; p < PF_WEIGHT_PORTS; p++)
+			mass += sieve->kept >> p & 1u ? 0 : sieve->mass[p][t];
+		filtered[t].mass_q40 += mass;
+		filtered[t].words += token[t].live ? words : 0;
+		filtered[t].saved += token[t].live ? saved : 0;
+	}
+}
+
+static void pf_filtered_clear(struct pf_filtered filtered[PF_TOKENS])
+{
+	const struct pf_filtered none = { 0 };
+clear:
+	for (uint32_t t = 0; t < PF_TOKENS; t++) {
+#pragma HLS PIPELINE II=1
+		filtered[t] = none;
+	}
+}
+
+/* Four tokens a beat */
+static void pf_filtered_write(const struct pf_filtered filtered[PF_TOKENS], uint32_t n, struct pf_beat_f32 *to)
+{
+counts:
+	for (uint32_t t = 0; t < n; t += 4) {
+#pragma HLS PIPELINE II=1
+#pragma HLS LOOP_TRIPCOUNT min=1 max=16
+		struct pf_beat_f32 w;
+lanes:
+		for (uint32_t i = 0; i < 4; i++) {
+			const struct pf_filtered f = filtered[t + i];
+			w.lane[4 * i] = (uint32_t)f.mass_q40;
+			w.lane[4 * i + 1] = (uint32_t)(f.mass_q40 >> 32);
+			w.lane[4 * i + 2] = f.words;
+			w.lane[4 * i + 3] = f.saved;
+		}
+		to[t / 4] = w;
 	}
 }
 
@@ -201,7 +310,8 @@ void PF_KERNEL_NAME(linear_grad)(const struct PF_BEAT *hidden, const struct PF_B
                                  struct PF_BEAT *dhidden, struct PF_BEAT *dweight0, struct PF_BEAT *dweight1,
                                  struct PF_BEAT *dweight2, struct PF_BEAT *dweight3, float *dbias, uint32_t rows,
                                  uint32_t depth, uint32_t vocab, uint32_t mode, float scale, float softcap,
-                                 float temperature, float zloss, float entropy)
+                                 float temperature, float zloss, float entropy, struct pf_beat_f32 *filtered,
+                                 float filter)
 {
 #pragma HLS INTERFACE mode=m_axi port=hidden bundle=gmem0 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=weight0 bundle=gmem1 offset=slave
@@ -219,6 +329,7 @@ void PF_KERNEL_NAME(linear_grad)(const struct PF_BEAT *hidden, const struct PF_B
 #pragma HLS INTERFACE mode=m_axi port=dweight2 bundle=gmem3 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=dweight3 bundle=gmem4 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=dbias bundle=gmem5 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=filtered bundle=gmem0 offset=slave
 #pragma HLS INTERFACE mode=s_axilite port=hidden bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=weight0 bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=weight1 bundle=control
@@ -244,12 +355,16 @@ void PF_KERNEL_NAME(linear_grad)(const struct PF_BEAT *hidden, const struct PF_B
 #pragma HLS INTERFACE mode=s_axilite port=temperature bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=zloss bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=entropy bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=filtered bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=filter bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=return bundle=control
 	const struct pf_form form = pf_form_of(scale, softcap, temperature);
 	const uint32_t tiles = PF_TILES(vocab);
 	float ht[PF_DEPTH_LANES][PF_TOKENS];
 	float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS];
 	struct pf_token token[PF_TOKENS];
+	struct pf_sieve sieve = { .least = mode & PF_LINEAR_FILTER && filter > 0.0f ? filter : 0.0f };
+	struct pf_filtered out[PF_TOKENS];
 #pragma HLS ARRAY_PARTITION variable=ht complete dim=2
 #pragma HLS ARRAY_PARTITION variable=dh complete dim=3
 blocks:
@@ -262,6 +377,8 @@ blocks:
 			pf_hidden_read(h, n, depth, ht);
 		pf_tokens_read(target + first, coef + first, row + first, n, zloss, entropy, token);
 		pf_block_zero(depth, dh);
+		if (mode & PF_LINEAR_FILTER)
+			pf_filtered_clear(out);
 tiles:
 		for (uint32_t tile = 0; tile < tiles; tile++) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
@@ -274,11 +391,16 @@ tiles:
 			else
 				pf_tile_raw(weight0, weight1, weight2, weight3, bias, vocab, tile, depth,
 				            mode & PF_LINEAR_BIAS, ht, z);
-			pf_tile_dz(z, token, &form, entropy, vocab, tile, dz, dzt);
+			pf_tile_dz(z, token, &form, entropy, vocab, tile, dz, dzt, &sieve);
+			const uint32_t words = pf_sieve_words(&sieve, vocab, tile);
+			/* the first block stores its sums of dW, be they 0 */
+			const uint32_t idle = sieve.kept == 0 && (add || !(mode & PF_LINEAR_DWEIGHT));
+			if (mode & PF_LINEAR_FILTER)
+				pf_tile_drop(&sieve, token, words, idle ? words : 0, dz, dzt, out);
 			if (mode & PF_LINEAR_BIAS)
 				pf_bias_add(dzt, vocab, tile, add, dbias);
 pieces:
-			for (uint32_t k = 0; k < depth; k += PF_PIECE_BEATS) {
+			for (uint32_t k = idle ? depth : 0; k < depth; k += PF_PIECE_BEATS) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=128
 				float piece[PF_TOKENS][PF_TOKENS], product[PF_TOKENS][PF_TOKENS];
 #pragma HLS ARRAY_PARTITION variable=piece complete dim=2
@@ -295,5 +417,7 @@ pieces:
 			}
 		}
 		pf_block_write(dh, token, n, depth, dhidden + (uint64_t)first * depth);
+		if (mode & PF_LINEAR_FILTER)
+			pf_filtered_write(out, n, filtered + first / 4);
 	}
 }

@@ -8,7 +8,7 @@
  * Errors: those of logprob at the logits that fp32 products give; kernels.def states the order of the sums and
  * tests/kernels_linear.c the bound. */
 #include "linear_tile.h"
-#include "row_finish.h"
+#include "prefpga/internal/row_finish.h"
 PF_KERNELS(PF_PROTOTYPE)
 
 /* What the scan of a block carries from tile to tile */
@@ -91,21 +91,55 @@ steps:
 	}
 }
 
-static void pf_block_finish(const struct pf_block *block, uint32_t n, uint32_t vocab, uint32_t flags,
-                            struct pf_row *out)
+static inline void pf_put64(int64_t value, struct pf_beat_f32 *beat, uint32_t lane)
+{
+	beat->lane[lane] = (uint32_t)value;
+	beat->lane[lane + 1] = (uint32_t)((uint64_t)value >> 32);
+}
+
+/* A state as it lies in memory: two beats */
+static void pf_shard_write(const struct pf_shard *s, struct pf_beat_f32 *to)
+{
+	struct pf_beat_f32 a, b;
+bins:
+	for (uint32_t j = 0; j < PF_BINS; j++) {
+#pragma HLS UNROLL factor=4
+		pf_put64(s->sum[j], &a, 2 * j);
+		pf_put64(s->sum_p2[j], &a, 8 + 2 * j);
+		pf_put64(s->moment[j], &b, 2 * j);
+	}
+	pf_put64(s->logits, &b, 8);
+	b.lane[10] = (uint32_t)s->top;
+	b.lane[11] = (uint32_t)s->top_p2;
+	b.lane[12] = pf_bits(s->max);
+	b.lane[13] = pf_bits(s->target);
+	b.lane[14] = s->argmax;
+	b.lane[15] = s->status;
+	to[0] = a;
+	to[1] = b;
+}
+
+/* Records of a block, or with PF_LINEAR_SHARD its states */
+static void pf_block_finish(const struct pf_block *block, uint32_t n, uint32_t vocab, uint32_t flags, uint32_t shards,
+                            struct pf_row *out, struct pf_beat_f32 *shard)
 {
 finish:
 	for (uint32_t t = 0; t < n; t++) {
 #pragma HLS PIPELINE II=16
 #pragma HLS LOOP_TRIPCOUNT min=1 max=64
-		struct pf_shard s = { .status = PF_ROW_IGNORED };
-		struct pf_row row;
-		if (block->target[t] >= 0) {
+		const struct pf_shard none = { .status = PF_ROW_IGNORED };
+		struct pf_shard s = none;
+		if (block->target[t] >= 0)
 			pf_scan_state(&block->scan[t], block->sum[t], block->moment[t], block->square[t], vocab, &s);
-			s.status = pf_scan_status(&s, block->target[t], vocab);
+		if (shards) {
+			pf_shard_write(&s, shard + 2 * t);
+		} else {
+			struct pf_row row;
+			if (block->target[t] >= 0)
+				s.status = pf_row_status_of(&s, block->target[t], vocab);
+			pf_row_finish(&s, vocab, flags, &row);
+			out[t] = row;
 		}
-		pf_row_finish(&s, vocab, flags, &row);
-		out[t] = row;
 	}
 }
 
@@ -130,7 +164,8 @@ void PF_KERNEL_NAME(linear_logprob)(const struct PF_BEAT *hidden, const struct P
                                     const struct PF_BEAT *weight1, const struct PF_BEAT *weight2,
                                     const struct PF_BEAT *weight3, const float *bias, const int32_t *target,
                                     struct pf_row *out, struct PF_BEAT *raw, uint32_t rows, uint32_t depth,
-                                    uint32_t vocab, uint32_t mode, float scale, float softcap, float temperature)
+                                    uint32_t vocab, uint32_t mode, float scale, float softcap, float temperature,
+                                    struct pf_beat_f32 *shard)
 {
 #pragma HLS INTERFACE mode=m_axi port=hidden bundle=gmem0 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=weight0 bundle=gmem1 offset=slave
@@ -141,6 +176,7 @@ void PF_KERNEL_NAME(linear_logprob)(const struct PF_BEAT *hidden, const struct P
 #pragma HLS INTERFACE mode=m_axi port=target bundle=gmem5 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=out bundle=gmem6 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=raw bundle=gmem0 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=shard bundle=gmem0 offset=slave
 #pragma HLS INTERFACE mode=s_axilite port=hidden bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=weight0 bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=weight1 bundle=control
@@ -157,6 +193,7 @@ void PF_KERNEL_NAME(linear_logprob)(const struct PF_BEAT *hidden, const struct P
 #pragma HLS INTERFACE mode=s_axilite port=scale bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=softcap bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=temperature bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=shard bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=return bundle=control
 	const struct pf_form form = pf_form_of(scale, softcap, temperature);
 	const uint32_t tiles = PF_TILES(vocab), flags = mode & PF_LINEAR_STATS ? PF_WANT_STATS : 0;
@@ -182,6 +219,7 @@ tiles:
 			pf_tile_logits(z, &form, x);
 			pf_block_scan(x, n, vocab, tile, flags, &block);
 		}
-		pf_block_finish(&block, n, vocab, flags, out + first);
+		pf_block_finish(&block, n, vocab, flags, mode & PF_LINEAR_SHARD, out + first,
+		                shard + (uint64_t)2 * first);
 	}
 }

@@ -11,7 +11,7 @@
 #define PF_STEP 16             /* in a simulator, what a step reads and writes shall stay in the nearest cache */
 #endif
 #include "beat.h"
-#include "row_sum.h"
+#include "prefpga/internal/row_sum.h"
 PF_KERNELS(PF_PROTOTYPE)
 
 /* Entries are scale 2^(at + exp2) p; `target` at the target. constant: the row is `scale` everywhere */

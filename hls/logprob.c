@@ -11,7 +11,7 @@
  * and V 2^-48; entropy 2.7e-6 (3.8e-6 beyond +-1000) and log sum p^2 1e-6, both + 1 ULP and relative below 1; mean
  * 2^-23 + 1 ULP. */
 #include "beat.h"
-#include "row_finish.h"
+#include "prefpga/internal/row_finish.h"
 #include "row_scan.h"
 PF_KERNELS(PF_PROTOTYPE)
 
@@ -74,7 +74,7 @@ scan:
 			struct pf_shard s = { 0 };
 			if (y >= 0) {
 				pf_row_scan(z + (uint64_t)(first + r) * stride, room, (uint32_t)y, flags, &s);
-				s.status = pf_scan_status(&s, y, room);
+				s.status = pf_row_status_of(&s, y, room);
 			} else {
 				s.status = PF_ROW_IGNORED;
 			}

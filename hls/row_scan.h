@@ -7,7 +7,7 @@
 #ifndef PF_HLS_ROW_SCAN_H
 #define PF_HLS_ROW_SCAN_H
 #include "beat.h"
-#include "row_sum.h"
+#include "prefpga/internal/row_sum.h"
 
 /* What the scan of a row carries from step to step, beside the bins */
 struct pf_scan {
@@ -196,17 +196,5 @@ static inline void pf_scan_state(const struct pf_scan *s, const int64_t sum[PF_B
 	out->argmax = s->argmax;
 	out->target = s->target;
 	out->status = s->best >= pf_key(PF_LOGIT_LIMIT) ? PF_ROW_RANGE : 0;
-}
-
-static inline uint32_t pf_scan_status(const struct pf_shard *s, int32_t target, uint32_t vocab)
-{
-	uint32_t status = s->status;
-	if (status == 0 && !(s->max > -PF_LOGIT_LIMIT))
-		status = PF_ROW_EMPTY;
-	if ((uint32_t)target >= vocab)
-		return status | PF_ROW_TARGET;
-	if (status == 0 && !(s->target > -PF_LOGIT_LIMIT))
-		status = PF_ROW_MASKED;
-	return status;
 }
 #endif

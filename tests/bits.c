@@ -120,6 +120,7 @@ static void hash_head(uint32_t rows, uint32_t depth, uint32_t vocab, uint32_t mo
 	const size_t row = (size_t)depth * PF_BEAT_BYTES, part = (size_t)PF_PORT_SHARE(vocab) * row;
 	struct pf_beat_f32 *h = room(rows * row), *w = room(4 * part), *dh = room(rows * row), *dw = room(4 * part);
 	struct pf_beat_f32 *raw = room(PF_RAW_BEATS(rows, vocab) * PF_BEAT_BYTES);
+	struct pf_beat_f32 *shard = room(rows * sizeof(struct pf_shard)), *filtered = room(rows * 16 + 64);
 	struct pf_row *out = room(rows * sizeof *out);
 	float *bias = room(vocab * sizeof *bias), *dbias = room(vocab * sizeof *dbias),
 	      *coef = room(rows * sizeof *coef);
@@ -135,15 +136,21 @@ static void hash_head(uint32_t rows, uint32_t depth, uint32_t vocab, uint32_t mo
 	}
 	PF_KERNEL_NAME(linear_logprob)
 	(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, out, raw, rows, depth, vocab, mode, 0.75f, softcap,
-	 1.25f);
+	 1.25f, shard);
+	PF_KERNEL_NAME(linear_logprob)
+	(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, out, raw, rows, depth, vocab, mode | PF_LINEAR_SHARD,
+	 0.75f, softcap, 1.25f, shard);
 	PF_KERNEL_NAME(linear_grad)
 	(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, coef, out, raw, dh, dw, dw + step, dw + 2 * step,
-	 dw + 3 * step, dbias, rows, depth, vocab, mode, 0.75f, softcap, 1.25f, 0.01f, 0.05f);
+	 dw + 3 * step, dbias, rows, depth, vocab, mode | PF_LINEAR_FILTER, 0.75f, softcap, 1.25f, 0.01f, 0.05f,
+	 filtered, 0.02f);
 	add(out, rows * sizeof *out);
 	add(dh, rows * row);
 	add(dw, 4 * part);
 	add(dbias, vocab * sizeof *dbias);
-	void *all[] = { h, w, dh, dw, raw, out, bias, dbias, coef, target };
+	add(shard, rows * sizeof(struct pf_shard));
+	add(filtered, rows * sizeof(struct pf_filtered));
+	void *all[] = { h, w, dh, dw, raw, out, bias, dbias, coef, target, shard, filtered };
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		free(all[i]);
 }

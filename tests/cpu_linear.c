@@ -39,13 +39,16 @@ void *__wrap_calloc(size_t count, size_t bytes)
 }
 
 /* ---- a head on the device; D is a multiple of 16, so arrays need no padding ---- */
-enum { HIDDEN, WEIGHT, BIAS = WEIGHT + 4, TARGET, OUT, RAW, COEF, DHIDDEN, DWEIGHT, DBIAS = DWEIGHT + 4, BUFFERS };
+enum {
+	HIDDEN, WEIGHT, BIAS = WEIGHT + 4, TARGET, OUT, RAW, COEF, DHIDDEN, DWEIGHT, DBIAS = DWEIGHT + 4, SHARD,
+	FILTERED, BUFFERS
+};
 
 struct head {
 	struct pf_device *device;
 	struct pf_buf    *buf[BUFFERS];
 	uint32_t          rows, vocab, depth, mode;
-	float             scale, softcap, temperature, zloss, entropy;
+	float             scale, softcap, temperature, zloss, entropy, filter;
 };
 
 static uint64_t state;
@@ -102,6 +105,8 @@ static void head_open(struct head *h, uint32_t threads, uint32_t rows, uint32_t 
 	make_buffer(h, RAW, forward, PF_ARG_linear_logprob_raw,
 	            mode & PF_LINEAR_RAW ? PF_RAW_BEATS(rows, vocab) * 64 : 0);
 	make_buffer(h, COEF, back, PF_ARG_linear_grad_coef, 4 * rows);
+	make_buffer(h, SHARD, forward, PF_ARG_linear_logprob_shard, sizeof(struct pf_shard) * rows);
+	make_buffer(h, FILTERED, back, PF_ARG_linear_grad_filtered, sizeof(struct pf_filtered) * (rows + 3));
 }
 
 static void head_fill(struct head *h, uint64_t seed)
@@ -157,6 +162,7 @@ static void forward(const struct head *h)
 	arg[PF_ARG_linear_logprob_scale].val.f32 = h->scale;
 	arg[PF_ARG_linear_logprob_softcap].val.f32 = h->softcap;
 	arg[PF_ARG_linear_logprob_temperature].val.f32 = h->temperature;
+	put(h, arg, PF_ARG_linear_logprob_shard, SHARD, 1);
 	must_run(h, PF_KERNEL_linear_logprob, arg, PF_ARG_linear_logprob_COUNT);
 }
 
@@ -182,6 +188,8 @@ static void backward(const struct head *h, uint32_t mode)
 	arg[PF_ARG_linear_grad_temperature].val.f32 = h->temperature;
 	arg[PF_ARG_linear_grad_zloss].val.f32 = h->zloss;
 	arg[PF_ARG_linear_grad_entropy].val.f32 = h->entropy;
+	put(h, arg, PF_ARG_linear_grad_filtered, FILTERED, 1);
+	arg[PF_ARG_linear_grad_filter].val.f32 = h->filter;
 	must_run(h, PF_KERNEL_linear_grad, arg, PF_ARG_linear_grad_COUNT);
 }
 

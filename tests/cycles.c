@@ -311,22 +311,22 @@ static void the_cost_of_logprob(void **state)
 static void the_cost_of_shared_ports(void **state)
 {
 	const uint32_t grad[] = { 100, 1000, 63 };
-	uint32_t linear[9] = { 64, 4, 64, PF_LINEAR_DWEIGHT };
+	uint32_t linear[10] = { 64, 4, 64, PF_LINEAR_DWEIGHT };
 	struct pf_run_cost cost;
 	(void)state;
 	assert_int_equal(pf_cycles_cost(PF_KERNEL_logit_grad, grad, 3, &cost, NULL), 0);
 	near(cost.bytes[0], 2 * 100 * 63 * 64);
 	near(cost.port_most, 100 * 63 * 64);
-	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 9, &cost, NULL), 0);
+	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 10, &cost, NULL), 0);
 	near(cost.bytes[1], 4 * 3 * 4096);
 	near(cost.port_most, 16384);
 	linear[3] |= PF_LINEAR_RAW;
-	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 9, &cost, NULL), 0);
+	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 10, &cost, NULL), 0);
 	near(cost.port_most, 2 * 16384);
 	linear[1] = 1;
 	linear[2] = 640;                       /* 160 rows a port, 10 tiles */
 	linear[3] = PF_LINEAR_DWEIGHT;
-	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 9, &cost, NULL), 0);
+	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 10, &cost, NULL), 0);
 	near(cost.port_most, 2 * 160 * 64);
 }
 

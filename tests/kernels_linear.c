@@ -17,6 +17,9 @@ struct head {
 	float            *hidden, *weight, *bias, *tight_hidden, *tight_weight, *dhidden, *dweight, *dbias, *coef, *raw;
 	int32_t          *target;
 	struct pf_row    *row;
+	struct pf_shard  *shard;
+	struct pf_filtered *filtered;
+	float             filter;
 };
 
 static float *floats(uint64_t count)
@@ -61,7 +64,9 @@ static void head_make(struct head *h, struct shape s, uint32_t mode, double sigm
 	h->raw = floats(PF_RAW_BEATS(s.rows, s.vocab) * 16);
 	h->target = calloc(s.rows + 1, sizeof *h->target);
 	h->row = calloc(s.rows + 1, sizeof *h->row);
-	assert_true(h->target && h->row);
+	h->shard = calloc(s.rows + 1, sizeof *h->shard);
+	h->filtered = calloc(s.rows + 4, sizeof *h->filtered);
+	assert_true(h->target && h->row && h->shard && h->filtered);
 	fill(h->tight_hidden, h->hidden, s.rows, s.depth, beats, 1, seed);
 	fill(h->tight_weight, h->weight, s.vocab, s.depth, beats, sigma / sqrt(s.depth), seed);
 	for (uint32_t v = 0; v < s.vocab; v++)
@@ -87,7 +92,8 @@ static void head_make(struct head *h, struct shape s, uint32_t mode, double sigm
 static void head_free(struct head *h)
 {
 	void *all[] = { h->hidden,  h->weight, h->bias, h->tight_hidden, h->tight_weight, h->dhidden,
-		        h->dweight, h->dbias,  h->coef, h->raw,          h->target,       h->row };
+		        h->dweight, h->dbias,  h->coef, h->raw,          h->target,       h->row,
+		        h->shard,   h->filtered };
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		free(all[i]);
 }
@@ -115,7 +121,7 @@ static void forward(const struct head *h, int build, uint32_t begin, uint32_t en
 		(const void *)(h->hidden + at), port(h, h->weight, 0), port(h, h->weight, 1), port(h, h->weight, 2),
 		port(h, h->weight, 3), h->bias, h->target + begin, h->row + begin,
 		(void *)(h->raw + PF_RAW_BEATS(begin, w->vocab) * 16), end - begin, h->beats, w->vocab, h->mode,
-		(float)w->scale, (float)w->softcap, (float)w->temperature);
+		(float)w->scale, (float)w->softcap, (float)w->temperature, (void *)(h->shard + begin));
 }
 
 static void backward(const struct head *h, int build, uint32_t begin, uint32_t end, uint32_t mode)
@@ -128,7 +134,8 @@ static void backward(const struct head *h, int build, uint32_t begin, uint32_t e
 		(const void *)(h->raw + PF_RAW_BEATS(begin, w->vocab) * 16), (void *)(h->dhidden + at),
 		port(h, h->dweight, 0), port(h, h->dweight, 1), port(h, h->dweight, 2), port(h, h->dweight, 3),
 		h->dbias, end - begin, h->beats, w->vocab, mode, (float)w->scale, (float)w->softcap,
-		(float)w->temperature, (float)w->zloss, (float)w->entropy);
+		(float)w->temperature, (float)w->zloss, (float)w->entropy, (void *)(h->filtered + begin),
+		h->filter);
 }
 
 /* ---- bounds ---- */

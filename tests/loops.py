@@ -23,8 +23,10 @@ RUNS = [
     ("coef", dict(rows=90, seqs=7, tail=1)),
     ("logit_grad", dict(rows=5, vocab=1000, stride=64)),
     ("linear_logprob", dict(rows=70, depth=5, vocab=150, mode=4, scale=1, softcap=0, temperature=1)),
-    ("linear_grad", dict(rows=70, depth=5, vocab=150, mode=14, scale=1, softcap=0, temperature=1, zloss=0, entropy=0)),
-    ("linear_grad", dict(rows=70, depth=9, vocab=90, mode=0, scale=1, softcap=0, temperature=1, zloss=0, entropy=0)),
+    ("linear_grad", dict(rows=70, depth=5, vocab=150, mode=14, scale=1, softcap=0, temperature=1, zloss=0, entropy=0,
+                         filter=0)),
+    ("linear_grad", dict(rows=70, depth=9, vocab=90, mode=64, scale=1, softcap=0, temperature=1, zloss=0, entropy=0,
+                         filter=0)),
     ("logit_grad_bf16", dict(rows=5, vocab=1000, stride=33)),
 ]
 DRIVER = r"""

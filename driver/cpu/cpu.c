@@ -322,6 +322,7 @@ static int run_linear_logprob(const struct card *card, const struct pf_launch *l
 {
 	struct pf_cpu_linear head = linear_head(launch);
 	head.row = ARG(linear_logprob, out);
+	head.shard = VALUE(linear_logprob, mode) & PF_LINEAR_SHARD ? ARG(linear_logprob, shard) : NULL;
 	if (VALUE(linear_logprob, mode) & PF_LINEAR_RAW)
 		head.raw = ARG(linear_logprob, raw);
 	return no_room(pf_cpu_linear_logprob(card->level, card->pool, &head), &head, error);
@@ -344,6 +345,11 @@ static int run_linear_grad(const struct card *card, const struct pf_launch *laun
 	head.add = (mode & PF_LINEAR_ADD) != 0;
 	head.zloss = value_float(VALUE(linear_grad, zloss));
 	head.entropy = value_float(VALUE(linear_grad, entropy));
+	if (mode & PF_LINEAR_FILTER) {
+		head.filtered = ARG(linear_grad, filtered);
+		head.filter = value_float(VALUE(linear_grad, filter));
+		memset(head.filtered, 0, ((size_t)head.rows + 3) / 4 * PF_BEAT_BYTES);
+	}
 	return no_room(pf_cpu_linear_grad(card->level, card->pool, &head), &head, error);
 }
 

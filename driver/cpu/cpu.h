@@ -41,6 +41,7 @@ struct pf_cpu_linear {
 	const float         *bias;     /* [V] or NULL */
 	const int32_t       *target;
 	struct pf_row       *row;      /* [T]: written by logprob, read by grad */
+	struct pf_shard     *shard;    /* [T]: written by logprob instead of row, or NULL */
 	float               *raw;      /* [T, raw_ld]: products alone, or NULL; port p from column p raw_ld / 4 on */
 	size_t               raw_ld;
 	const float         *coef;     /* from here on for grad */
@@ -50,6 +51,8 @@ struct pf_cpu_linear {
 	uint32_t             rows, depth, vocab;       /* depth: elements of a row, padding included */
 	int                  stats, add;
 	float                zloss, entropy;
+	struct pf_filtered  *filtered; /* [T], or NULL: no filter; turns add to it */
+	float                filter;
 	struct pf_cpu_form   form;
 };
 /* What is known of a token after some of the vocabulary: exp(z) 2^-base without the target, see scan.h */
@@ -79,8 +82,8 @@ struct pf_cpu_level {
 	/* Records of tokens [begin, end) from `parts` parts each, part i of token t at part[i * stride + t - begin] */
 	void      (*tile_finish)(const struct pf_cpu_linear *head, const struct pf_cpu_part *part, uint32_t parts,
 	                         size_t stride, uint32_t begin, uint32_t end);
-	/* dz over the raw logits; columns up to a multiple of 16 become 0 */
-	void      (*tile_dz)(const struct pf_cpu_tile *tile, float *dz, size_t ld);
+	/* dz over the raw logits; columns up to a multiple of 16 become 0. Whether the filter kept any of it */
+	int       (*tile_dz)(const struct pf_cpu_tile *tile, float *dz, size_t ld);
 };
 /* Levels built into this library, the fastest first; each L(name) has an object in CMakeLists.txt */
 #if defined(__x86_64__)
@@ -96,13 +99,16 @@ struct pf_cpu_level {
 	void pf_cpu_tile_scan_##level(const struct pf_cpu_tile *tile); \
 	void pf_cpu_tile_finish_##level(const struct pf_cpu_linear *head, const struct pf_cpu_part *part, \
 	                                uint32_t parts, size_t stride, uint32_t begin, uint32_t end); \
-	void pf_cpu_tile_dz_##level(const struct pf_cpu_tile *tile, float *dz, size_t ld);
+	int  pf_cpu_tile_dz_##level(const struct pf_cpu_tile *tile, float *dz, size_t ld);
 PF_CPU_LEVELS(PF_CPU_PROTOTYPES)
 
 /* The whole launch; products are single-threaded BLAS calls in turns of the pool. 0 or -ENOMEM */
 struct pf_cpu_pool;
 int pf_cpu_linear_logprob(const struct pf_cpu_level *level, struct pf_cpu_pool *pool, const struct pf_cpu_linear *head);
 int pf_cpu_linear_grad(const struct pf_cpu_level *level, struct pf_cpu_pool *pool, const struct pf_cpu_linear *head);
+
+/* What is known of token t after the shard's whole vocabulary, as kernels say it */
+void pf_cpu_shard(const struct pf_cpu_linear *head, const struct pf_cpu_part *all, uint32_t t, struct pf_shard *out);
 
 /* One sequence */
 void pf_cpu_seq_sum(const struct pf_row *row, uint32_t rows, const struct pf_span *span, struct pf_seq *out);

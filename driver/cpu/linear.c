@@ -169,12 +169,17 @@ struct panel {
 	const float                *hidden;    /* of the panel's tokens, rows that do not count without NaN */
 	size_t                      ld;
 	uint32_t                    token, tokens, port, first, words;
-	atomic_int                 *failed;
+	uint8_t                    *kept;      /* of each tile, by turn: not all of it is 0 for the filter's sake */
 };
 
 static uint32_t pieces(uint32_t length, uint32_t each)
 {
 	return (length + each - 1) / each;
+}
+
+static int counts(const struct pf_cpu_linear *h, uint32_t t)
+{
+	return h->target[t] >= 0 && h->row[t].status == 0;
 }
 
 /* dz of one tile; raw logits are read, or formed where dz will lie */
@@ -193,16 +198,56 @@ static void turn_dz(const void *context, uint32_t turn)
 	} else {
 		product(h, job.token, job.tokens, &tile, dz, p->ld);
 	}
-	p->level->tile_dz(&job, dz, p->ld);
+	p->kept[turn] = (uint8_t)p->level->tile_dz(&job, dz, p->ld);
 }
 
+/* Tokens [t, t + BLOCK) of dhidden from words [w, w + words) of the panel */
+static void add_words(const struct panel *p, uint32_t t, uint32_t w, uint32_t words, float beta)
+{
+	const struct pf_cpu_linear *h = p->head;
+	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)smaller(BLOCK, p->tokens - t), (int)h->depth,
+	            (int)words, 1, p->dz + t * p->ld + w, (int)p->ld,
+	            h->weight[p->port] + (size_t)(p->first + w) * h->depth, (int)h->depth, beta,
+	            h->dhidden + (size_t)(p->token + t) * h->depth, (int)h->depth);
+}
+
+static int tile_kept(const struct panel *p, uint32_t t, uint32_t w)
+{
+	return p->kept[t / BLOCK * pieces(p->words, WORDS) + w / WORDS];
+}
+
+static void count_saved(const struct panel *p, uint32_t t, uint32_t words)
+{
+	struct pf_filtered *f = p->head->filtered + p->token + t;
+	for (uint32_t i = 0; i < smaller(BLOCK, p->tokens - t); i++)
+		f[i].saved += counts(p->head, p->token + t + i) ? words : 0;
+}
+
+/* With a filter tile by tile, without those that it left out */
 static void add_hidden(const struct panel *p, uint32_t t)
 {
 	const struct pf_cpu_linear *h = p->head;
 	const int fresh = p->port == 0 && p->first == 0;
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)smaller(BLOCK, p->tokens - t), (int)h->depth,
-	            (int)p->words, 1, p->dz + t * p->ld, (int)p->ld, h->weight[p->port] + (size_t)p->first * h->depth,
-	            (int)h->depth, fresh ? 0 : 1, h->dhidden + (size_t)(p->token + t) * h->depth, (int)h->depth);
+	if (!h->filtered) {
+		add_words(p, t, 0, p->words, fresh ? 0 : 1);
+		return;
+	}
+	if (fresh)
+		memset(h->dhidden + (size_t)(p->token + t) * h->depth, 0,
+		       (size_t)smaller(BLOCK, p->tokens - t) * h->depth * sizeof *h->dhidden);
+	for (uint32_t w = 0; w < p->words; w += WORDS)
+		if (tile_kept(p, t, w))
+			add_words(p, t, w, smaller(WORDS, p->words - w), 1);
+		else
+			count_saved(p, t, smaller(WORDS, p->words - w));
+}
+
+static int any_kept(const struct panel *p, uint32_t w)
+{
+	int any = 0;
+	for (uint32_t t = 0; t < p->tokens; t += BLOCK)
+		any |= tile_kept(p, t, w);
+	return any;
 }
 
 static void add_weight(const struct panel *p, uint32_t w)
@@ -211,8 +256,11 @@ static void add_weight(const struct panel *p, uint32_t w)
 	const uint32_t words = smaller(WORDS, p->words - w);
 	const float beta = p->token == 0 && !h->add ? 0 : 1;
 	float *to = h->dweight[p->port] + (size_t)(p->first + w) * h->depth;
-	cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)words, (int)h->depth, (int)p->tokens, 1, p->dz + w,
-	            (int)p->ld, p->hidden, (int)h->depth, beta, to, (int)h->depth);
+	if (any_kept(p, w))
+		cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)words, (int)h->depth, (int)p->tokens, 1,
+		            p->dz + w, (int)p->ld, p->hidden, (int)h->depth, beta, to, (int)h->depth);
+	else if (beta == 0)
+		memset(to, 0, (size_t)words * h->depth * sizeof *to);
 }
 
 static void add_bias(const struct panel *p, uint32_t w)
@@ -248,11 +296,6 @@ static void run_panel(struct pf_cpu_pool *pool, const struct panel *p)
 	const int outer = p->head->dweight[0] || p->head->dbias;
 	run(pool, down * across, turn_dz, p);
 	run(pool, down + (outer ? across : 0), turn_products, p);
-}
-
-static int counts(const struct pf_cpu_linear *h, uint32_t t)
-{
-	return h->target[t] >= 0 && h->row[t].status == 0;
 }
 
 /* The tokens' hidden states; a copy, if a row that does not count holds what is not finite: 0 times that is NaN */
@@ -308,12 +351,14 @@ int pf_cpu_linear_grad(const struct pf_cpu_level *level, struct pf_cpu_pool *poo
 	if (h->rows == 0)
 		return 0;
 	p.dz = aligned((size_t)tokens * words * sizeof *p.dz);
-	if (!p.dz)
-		return -ENOMEM;
+	p.kept = malloc((size_t)pieces(tokens, BLOCK) * pieces(words, WORDS));
+	if (!p.dz || !p.kept)
+		status = -ENOMEM;
 	for (p.token = 0; status == 0 && p.token < h->rows; p.token += tokens) {
 		p.tokens = smaller(tokens, h->rows - p.token);
 		status = run_tokens(pool, &p, words);
 	}
 	free(p.dz);
+	free(p.kept);
 	return status;
 }

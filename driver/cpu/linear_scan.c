@@ -98,6 +98,10 @@ void PF_CPU_PASTE(pf_cpu_tile_finish, PF_CPU_LEVEL)(const struct pf_cpu_linear *
 		struct pf_cpu_part all = PF_CPU_PART_NONE;
 		for (uint32_t i = 0; i < parts; i++)
 			part_add(&all, &part[i * stride + t - begin]);
+		if (h->shard) {
+			pf_cpu_shard(h, &all, t, &h->shard[t]);
+			continue;
+		}
 		memset(&h->row[t], 0, sizeof h->row[t]);
 		if (h->target[t] < 0)
 			h->row[t].status = PF_ROW_IGNORED;

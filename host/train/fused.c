@@ -161,6 +161,7 @@ static void run_forward(struct pf_fused *f, uint32_t first, uint32_t rows, const
 	arg[PF_ARG_linear_logprob_target] = piece_of(f->target.buf, first * sizeof(int32_t));
 	arg[PF_ARG_linear_logprob_out] = piece_of(f->row.buf, first * sizeof(struct pf_row));
 	arg[PF_ARG_linear_logprob_raw] = piece_of(f->raw.buf, raw_at(f, first));
+	arg[PF_ARG_linear_logprob_shard].buf = f->raw.buf;
 	put_scalars(f, rows, f->mode, &arg[PF_ARG_linear_logprob_rows]);
 	pf_run(f->options.device, PF_KERNEL_linear_logprob, arg, PF_ARG_linear_logprob_COUNT, after,
 	       &f->run[f->runs++]);
@@ -243,6 +244,7 @@ static void run_backward(struct pf_fused *f, uint32_t first, uint32_t rows, uint
 		arg[PF_ARG_linear_grad_dweight + p].buf = f->adopted[p] ? f->adopted[p] : f->dport[p].buf;
 	}
 	arg[PF_ARG_linear_grad_dbias].buf = f->dbias.buf;
+	arg[PF_ARG_linear_grad_filtered].buf = f->raw.buf;
 	put_scalars(f, rows, mode, &arg[PF_ARG_linear_grad_rows]);
 	put_float(&arg[PF_ARG_linear_grad_zloss], f->options.form.zloss);
 	put_float(&arg[PF_ARG_linear_grad_entropy], f->options.form.entropy);

@@ -32,7 +32,7 @@ struct pf_logprob {
 	void          *grad;           /* [T, V] c (softmax - onehot), in the type of the logits; 0 where not scored */
 };
 /* Streams the rows through the device, three chunks in flight; memory does not grow with T. Errors name the argument or
- * the row. Source of the one-pass softmax: Milakov and Gimelshein 2018, with exact integer sums (hls/row_sum.h) */
+ * the row. Source of the one-pass softmax: Milakov and Gimelshein 2018, with exact integer sums (internal/row_sum.h) */
 PF_API int pf_logprob(struct pf_device *device, const struct pf_logprob *what, struct pf_error *error);
 #ifdef __cplusplus
 }

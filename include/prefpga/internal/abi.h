@@ -56,13 +56,15 @@ struct pf_row {
 };
 enum pf_logprob_flags { PF_WANT_STATS = 1 };
 
-/* ---- raw state of a row over one vocabulary shard (meaning: hls/row_sum.h); shards merge exactly ---- */
+/* ---- raw state of a row over one vocabulary shard (meaning: row_sum.h); shards merge exactly ---- */
 struct pf_shard {
 	int64_t  sum[4], sum_p2[4], moment[4];
-	int64_t  logits;               /* sum of logits, Q39.24 */
+	int64_t  logits;               /* sum of logits, Q39.24; INT64_MIN: one counts as -inf */
 	int32_t  top, top_p2;
-	float    max, target;
-	uint32_t argmax, status;
+	float    max;
+	float    target;               /* the target's logit; 0 where the target is no word of the shard */
+	uint32_t argmax;               /* within the shard */
+	uint32_t status;               /* PF_ROW_RANGE, PF_ROW_IGNORED or 0: the rest is known when shards are merged */
 };
 
 /* ---- the fused head: linear_logprob, linear_grad ---- */
@@ -72,7 +74,9 @@ enum pf_linear_mode {
 	PF_LINEAR_RAW     = 4,         /* raw logits are written by linear_logprob, read by linear_grad */
 	PF_LINEAR_DWEIGHT = 8,         /* dweight is written; without: a frozen head */
 	PF_LINEAR_ADD     = 16,        /* dweight and dbias are added to */
-	PF_LINEAR_MODES   = 31
+	PF_LINEAR_SHARD   = 32,        /* linear_logprob: W is a range of words; `shard` is written, not `out` */
+	PF_LINEAR_FILTER  = 64,        /* linear_grad: `filtered` is written, what is below `filter` left out */
+	PF_LINEAR_MODES   = 127
 };
 #define PF_TOKENS 64u                  /* tokens of a block, rows of W in a tile, products of a partial sum */
 #define PF_TILE_ROWS 16u               /* of them from each port */
@@ -88,8 +92,15 @@ enum pf_linear_mode {
 /* Beats of the raw logits of `rows` tokens */
 #define PF_RAW_BEATS(rows, vocab) \
 	(((uint64_t)(rows) + PF_TOKENS - 1) / PF_TOKENS * PF_TILES(vocab) * (PF_TOKENS * PF_TOKENS / 16))
-/* `count` elements in a mode with bit PF_LINEAR_<bit>, else none */
+/* `count` elements in a mode with bit PF_LINEAR_<bit>, else none; the other way round */
 #define PF_WITH(bit, mode, count) ((mode) & PF_LINEAR_##bit ? (uint64_t)(count) : 0)
+#define PF_WITHOUT(bit, mode, count) ((mode) & PF_LINEAR_##bit ? 0 : (uint64_t)(count))
+/* What the filter of linear_grad left out of one token; 0 for tokens that do not count */
+struct pf_filtered {
+	uint64_t mass_q40;             /* sum of |p - onehot| over what was left out, each cut to 2^-40 */
+	uint32_t words;                /* words left out */
+	uint32_t saved;                /* of them those whose products were not formed: how many is up to the backend */
+};
 
 /* ---- one sequence of a chunk ---- */
 struct pf_span {                       /* tokens [begin, end) of the chunk; [split, end) is the tail (LD-DPO),
@@ -236,6 +247,7 @@ enum pf_par {
 _Static_assert(sizeof(struct pf_beat_f32) == PF_BEAT_BYTES && sizeof(struct pf_beat_bf16) == PF_BEAT_BYTES, "beat");
 _Static_assert(sizeof(struct pf_row) == 64, "row");
 _Static_assert(sizeof(struct pf_shard) == 128, "shard");
+_Static_assert(sizeof(struct pf_filtered) == 16, "filtered");
 _Static_assert(sizeof(struct pf_span) == 16, "span");
 _Static_assert(sizeof(struct pf_seq) == 64, "seq");
 _Static_assert(sizeof(struct pf_item) == 64, "item");

@@ -1,9 +1,9 @@
 /* row_finish.h: from the integers of a row (row_sum.h) to its record. In double, so that what remains is the error of
  * the exponentials. Near certainty everything is formed from what is left without the largest element: no
  * cancellation. */
-#ifndef PF_HLS_ROW_FINISH_H
-#define PF_HLS_ROW_FINISH_H
-#include "prefpga/internal/kmath64.h"
+#ifndef PF_INTERNAL_ROW_FINISH_H
+#define PF_INTERNAL_ROW_FINISH_H
+#include "kmath64.h"
 #include "row_sum.h"
 
 #define PF_LN2_64 0x1.62e42fefa39efp-1
@@ -142,6 +142,19 @@ static inline void pf_row_nan(struct pf_row *row, uint32_t flags)
 	pf_row_no_target(PF_ROW_TARGET, row);
 	row->max = row->log_sum = nan;
 	row->entropy = row->mean = row->log_sum_p2 = stat;
+}
+
+/* The final status of a whole row, whose state says RANGE or nothing */
+static inline uint32_t pf_row_status_of(const struct pf_shard *s, int32_t target, uint32_t vocab)
+{
+	uint32_t status = s->status;
+	if (status == 0 && !(s->max > -PF_LOGIT_LIMIT))
+		status = PF_ROW_EMPTY;
+	if ((uint32_t)target >= vocab)
+		return status | PF_ROW_TARGET;
+	if (status == 0 && !(s->target > -PF_LOGIT_LIMIT))
+		status = PF_ROW_MASKED;
+	return status;
 }
 
 /* The record of a row whose state has its final status */

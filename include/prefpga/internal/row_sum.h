@@ -12,10 +12,10 @@
  *	                   foot: natural logarithm of the bin's lowest 2^k
  *	sum_p2, top_p2     e^2z:           q = p^2 2^25, at = 2 (k + PF_BIAS)
  *	logits             sum of z in Q39.24, each cut; INT64_MIN: some z counts as -inf */
-#ifndef PF_HLS_ROW_SUM_H
-#define PF_HLS_ROW_SUM_H
-#include "prefpga/internal/abi.h"
-#include "prefpga/internal/kmath.h"
+#ifndef PF_INTERNAL_ROW_SUM_H
+#define PF_INTERNAL_ROW_SUM_H
+#include "abi.h"
+#include "kmath.h"
 
 #define PF_BINS       4
 #define PF_TOP_NONE   8                /* window of a row without terms: below any of theirs */
