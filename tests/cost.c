@@ -1,0 +1,229 @@
+/* The cost model of the head: schedules worked out by hand, decisions that must come out, and that more work never
+ * costs less, nor a faster machine more. */
+#include <math.h>
+#include <string.h>
+#include "host/train/cost.h"
+#include "prefpga/internal/kernels.h"
+#include "tests/cmocka.h"
+
+/* A card that only its link and its cycles hold up: 1 GB/s each way, 1 GHz */
+static struct pf_cost_place plain(uint32_t devices, uint32_t cus)
+{
+	struct pf_cost_place p = { .devices = devices, .cus = cus, .host_flops = 1e12 };
+	p.card = (struct pf_cycles_card){ .clock_hz = 1e9, .port_bytes = 64, .bank_rate = 1e18, .link_in = 1e9,
+		                          .link_out = 1e9, .port_latency_s = 1e-12, .memory_bytes = 1e12 };
+	for (unsigned c = 0; c < PF_CYCLES_CLASSES; c++)
+		p.card.class_rate[c] = 1e18;
+	return p;
+}
+
+static struct pf_cost_head head_of(uint32_t tokens, uint32_t vocab, uint32_t dim, int trained)
+{
+	return (struct pf_cost_head){ tokens, vocab, dim, 1, trained, trained, PF_KERNEL_linear_logprob,
+		                      PF_KERNEL_linear_grad, 4, 4 };
+}
+
+static struct pf_cost cost_of(const struct pf_cost_place *p, const struct pf_cost_head *h)
+{
+	struct pf_cost cost;
+	struct pf_error error = { 0 };
+	if (pf_cost(p, h, &cost, &error))
+		fail_msg("%s", error.text);
+	return cost;
+}
+
+/* Seconds of one run of the fused head's kernels at 1 GHz */
+static double run_s(int kernel, uint32_t tokens, uint32_t vocab, uint32_t depth, uint32_t mode)
+{
+	const uint32_t value[10] = { tokens, depth, vocab, mode };
+	struct pf_run_cost c;
+	assert_int_equal(pf_cycles_cost(kernel, value, kernel == PF_KERNEL_linear_grad ? 10 : 7, &c, NULL), 0);
+	return c.cycles / 1e9;
+}
+
+static void near(double got, double want)
+{
+	if (!(fabs(got - want) <= 1e-5 * fabs(want)))
+		fail_msg("%.12g, by hand %.12g", got, want);
+}
+
+/* T = 128, V = 320, D = 64. One unit: everything follows everything */
+static void one_unit_by_hand(void **state)
+{
+	const struct pf_cost_place p = plain(1, 1);
+	struct pf_cost_head h = head_of(128, 320, 64, 1);
+	struct pf_cost c = cost_of(&p, &h);
+	const double w = 320 * 64 * 4e-9, x = 128 * 64 * 4e-9, records = 128 * 64e-9, coef = 128 * 4e-9;
+	(void)state;
+	near(c.plan[PF_COST_HOST].seconds, 3 * 2.0 * 128 * 320 * 64 / 1e12);
+	near(c.plan[PF_COST_SPILL].seconds,
+	     w + x + run_s(PF_KERNEL_linear_logprob, 128, 320, 4, PF_LINEAR_RAW) + records + coef +
+	             run_s(PF_KERNEL_linear_grad, 128, 320, 4, PF_LINEAR_RAW | PF_LINEAR_DWEIGHT) + x + w);
+	near(c.plan[PF_COST_RECOMPUTE].seconds,
+	     w + x + run_s(PF_KERNEL_linear_logprob, 128, 320, 4, 0) + records + coef +
+	             run_s(PF_KERNEL_linear_grad, 128, 320, 4, PF_LINEAR_DWEIGHT) + x + w);
+	near(c.plan[PF_COST_SPILL].bytes_in, 1e9 * (w + x + coef));
+	near(c.plan[PF_COST_SPILL].bytes_out, 1e9 * (records + x + w));
+	near(c.plan[PF_COST_SPILL].card_bytes, 2e9 * w + 2e9 * x + 1e9 * records + 4.0 * 128 * 320);
+	assert_int_equal(c.plan[PF_COST_SPILL].shards, 1);
+	h.moves = 0;                           /* W and the optimizer's state stay on the card */
+	c = cost_of(&p, &h);
+	near(c.plan[PF_COST_SPILL].bytes_in, 1e9 * (x + coef));
+	near(c.plan[PF_COST_SPILL].bytes_out, 1e9 * (records + x));
+	h.backward = h.dweight = 0;            /* a reference: one product */
+	c = cost_of(&p, &h);
+	near(c.plan[PF_COST_HOST].seconds, 2.0 * 128 * 320 * 64 / 1e12);
+	near(c.plan[PF_COST_RECOMPUTE].seconds, x + run_s(PF_KERNEL_linear_logprob, 128, 320, 4, 0) + records);
+}
+
+/* A host and kernels that take no time: eight blocks follow each other over the link, one way and back */
+static void ready_logits_by_hand(void **state)
+{
+	struct pf_cost_place p = plain(1, 1);
+	const struct pf_cost_head h = head_of(512, 1600, 64, 0);
+	const double block = 64 * 1600 * 4e-9;
+	(void)state;
+	p.host_flops = 1e24;
+	p.card.clock_hz = 1e18;
+	const struct pf_cost c = cost_of(&p, &h);
+	near(c.plan[PF_COST_LOGITS].seconds, 8 * block + 64 * 64e-9 + 64 * 4e-9 + 8 * block);
+	near(c.plan[PF_COST_LOGITS].bytes_in, 8 * (1e9 * block + 64 * 4));
+	p.host_flops = 2.0 * 512 * 1600 * 64;  /* one product a second: 8 blocks of 1/8 s, then 8 more */
+	near(cost_of(&p, &h).plan[PF_COST_LOGITS].seconds,
+	     1 + block + 64 * 64e-9 + 64 * 4e-9 + block + 1);
+}
+
+/* Four units, one block of tokens: only words can be shared. 1,024 are 256 a unit; the link takes no time */
+static void few_tokens_share_the_words(void **state)
+{
+	struct pf_cost_place p = plain(1, 4);
+	struct pf_cost_head h = head_of(64, 1024, 64, 0);
+	(void)state;
+	p.card.link_in = p.card.link_out = 1e18;
+	const struct pf_cost few = cost_of(&p, &h);
+	assert_int_equal(few.plan[PF_COST_RECOMPUTE].shards, 4);
+	near(few.plan[PF_COST_RECOMPUTE].seconds, run_s(PF_KERNEL_linear_logprob, 64, 256, 4, PF_LINEAR_SHARD) +
+	                                                  run_s(PF_KERNEL_linear_grad, 64, 256, 4, 0));
+	p.card.link_in = p.card.link_out = 1e9;
+	h.tokens = 4096;                       /* many tokens: states cost more than records */
+	assert_int_equal(cost_of(&p, &h).plan[PF_COST_RECOMPUTE].shards, 1);
+}
+
+static void decisions(void **state)
+{
+	struct pf_cost_place p = plain(1, 1);
+	struct pf_cost_head h = head_of(4096, 32000, 512, 0);
+	struct pf_cost c;
+	struct pf_error error;
+	(void)state;
+	c = cost_of(&p, &h);
+	assert_int_equal(c.best, PF_COST_HOST);                /* 512 GFLOP/s of a unit against 1,000 */
+	p.host_flops = 1e10;
+	c = cost_of(&p, &h);
+	assert_int_equal(c.best, PF_COST_SPILL);               /* 8 V bytes a token cost no 2 D V operations */
+	assert_int_equal(c.best_card, c.best);
+	p.card.memory_bytes = 4.0 * 4096 * 32000;              /* the spill alone takes it all */
+	c = cost_of(&p, &h);
+	assert_false(c.plan[PF_COST_SPILL].possible);
+	assert_int_equal(c.best, PF_COST_RECOMPUTE);
+	p.card.memory_bytes = 0.1 * 4096 * 32000;
+	assert_int_equal(pf_cost(&p, &h, &c, &error), PF_E_MEMORY);
+	assert_non_null(strstr(error.text, "smaller chunks"));
+	assert_true(c.plan[PF_COST_HOST].possible);
+	p = plain(1, 1);
+	p.card.link_in = p.card.link_out = 1e14;               /* logits cost nothing, products the host does fast */
+	p.card.clock_hz = 1e9;
+	p.host_flops = 1e12;
+	assert_int_equal(cost_of(&p, &h).best_card, PF_COST_LOGITS);
+	h.vocab = PF_VOCAB_MAX + 1;
+	assert_int_equal(pf_cost(&p, &h, &c, &error), PF_E_RANGE);
+	h = head_of(1, 1, 1, 0);
+	p.host_flops = NAN;
+	assert_int_equal(pf_cost(&p, &h, &c, &error), PF_E_RANGE);
+}
+
+/* Copies and kernels share banks while they meet, and they meet less on a slower card: a schedule may gain a little */
+#define ANOMALY 0.005
+
+static void grows(const struct pf_cost *less, const struct pf_cost *more, const char *what)
+{
+	for (enum pf_cost_way w = 0; w < PF_COST_WAYS; w++)
+		if (!(more->plan[w].seconds >= less->plan[w].seconds * (1 - ANOMALY)))
+			fail_msg("%s: %s falls from %.9g to %.9g s", what, pf_cost_way_name(w), less->plan[w].seconds,
+			         more->plan[w].seconds);
+}
+
+/* On every card that has figures */
+static void more_work_never_costs_less(void **state)
+{
+	static const char *const cards[] = { "u50", "u55c", "u200", "u250", "u280" };
+	(void)state;
+	for (size_t i = 0; i < sizeof cards / sizeof *cards; i++) {
+		struct pf_cost_place p = { .devices = 1, .cus = pf_cost_units(cards[i]), .host_flops = 2e11 };
+		assert_int_equal(pf_cycles_card(cards[i], &p.card, NULL), 0);
+		p.card.memory_bytes = 1e13;
+		struct pf_cost_head h = head_of(64, 4000, 128, 0);
+		struct pf_cost before = cost_of(&p, &h), c;
+		for (h.tokens = 128; h.tokens <= 8192; h.tokens *= 4, before = c)
+			grows(&before, (c = cost_of(&p, &h), &c), "tokens");
+		h.tokens = 1024;
+		before = cost_of(&p, &h);
+		for (h.vocab = 8000; h.vocab <= 256000; h.vocab *= 4, before = c)
+			grows(&before, (c = cost_of(&p, &h), &c), "words");
+		h.vocab = 32000;
+		before = cost_of(&p, &h);
+		for (h.dim = 256; h.dim <= 8192; h.dim *= 4, before = c)
+			grows(&before, (c = cost_of(&p, &h), &c), "numbers");
+		h.dim = 512;
+		before = cost_of(&p, &h);
+		h.dweight = 1;
+		c = cost_of(&p, &h);
+		grows(&before, &c, "dW");
+		before = c;
+		h.moves = 1;
+		c = cost_of(&p, &h);
+		grows(&before, &c, "W on its way");
+		before = c;
+		p.card.link_in /= 2;
+		c = cost_of(&p, &h);
+		grows(&before, &c, "a slower link");
+		before = c;
+		p.card.clock_hz /= 2;
+		c = cost_of(&p, &h);
+		grows(&before, &c, "a slower clock");
+		before = c;
+		p.host_flops /= 2;
+		c = cost_of(&p, &h);
+		grows(&before, &c, "a slower host");
+	}
+}
+
+static void what_it_is_told(void **state)
+{
+	const struct pf_device_facts sim = { .backend = "sim", .name = "simulated u55c" };
+	const struct pf_device_facts cpu = { .backend = "cpu", .name = "host processor u55c" };
+	const struct pf_cost_place p = plain(1, 1);
+	const struct pf_cost_head h = head_of(64, 64, 64, 0);
+	const struct pf_cost c = cost_of(&p, &h);
+	char text[512];
+	(void)state;
+	assert_int_equal(pf_cost_units("u55c"), 5);            /* 9,024 DSPs */
+	assert_int_equal(pf_cost_units("u250"), 7);            /* 12,288 */
+	assert_int_equal(pf_cost_units("another"), 1);
+	assert_string_equal(pf_cost_card_of(&sim), "u55c");
+	assert_null(pf_cost_card_of(&cpu));
+	assert_true(pf_cost_host_flops(1) > 1e6);
+	pf_cost_say(&c, "u55c", &p, text, sizeof text);
+	assert_non_null(strstr(text, "modelled"));
+	assert_non_null(strstr(text, "measured"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_unit_by_hand), cmocka_unit_test(ready_logits_by_hand),
+		cmocka_unit_test(few_tokens_share_the_words), cmocka_unit_test(decisions),
+		cmocka_unit_test(more_work_never_costs_less), cmocka_unit_test(what_it_is_told),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
