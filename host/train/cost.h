@@ -12,7 +12,8 @@
  *              waits: what is faster is taken
  * The last three are schedules played by pf_cycles_play on the figures of card_facts.def and the loops of cycles.def:
  * link, memory banks and units (a unit's 1,280 DSPs are 256 multiply-adds a cycle) limit them. Everything but the
- * host's rate is therefore modelled and uncalibrated; callers say so. A way whose memory the card lacks is not possible.
+ * host's rate is therefore modelled and uncalibrated; callers say so. A way whose memory the card lacks is not
+ * possible.
  *
  * Thread-safe, but for pf_cost_host_flops, which keeps the processors busy for a moment. */
 #ifndef PF_TRAIN_COST_H
