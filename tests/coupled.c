@@ -15,6 +15,7 @@ static const char *const losses[] = { "aot:label_smoothing=0.1",
 	                              "disco_aql",
 	                              "disco_aqfl",
 	                              "kto_pair",
+	                              "kto_pair_attached",
 	                              "kto",
 	                              "bco",
 	                              "disco_dbaql:weight=0.5+sft:weight=0.25" };

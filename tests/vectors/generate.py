@@ -258,6 +258,9 @@ PAIRS = {
     'reward': lambda p: sp(-(p.rc - p.rr - p.m)) + p.c * sq(p.rc + p.rr),
     'sigmoid:weight=0.75+bco_pair:weight=0.25+sft:weight=0.5':
         lambda p: 0.75 * sp(-x(p)) + 0.25 * (sp(-(p.beta * u(p))) + sp(p.beta * v(p))) + nll(p) / 2,
+    'orpo:nll_weight=0+sft_sum:weight=0.5':
+        lambda p: p.beta * sp(-(odds(p.lw / p.nw) - odds(p.ll / p.nl))) - p.lw / 2,
+    'cpo:cpo_alpha=0+sft_mean:weight=2': lambda p: smooth(p.beta * (p.lw - p.ll), p.eps) + 2 * nll(p),
     'hinge+slic_hf:weight=2':
         lambda p: relu(1 - x(p)) + 2 * (relu(p.delta - p.lw + p.ll) - p.lam * p.lref),
 }
@@ -313,8 +316,17 @@ def list_pairwise(p):
     return total(sp(-(s[i] - s[j])) for i, j in ordered(p)) / max(1, len(ordered(p)))
 
 
+def choices(p, most, divided=False):
+    """Plackett-Luce: each member but the last against those behind it"""
+    count = min(len(p.l) - 1, most)
+    return total(lse(scores(p)[k:]) - scores(p)[k] for k in range(count)) / (max(1, count) if divided else 1)
+
+
 LISTS = {
-    'pl_dpo': lambda p: total(lse(scores(p)[k:]) - scores(p)[k] for k in range(len(p.l) - 1)),
+    'pl_dpo': lambda p: choices(p, len(p.l)),
+    'pl_dpo:top_k=2': lambda p: choices(p, 2),
+    'pl_dpo:normalise=1': lambda p: choices(p, len(p.l), True),
+    'pl_dpo:top_k=3,normalise=1': lambda p: choices(p, 3, True),
     'infonca': lambda p: total(q * (lse(scores(p)) - s) for q, s in zip(target(p), scores(p))),
     'nca': lambda p: total(q * sp(-s) + sp(s) / len(p.l) for q, s in zip(target(p), scores(p))),
     'exo_rw': lambda p: total(exp(s - lse(scores(p))) * (s - lse(scores(p)) - log(q))
@@ -323,7 +335,8 @@ LISTS = {
     'list_pairwise': list_pairwise,
 }
 
-TOKENS = {'sft': lambda p: -mean(p.l), 'dft': lambda p: -mean([const(exp(l)) * l for l in p.l])}
+TOKENS = {'sft': lambda p: -mean(p.l), 'dft': lambda p: -mean([const(exp(l)) * l for l in p.l]),
+          'sft_mean': lambda p: -mean([l / n for l, n in zip(p.l, p.n)]), 'sft_sum': lambda p: -mean(p.l)}
 
 
 # ---- losses over a whole step of pairs ----
@@ -382,8 +395,14 @@ def kto_pair(p):
     return mean([sig(-(p.beta * (a - kl))) + sig(-(p.beta * (kw - b))) for a, b in zip(us, vs)]) / 2
 
 
+def kto_pair_attached(p):
+    us, vs = [a - b for a, b in zip(p.lw, p.rw)], [a - b for a, b in zip(p.ll, p.rl)]
+    kw, kl = relu(mean(us)), relu(mean(vs))
+    return mean([sig(-(p.beta * (a - kl))) + sig(-(p.beta * (kw - b))) for a, b in zip(us, vs)]) / 2
+
+
 STEPS = {'aot': aot, 'aot_unpaired': aot_unpaired, 'disco_dbaql': dbaql, 'disco_aql': aql,
-         'disco_aqfl': aqfl, 'kto_pair': kto_pair}
+         'disco_aqfl': aqfl, 'kto_pair': kto_pair, 'kto_pair_attached': kto_pair_attached}
 
 
 # ---- tokens of a pair ----
@@ -544,6 +563,7 @@ PAIR_PARAMS = {
     'exo_pair': dict(eps=[0.001, 0.1, 0.5, 1e-9]), 'discopop': dict(tau=[0.05, 0.05, 1, 3, 0.01]),
     'bco_pair_shifted': dict(delta=[0.3, -0.2, 0], wl=[1, 0.5, 10]),
     'sppo_soft': dict(pw=[single(0.83), 1, 0.5], pl=[single(0.22), 0, 0.5]),
+    'cpo:cpo_alpha=0+sft_mean:weight=2': dict(eps=[0, 0.1, 0.5]),
     'simpo': dict(gamma=[0.5, 0], eps=[0, 0.1]), 'cpo': dict(eps=[0, 0.1, 0.5], alpha=[1, 0, 0.25]),
     'alphapo': dict(gamma=[0.1, 0.5], alpha=[0.25, -0.1, 0.5, 0, 0.1, -0.25]),
     'fdpo_alpha_p': dict(alpha_p=[0.5, 1, 0.25, 1e-6]),
@@ -606,7 +626,7 @@ def list_cases(name):
         r = [grid(-R.uniform(1, 60)) for _ in range(n)]
         p = dict(l=[a + draw(span) for a in r], r=r,
                  beta=M([0.1, 0.1, 0.1, 0.5, 0.5, 0.1, 1e-6, 1e3][i]))
-        if name != 'pl_dpo':
+        if not name.startswith('pl_dpo'):
             p['psi'] = [grid(R.uniform(0, 1), 10) for _ in range(n)]
             if i == 2:
                 p['psi'][1] = p['psi'][3]           # one tie
@@ -619,10 +639,13 @@ def list_cases(name):
 
 def token_cases(name):
     for n, bits in ((5, 12), (1, 12), (16, 32), (3, 12)):
-        yield dict(l=[grid(-R.uniform(0.001, 9), bits) for _ in range(n)])
+        p = dict(l=[grid(-R.uniform(0.001, 9), bits) for _ in range(n)])
+        if name == 'sft_mean':
+            p['n'] = [M(R.randint(1, 30)) for _ in range(n)]
+        yield p
 
 
-STEP_PARAMS = {'aot': dict(eps=[0, 0.1]), 'aot_unpaired': dict(eps=[0, 0.1]), 'kto_pair': {}}
+STEP_PARAMS = {'aot': dict(eps=[0, 0.1]), 'aot_unpaired': dict(eps=[0, 0.1]), 'kto_pair': {}, 'kto_pair_attached': {}}
 
 
 def step_cases(name):
@@ -691,7 +714,7 @@ def cases_of(name):
 
 # ---- evaluation ----
 POLICY = ('lw', 'll', 'lref', 'lg', 'rc', 'rr', 'l', 'tw', 'tl', 'v')
-COUNTS = ('nw', 'nl', 'ng', 'y')
+COUNTS = ('nw', 'nl', 'ng', 'n', 'y')
 
 
 class Inputs:
