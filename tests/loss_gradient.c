@@ -1,234 +1,121 @@
-/* loss_gradient.c: the gradient program of every loss against finite differences of its value
- * program, both on the wide reference machine (tests/ref), at random points; and what programs
- * promise about members they do not look at. */
+/* loss_gradient.c: the gradient program of every loss against finite differences of its value program, both on the
+ * wide reference machine (tests/ref), at random points. The program itself says how near a point is to a branch (min,
+ * max, abs, comparisons, ranks): nearer than 1e-3 another point is drawn, and no difference reaches across one. Every
+ * branch is seen from both sides, clamps from inside. Factors that count as constants are frozen for the differences.
+ * And what programs promise about members they do not look at. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "host/train/expr.h"
-#include "host/train/loss_program.h"
+#include "loss_point.h"
 #include "tests/cmocka.h"
-#include "tests/ref/ref.h"
 #include "tests/seed.h"
 
-enum { POINTS = 40, KINKS_MOST = 2, GROUPS = 3, LIST = 4, ITEMS_MOST = GROUPS * LIST, LEVELS = 11 };
+enum { POINTS = 24, POINTS_MOST = 1000 };
 
-/* A step of GROUPS groups of one loss */
-struct step {
-	struct pf_loss        loss;
-	struct pf_loss_batch  batch;
-	struct pf_program     program;
-	double                par[PF_PAR_COUNT];
-	struct pf_item        item[ITEMS_MOST];
-	uint32_t              group[GROUPS + 1], items;
+/* Losses with a factor that counts as a constant, and their value with that factor from the margin, which point_freeze
+ * makes equal to the item's sum */
+#define FROZEN_RATIO "margin old - -20 max 20 min exp =w "
+#define KL "r l - 80 min dup expm1 swap - beta * + "
+#define BY_TOKENS "divisor * tokens /"
+static const struct { const char *name, *value; } frozen[] = {
+	{ "kto_pair", "is chosen bsum =k margin r - is chosen * bsum k / 0 max =c margin r - is rejected * bsum k / 0 max =d "
+	              "u is chosen d c select - beta * sign * neg sigmoid is chosen|rejected * gsum 0.5 *" },
+	{ "cispo", FROZEN_RATIO "w epsilon_high min epsilon_low max adv * l * neg " KL BY_TOKENS },
+	{ "vespo", "margin old - -20 max 20 min gsum =h phi 0 == adv 0 < vespo_k_neg vespo_k_pos select h * "
+	           "adv 0 < vespo_lambda_neg vespo_lambda_pos select 1 h 80 min exp - * + exp phi select "
+	           "adv * l * neg " KL BY_TOKENS },
+	{ "nash_md", "margin r - beta * score 0.5 - - l *" },
+	{ "dft", "margin exp l * neg is chosen * " BY_TOKENS },
 };
 
-static uint64_t seed;
-
-/* splitmix64, in [low, high) */
-static double draw(double low, double high)
+static const char *frozen_value(const struct pf_loss_row *row)
 {
-	uint64_t z = seed += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return low + (high - low) * ldexp((double)((z ^ z >> 31) >> 11), -53);
+	for (size_t i = 0; i < sizeof frozen / sizeof *frozen; i++)
+		if (strcmp(frozen[i].name, row->name) == 0)
+			return frozen[i].value;
+	return NULL;
 }
 
-static int64_t q32(double nats)
+static void draw_point(struct point *p, const struct pf_loss_row *row, double wide)
 {
-	return (int64_t)llrint(ldexp(nats, 32));
-}
+	struct pf_loss_row other = *row;
 
-/* ---- random steps ---- */
-
-static double draw_param(const struct pf_loss_param *param)
-{
-	double low = isfinite(param->low) ? param->low : -1,
-	       high = isfinite(param->high) ? param->high : low + 1;
-	double value = param->value != 0 ? param->value * draw(0.5, 2) : draw(low, high);
-
-	return value > low && value < high ? value
-	       : param->value != 0         ? param->value
-	                                   : (low + high) / 2;
-}
-
-static uint32_t members(enum pf_loss_form form)
-{
-	static const uint32_t counts[] = {
-		[PF_FORM_TOKENS] = 1, [PF_FORM_PAIR] = 2,    [PF_FORM_BINARY] = 1,
-		[PF_FORM_TRIPLE] = 3, [PF_FORM_LIST] = LIST, [PF_FORM_ROLLOUT] = LIST,
-	};
-	return counts[form];
-}
-
-static uint32_t member_kind(enum pf_loss_form form, uint32_t i)
-{
-	if (form == PF_FORM_BINARY)
-		return draw(0, 1) < 0.5 ? PF_ITEM_CHOSEN : PF_ITEM_REJECTED;
-	return form == PF_FORM_PAIR || form == PF_FORM_TRIPLE ? 1u << i : PF_ITEM_CHOSEN;
-}
-
-static struct pf_item draw_item(uint32_t kind)
-{
-	uint32_t n = (uint32_t)draw(1, 30);
-	double reference = -draw(0.5, 2.5) * n;
-
-	return (struct pf_item){
-		.policy = q32(reference + draw(-0.4, 0.4) * n),
-		.reference = q32(reference),
-		.n = n,
-		.kind = kind,
-		.score = (float)draw(0, 1),
-		.margin = (float)draw(0, 2),
-		.weight = (float)draw(0.3, 1.5),
-		.advantage = (float)draw(-1.5, 1.5),
-		.old = q32(reference + draw(-0.8, 0.8)),
-	};
-}
-
-/* A token: within a nat of where it was sampled, so that ratios meet their limits on both sides */
-static struct pf_item draw_token(void)
-{
-	struct pf_item item = draw_item(PF_ITEM_CHOSEN);
-
-	item.n = 1;
-	item.old = q32(-draw(0.1, 4));
-	item.policy = item.old + q32(draw(-0.7, 0.7));
-	item.reference = item.old + q32(draw(-0.5, 0.5));
-	return item;
-}
-
-static void draw_step(struct step *s, const struct pf_loss_row *row, uint32_t size)
-{
-	struct pf_error error;
-
-	char name[256];
-
-	snprintf(name, sizeof name, "%s%s", row->name, strcmp(row->name, "expr") == 0 ? ":" : "");
-	if (name[strlen(name) - 1] == ':')
-		strcat(name, row->title);
-	if (pf_loss_parse(name, &s->loss, &error))
-		fail_msg("%s", error.text);
-	for (unsigned i = 0; i < row->params; i++)
-		s->loss.component[0].param[i] = draw_param(&row->param[i]);
-	s->batch = (struct pf_loss_batch){
-		.divisor = 3, .z0 = draw(0, 2), .delta = draw(-1, 1), .tokens = 11
-	};
-	s->items = 0;
-	for (uint32_t g = 0; g < GROUPS; g++) {
-		s->group[g] = s->items;
-		for (uint32_t i = 0; i < size; i++)
-			s->item[s->items++] = row->per_token ? draw_token() : draw_item(member_kind(row->form, i));
-		for (uint32_t i = s->group[g]; i < s->items && row->per_token; i++)
-			s->item[i].advantage = s->item[s->group[g]].advantage;
+	point_draw(p, row, point_members(row->form), wide);
+	other.value = frozen_value(row);
+	if (other.value) {
+		point_freeze(p);
+		point_program(p, &other);
 	}
-	s->group[GROUPS] = s->items;
-	if (pf_program_build(&s->program, &s->loss, &error))
-		fail_msg("%s", error.text);
-	pf_program_par(&s->program, &s->loss, &s->batch, s->par);
 }
 
-/* ---- total and gradient ---- */
+/* ---- one point ---- */
 
-static void run(const struct step *s, unsigned which, long double *result)
+static const char *name_of(const struct pf_loss_row *row)
 {
-	ref_pref_run(s->par, s->program.word, s->program.word[PF_PROG_COMPONENT + which], 0,
-	             s->item, s->items, s->group, GROUPS, result);
+	return strcmp(row->name, "expr") ? row->name : row->title;
 }
 
-static long double total(const struct step *s)
+static int agrees(long double grad, long double numeric, long double error, long double size)
 {
-	long double value[ITEMS_MOST], sum = 0;
+	const long double most = 1e-7L * (fabsl(grad) + 1e-6L * size + 1e-12L);
 
-	run(s, 0, value);
-	for (uint32_t g = 0; g < GROUPS; g++)
-		for (uint32_t i = s->group[g]; i < s->group[g + 1]; i++)
-			sum += s->program.word[PF_PROG_COMPONENT + 2] || i == s->group[g] ? value[i]
-			                                                                  : 0;
-	return sum;
+	return error <= most && fabsl(numeric - grad) <= most;
 }
 
-static long double difference(struct step *s, uint32_t i, int64_t h)
+/* 1: too near to a kink */
+static int check_item(struct point *p, uint32_t i, long double grad, const char *name, struct point_sides *sides)
 {
-	int64_t policy = s->item[i].policy;
-	long double up, down;
+	long double error, numeric;
 
-	s->item[i].policy = policy + h;
-	up = total(s);
-	s->item[i].policy = policy - h;
-	down = total(s);
-	s->item[i].policy = policy;
-	return (up - down) / ldexpl(2 * (long double)h, -32);
-}
-
-/* Central differences with steps 1/4, 1/8, ... nats, extrapolated (Ridders); *error estimates what
- * is left. Steps that cross a kink have large estimates and lose against smaller ones */
-static long double derivative(struct step *s, uint32_t i, long double *error)
-{
-	long double table[LEVELS][LEVELS], best = NAN;
-
-	*error = INFINITY;
-	for (int k = 0; k < LEVELS; k++) {
-		table[0][k] = difference(s, i, (int64_t)1 << (30 - k));
-		for (int j = 1; j <= k; j++) {
-			long double factor = ldexpl(1, 2 * j);
-			table[j][k] =
-				(table[j - 1][k] * factor - table[j - 1][k - 1]) / (factor - 1);
-			long double left = fmaxl(fabsl(table[j][k] - table[j - 1][k]),
-			                         fabsl(table[j][k] - table[j - 1][k - 1]));
-			if (left <= *error) {
-				*error = left;
-				best = table[j][k];
-			}
-		}
-	}
-	return best;
-}
-
-/* 1: a kink lies closer than the smallest step, so the differences say nothing */
-static int check_item(struct step *s, uint32_t i, long double grad, const char *name)
-{
-	long double error, numeric = derivative(s, i, &error);
-	long double scale = fabsl(grad) + 1e-6L * fabsl(total(s)) + 1e-12L;
-
-	if (isfinite(grad) && isfinite(error) && error > 1e-7L * scale)
+	if (point_derivative(p, i, &numeric, &error, sides))
 		return 1;
-	if (!(error <= 1e-7L * scale) || !(fabsl(numeric - grad) <= 1e-7L * scale))
-		fail_msg("loss %s, item %u: gradient %.12Lg, differences of the value %.12Lg +- "
-		         "%.1Lg",
-		         name, i, grad, numeric, error);
+	if (!agrees(grad, numeric, error, point_size(p)))
+		fail_msg("loss %s, item %u: gradient %.12Lg, differences of the value %.12Lg +- %.1Lg", name, i, grad,
+		         numeric, error);
 	return 0;
 }
 
-/* Losses with a factor that counts as a constant: their gradients are held by tests/vectors alone */
-static int is_detached(const struct pf_loss_row *row)
+static int check_point(struct point *p, const char *name, struct point_sides *sides)
 {
-	static const char *const names[] = { "kto_pair", "cispo", "vespo", "nash_md", "dft" };
+	long double grad[ITEMS_MOST];
+	int near = 0;
 
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if (strcmp(names[i], row->name) == 0)
-			return 1;
-	return 0;
+	point_run(p, 1, grad);
+	for (uint32_t i = 0; i < p->items; i++)
+		near |= check_item(p, i, grad[i], name, sides);
+	return near;
 }
 
-/* At random points; few of them may lie at a kink */
-static void check_loss(const struct pf_loss_row *row)
+/* A branch that something moves and that was met on one side only; -1: none */
+static int one_sided(const struct point *p, const struct point_sides *sides)
 {
-	struct step s;
-	int kinks = 0;
+	for (uint32_t at = 0; at < p->program.words; at++)
+		if (sides->seen[at] == 1 || sides->seen[at] == 2)
+			return (int)at;
+	return -1;
+}
 
-	for (int point = 0; point < POINTS; point++) {
-		long double grad[ITEMS_MOST];
-		int kink = 0;
-		draw_step(&s, row, members(row->form));
-		run(&s, 1, grad);
-		for (uint32_t i = 0; i < s.items; i++)
-			kink |= check_item(&s, i, grad[i], strcmp(row->name, "expr") ? row->name : row->title);
-		kinks += kink;
+/* Points far from each other in every direction: what training meets, and clamps from inside. More of them until every
+ * branch has been met on both sides */
+static void check_loss(const struct pf_loss_row *row, int both_sides)
+{
+	static const double wide[] = { 1, 1, 1, 30, 1000 };
+	struct point_sides sides = { { 0 } };
+	struct point p;
+	int near = 0;
+
+	for (int point = 0; point < POINTS || (both_sides && one_sided(&p, &sides) >= 0); point++) {
+		do
+			draw_point(&p, row, wide[point % 5]);
+		while (check_point(&p, name_of(row), &sides) && ++near < POINTS_MOST);
+		if (near == POINTS_MOST)
+			fail_msg("loss %s: hardly a point that is not at a kink", name_of(row));
+		if (point == POINTS_MOST)
+			fail_msg("loss %s: word %d of the program was met on one side of its branch only", name_of(row),
+			         one_sided(&p, &sides) - (int)PF_PROG_CODE);
 	}
-	if (kinks > KINKS_MOST)
-		fail_msg("loss %s (%s): %d of %d points lie at a kink", row->name, row->title, kinks, POINTS);
 }
 
 static void gradients_are_derivatives(void **state)
@@ -236,10 +123,33 @@ static void gradients_are_derivatives(void **state)
 	const struct pf_loss_row *row;
 
 	(void)state;
-	seed = seed_of(20240613);
+	point_seed(seed_of(20240613));
 	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++)
-		if (!is_detached(row))
-			check_loss(row);
+		check_loss(row, 1);
+}
+
+/* A slope that is off by a millionth, a clamp without its flat side, NaN */
+static void mistakes_are_noticed(void **state)
+{
+	struct pf_loss_row wrong = *pf_loss_find("hinge");
+	struct point p;
+	long double grad[ITEMS_MOST], numeric, error;
+	unsigned noticed = 0;
+
+	(void)state;
+	point_seed(seed_of(17));
+	wrong.grad = "0 beta - sign *";
+	for (int point = 0; point < POINTS; point++) {
+		point_draw(&p, &wrong, 2, 30);
+		point_run(&p, 1, grad);
+		if (point_derivative(&p, 0, &numeric, &error, NULL))
+			continue;
+		assert_false(agrees(numeric * 1.000001L + 1e-9L, numeric, error, point_size(&p)) ||
+		             agrees(NAN, numeric, error, 1) || agrees(grad[0], NAN, error, 1) ||
+		             agrees(grad[0], numeric, NAN, 1));
+		noticed += !agrees(grad[0], numeric, error, point_size(&p));
+	}
+	assert_true(noticed > 2 && noticed < POINTS);
 }
 
 /* Formulas over every operator, function and form */
@@ -279,29 +189,29 @@ static void formulas_have_their_derivatives(void **state)
 	};
 
 	(void)state;
-	seed = seed_of(31);
+	point_seed(seed_of(31));
 	for (size_t i = 0; i < sizeof formulas / sizeof *formulas; i++) {
 		const struct pf_loss_row *row;
 		struct pf_error error;
 		if (pf_expr_row(formulas[i], strlen(formulas[i]), &row, &error))
 			fail_msg("%s: %s", formulas[i], error.text);
-		check_loss(row);
+		check_loss(row, 0);
 	}
 }
 
 static void group_losses_stand_on_every_member(void **state)
 {
 	const struct pf_loss_row *row;
-	struct step s;
+	struct point s;
 
 	(void)state;
-	seed = seed_of(7);
+	point_seed(seed_of(7));
 	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++) {
 		long double value[ITEMS_MOST];
-		draw_step(&s, row, members(row->form));
-		run(&s, 0, value);
+		point_draw(&s, row, point_members(row->form), 1);
+		point_run(&s, 0, value);
 		for (uint32_t i = 0; i < s.items && !row->per_item; i++)
-			if (!(value[i] == value[i / members(row->form) * members(row->form)]))
+			if (!(value[i] == value[i / point_members(row->form) * point_members(row->form)]))
 				fail_msg(
 					"loss %s leaves different values on the members of a group",
 					row->name);
@@ -313,19 +223,19 @@ static void group_losses_stand_on_every_member(void **state)
 static void pairs_ignore_an_extra_member(void **state)
 {
 	const struct pf_loss_row *row;
-	struct step s;
+	struct point s;
 
 	(void)state;
-	seed = seed_of(11);
+	point_seed(seed_of(11));
 	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++) {
 		long double value[ITEMS_MOST], alone[ITEMS_MOST], grad[ITEMS_MOST];
 		if (row->form != PF_FORM_PAIR)
 			continue;
-		draw_step(&s, row, 3);
-		run(&s, 0, value);
-		run(&s, 1, grad);
-		s.item[2] = s.item[5] = s.item[8] = draw_item(PF_ITEM_EXTRA);
-		run(&s, 0, alone);
+		point_draw(&s, row, 3, 1);
+		point_run(&s, 0, value);
+		point_run(&s, 1, grad);
+		s.item[2] = s.item[5] = s.item[8] = point_item(PF_ITEM_EXTRA, 1);
+		point_run(&s, 0, alone);
 		for (uint32_t i = 0; i < s.items; i++)
 			if (!(alone[i] == value[i]) || (i % 3 == 2 && !(grad[i] == 0)))
 				fail_msg("loss %s looks at an extra member", row->name);
@@ -336,22 +246,22 @@ static void pairs_ignore_an_extra_member(void **state)
 static void loops_stop_at_the_end_of_a_list(void **state)
 {
 	const struct pf_loss_row *row;
-	struct step s;
+	struct point s;
 
 	(void)state;
-	seed = seed_of(13);
+	point_seed(seed_of(13));
 	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++) {
 		long double want[2][ITEMS_MOST], got[ITEMS_MOST];
 		if (row->form != PF_FORM_LIST)
 			continue;
-		draw_step(&s, row, 2);
+		point_draw(&s, row, 2, 1);
 		for (unsigned which = 0; which < 2; which++)
-			run(&s, which, want[which]);
+			point_run(&s, which, want[which]);
 		for (uint32_t i = 0; i < 4; i++)         /* a third group of six instead of two */
-			s.item[s.items++] = draw_item(PF_ITEM_CHOSEN);
+			s.item[s.items++] = point_item(PF_ITEM_CHOSEN, 1);
 		s.group[GROUPS] = s.items;
 		for (unsigned which = 0; which < 2; which++) {
-			run(&s, which, got);
+			point_run(&s, which, got);
 			for (uint32_t i = 0; i < s.group[2]; i++)
 				if (!(fabsl(got[i] - want[which][i]) <= 1e-15L * (1 + fabsl(want[which][i]))))
 					fail_msg("loss %s depends on the length of other lists", row->name);
@@ -365,6 +275,7 @@ int main(int argc, char **argv)
 		return 2;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gradients_are_derivatives),
+		cmocka_unit_test(mistakes_are_noticed),
 		cmocka_unit_test(formulas_have_their_derivatives),
 		cmocka_unit_test(group_losses_stand_on_every_member),
 		cmocka_unit_test(pairs_ignore_an_extra_member),

@@ -11,6 +11,8 @@ struct machine {
 	uint32_t              items, groups, depth;
 	const uint32_t       *group;
 	long double          *stack[PF_STACK_MAX + 2], *reg[PF_REGISTERS];  /* + 2: move() may point past the top */
+	struct ref_gaps      *gaps;
+	uint32_t              at;                          /* word that runs */
 };
 
 static void must(int condition)
@@ -45,6 +47,31 @@ static void machine_fini(struct machine *m)
 static long double nats(__int128 q32)
 {
 	return ldexpl((long double)q32, -32);
+}
+
+/* ---- where a program branches ---- */
+static void gap(struct ref_gaps *g, uint32_t at, long double difference)
+{
+	if (g->count == g->room) {
+		g->room = g->room ? 2 * g->room : 1024;
+		g->gap = realloc(g->gap, g->room * sizeof *g->gap);
+		must(g->gap != NULL);
+	}
+	g->gap[g->count++] = (struct ref_gap){ at, difference };
+}
+
+static void gaps_of_pairs(struct machine *m, const long double *a, uint32_t from, uint32_t to)
+{
+	for (uint32_t i = from; m->gaps && i < to; i++)
+		for (uint32_t k = from; k < i; k++)
+			gap(m->gaps, m->at, a[i] - a[k]);
+}
+
+static void gaps_of_lanes(struct machine *m, uint32_t op, uint32_t base)
+{
+	const int compares = op == PF_OP_MIN || op == PF_OP_MAX || op == PF_OP_LT || op == PF_OP_LE || op == PF_OP_EQ;
+	for (uint32_t i = 0; m->gaps && (compares || op == PF_OP_ABS) && i < m->items; i++)
+		gap(m->gaps, m->at, compares ? m->stack[base][i] - m->stack[base + 1][i] : m->stack[base][i]);
 }
 
 /* ---- operations that leave something of the item ---- */
@@ -180,6 +207,8 @@ static void move(struct machine *m, uint32_t op, uint32_t operand, uint32_t base
 static void reduce_all(struct machine *m, uint32_t op, uint32_t base)
 {
 	long double *result = lanes(m->items);
+	for (uint32_t g = 0; g < m->groups && (op == PF_OP_GMAX || op == PF_OP_GRANK); g++)
+		gaps_of_pairs(m, m->stack[base], m->group[g], m->group[g + 1]);
 	for (uint32_t g = 0; g < m->groups; g++)
 		reduce(op, m->stack[base] + m->group[g], m->group[g + 1] - m->group[g], result + m->group[g]);
 	memcpy(m->stack[base], result, m->items * sizeof *result);
@@ -190,6 +219,8 @@ static void reduce_all(struct machine *m, uint32_t op, uint32_t base)
 static void over_all(struct machine *m, uint32_t op, uint32_t base)
 {
 	long double *a = m->stack[base], *index = m->stack[base + 1], *result = lanes(m->items);
+	if (op == PF_OP_BRANK)
+		gaps_of_pairs(m, a, 0, m->items);
 	for (uint32_t i = 0; i < m->items; i++) {
 		const int there = op >= PF_OP_BPUT && index[i] >= 0 && index[i] < m->items;
 		if (op == PF_OP_BSUM)
@@ -215,6 +246,7 @@ static uint32_t largest_group(const uint32_t *group, uint32_t groups)
 
 static void lane_by_lane(struct machine *m, uint32_t op, uint32_t operand, uint32_t base, int takes)
 {
+	gaps_of_lanes(m, op, base);
 	for (uint32_t i = 0; i < m->items; i++) {
 		long double *a = &m->stack[base][i];
 		if (takes == 0)
@@ -249,12 +281,12 @@ static void step(struct machine *m, uint32_t op, uint32_t operand)
 		lane_by_lane(m, op, operand, base, shape[op].takes);
 }
 
-void ref_pref_run(const double *par, const uint32_t *prog, uint32_t start, unsigned component,
-                  const struct pf_item *item, uint32_t items, const uint32_t *group, uint32_t groups,
-                  long double *result)
+void ref_pref_branches(const double *par, const uint32_t *prog, uint32_t start, unsigned component,
+                       const struct pf_item *item, uint32_t items, const uint32_t *group, uint32_t groups,
+                       long double *result, struct ref_gaps *gaps)
 {
 	struct machine m = { .par = par, .component = component, .item = item, .items = items,
-	                     .group = group, .groups = groups };
+	                     .group = group, .groups = groups, .gaps = gaps };
 	machine_init(&m);
 	for (uint32_t at = start, body = start, turns = 0; (prog[at] & 255) != PF_OP_END; at++)
 		if ((prog[at] & 255) == PF_OP_LOOP) {
@@ -263,11 +295,20 @@ void ref_pref_run(const double *par, const uint32_t *prog, uint32_t start, unsig
 		} else if ((prog[at] & 255) == PF_OP_NEXT) {
 			must(turns > 0);
 			at = --turns ? body : at;
-		} else
+		} else {
+			m.at = at;
 			step(&m, prog[at] & 255, prog[at] >> 8);
+		}
 	must(m.depth == 1);
 	memcpy(result, m.stack[0], items * sizeof *result);
 	machine_fini(&m);
+}
+
+void ref_pref_run(const double *par, const uint32_t *prog, uint32_t start, unsigned component,
+                  const struct pf_item *item, uint32_t items, const uint32_t *group, uint32_t groups,
+                  long double *result)
+{
+	ref_pref_branches(par, prog, start, component, item, items, group, groups, result, NULL);
 }
 
 /* ---- components, weights, statuses ---- */

@@ -54,6 +54,15 @@ void ref_pref_run(const double *par, const uint32_t *prog, uint32_t start, unsig
                   const struct pf_item *item, uint32_t items, const uint32_t *group, uint32_t groups,
                   long double *result);
 
+/* The same, and how far each branch was from going the other way: a - b where a program compares a and b, takes the
+ * smaller or larger one, or ranks; a at |a|. In the order of execution, lane by lane, behind gaps->count; the memory
+ * grows and is the caller's to free. gaps may be NULL */
+struct ref_gap  { uint32_t at; long double difference; };      /* at: word of prog[] */
+struct ref_gaps { struct ref_gap *gap; size_t count, room; };
+void ref_pref_branches(const double *par, const uint32_t *prog, uint32_t start, unsigned component,
+                       const struct pf_item *item, uint32_t items, const uint32_t *group, uint32_t groups,
+                       long double *result, struct ref_gaps *gaps);
+
 /* ---- coef: c[rows] = -grad, times `tail` from split on; 0 outside the spans ---- */
 void ref_coef(const struct pf_item_out *item, const struct pf_span *span, uint32_t seqs, uint32_t rows,
               double tail, double *c);

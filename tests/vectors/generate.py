@@ -476,7 +476,7 @@ def vespo(p):
 def gmpo(p):
     ds = [a - b for a, b in zip(p.l, p.old)]
     cut = [smaller(d, p.hi) if p.A.v > 0 else larger(d, -p.lo) for d in ds]
-    return -(exp(mean(cut)) * p.A)
+    return -(clamp_exp(mean(cut)) * p.A)
 
 
 def value_clip(p):
@@ -669,7 +669,7 @@ def tail_cases(name):
 
 CLIP = dict(lo=[0.2, 0.1], hi=[0.28, 0.2])
 ROLLOUT_PARAMS = {
-    'grpo': dict(beta=[0, 0.04, 0.5], **CLIP), 'grpo_two_sided': dict(delta=[4, 1.5], **CLIP),
+    'grpo': dict(beta=[0, 0.04, 0.5], **CLIP), 'grpo_two_sided': dict(delta=[4, 1.5, 1.0625], **CLIP),
     'dapo': dict(delta=[4, 1.5], **CLIP), 'bnpo': dict(delta=[4, 1.5], **CLIP),
     'dr_grpo': dict(max_completion_length=[16, 256], **CLIP),
     'gspo': dict(lo=[0.05, 0.2], hi=[0.08, 0.25]), 'luspo': dict(lo=[0.05, 0.2], hi=[0.08, 0.25]),
