@@ -1,6 +1,7 @@
 /* What a tool has built, against kernels.def: registers, ports and banks. And the manifest into what it has built. */
 #define _GNU_SOURCE                            /* memmem, in xml.h */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -213,6 +214,19 @@ static int write_synced(const char *path, const void *data, size_t bytes)
 	return fclose(out) != 0 && code == 0 ? -errno : code;
 }
 
+/* A new name in a folder outlives a loss of power once the folder is on disk; not every file system can tell */
+static int sync_folder(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	const int file = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int code = file >= 0 && fsync(file) != 0 && errno != EINVAL ? -errno : 0;
+	if (file >= 0)
+		close(file);
+	free(folder);
+	return code;
+}
+
 /* Beside the file and then over it: what was there, perhaps the image that was read, outlives a full disk */
 static int write_whole(const char *path, const void *data, size_t bytes, struct pf_error *error)
 {
@@ -227,7 +241,11 @@ static int write_whole(const char *path, const void *data, size_t bytes, struct 
 	if (code != 0)
 		unlink(partial);
 	free(partial);
-	return code == 0 ? 0 : pf_fail(error, code, "%s: cannot write: %s; the old file stays", path, strerror(-code));
+	if (code != 0)
+		return pf_fail(error, code, "%s: cannot write: %s; the old file stays", path, strerror(-code));
+	code = sync_folder(path);
+	return code == 0 ? 0 : pf_fail(error, code, "%s: written, but its folder is not safely on disk: %s", path,
+	                               strerror(-code));
 }
 
 int pf_image_pack(const char *in, const char *manifest, const char *out, struct pf_error *error)

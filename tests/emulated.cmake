@@ -6,6 +6,7 @@ if(XRT_INCLUDE AND UUID_INCLUDE)      # XRT's own header as the oracle
   target_include_directories(test_xclbin SYSTEM PRIVATE "${XRT_INCLUDE}")
 endif()
 prefpga_test(image SOURCES image.c scratch.c ARGS "${PROJECT_BINARY_DIR}/prefpga-sw_emu.xclbin")
+target_link_options(test_image PRIVATE -Wl,--wrap=fsync)
 add_dependencies(test_image image_prefpga-sw_emu)
 prefpga_test(xrt_wire SOURCES xrt_wire.c LIBS prefpga_xrtmodel)
 prefpga_test(xrt_place SOURCES xrt_place.c scratch.c)

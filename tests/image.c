@@ -1,5 +1,5 @@
-/* Images against the table: what `prefpga image check` notices, and what `pack` adds. `image XCLBIN`: an emulated image
- * of this build; faults are planted into copies of it. */
+/* Images against the table: what `prefpga image check` notices, what `pack` adds. `image XCLBIN`: an emulated image of this build;
+ * faults are planted into copies of it. */
 #define _GNU_SOURCE                    /* memmem */
 #include <errno.h>
 #include <signal.h>
@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include "driver/image.h"
 #include "driver/xclbin.h"
 #include "prefpga/internal/backend.h"
@@ -227,6 +228,38 @@ static void signed_images_are_left_alone(void **state)
 	free(bare);
 }
 
+/* What was written over an old file is on disk, and so is the folder that names it */
+int __real_fsync(int file);
+int __wrap_fsync(int file);
+static int synced_file, synced_folder;
+
+int __wrap_fsync(int file)
+{
+	struct stat st;
+	assert_int_equal(fstat(file, &st), 0);
+	*(S_ISDIR(st.st_mode) ? &synced_folder : &synced_file) += 1;
+	assert_true(synced_file >= synced_folder);     /* in this order */
+	return __real_fsync(file);
+}
+
+static void pack_outlives_a_loss_of_power(void **state)
+{
+	void *bare, *manifest;
+	size_t bytes, manifest_bytes;
+	struct pf_error error = { 0 };
+	char path[512], json[512];
+	(void)state;
+	scratch_open("image_sync");
+	make_bare(&bare, &bytes, &manifest, &manifest_bytes);
+	snprintf(path, sizeof path, "%s", scratch_bytes("one.xclbin", bare, bytes));
+	snprintf(json, sizeof json, "%s", scratch_bytes("manifest.json", manifest, manifest_bytes));
+	synced_file = synced_folder = 0;
+	assert_int_equal(pf_image_pack(path, json, path, &error), 0);
+	assert_int_equal(synced_file, 1);
+	assert_int_equal(synced_folder, 1);
+	free(bare);
+}
+
 int main(int argc, char **argv)
 {
 	struct pf_error error = { 0 };
@@ -238,7 +271,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_the_tool_has_built), cmocka_unit_test(banks),
 		cmocka_unit_test(pack_adds_the_manifest), cmocka_unit_test(a_full_disk_leaves_the_image),
-		cmocka_unit_test(signed_images_are_left_alone),
+		cmocka_unit_test(signed_images_are_left_alone), cmocka_unit_test(pack_outlives_a_loss_of_power),
 	};
 	int failed = cmocka_run_group_tests_name("image", tests, NULL, NULL);
 	free(image);
