@@ -29,6 +29,45 @@ static void budget_kernels(FILE *out, const struct pf_layout *layout)
 	}
 }
 
+/* Kernels of an image and the sums of their ports */
+static int budget_image(FILE *out, const struct pf_layout *layout, const char *card, struct pf_error *error)
+{
+	struct pf_ports ports;
+	int status = pf_layout_count(layout, card, &ports, error);
+	if (status)
+		return status;
+	budget_kernels(out, layout);
+	if (ports.shared)
+		fprintf(out, "\nAll ports share the %s's %u: %u + %u + %u = %u, %s.\n", ports.memory, ports.limit,
+			ports.used[0], ports.used[1], ports.used[2], ports.used[0] + ports.used[1] + ports.used[2],
+			pf_layout_fits(&ports) ? "which fits" : "which does not fit");
+	for (unsigned c = 0; !ports.shared && c < PF_BANK_CLASSES; c++)
+		fprintf(out, "\n%s bank of class %s: %u ports of at most %u, %s.\n", ports.memory, classes[c],
+			ports.used[c], ports.limit, ports.used[c] <= ports.limit ? "which fits" : "which does not fit");
+	return 0;
+}
+
+/* Every image of the card that is worth building */
+static int budget_images(FILE *out, const char *card, struct pf_error *error)
+{
+	struct pf_layout layout = { .control = PF_XCLBIN_CTRL_CHAIN };
+	const char *name, *purpose;
+	int status = 0;
+	for (unsigned i = 0; status == 0 && (name = pf_image_name(i, &purpose)); i++) {
+		const char *instead = pf_image_instead(card, name);
+		fprintf(out, "\n## Image %s: %s\n\n", name, purpose);
+		if (strcmp(instead, name) != 0) {
+			fprintf(out, "Needs no file of its own: image %s has its kernels.\n", instead);
+			continue;
+		}
+		status = pf_layout_image(&layout, card, name, error);
+		fprintf(out, "File `prefpga%s%s.xclbin`.\n\n", i ? "-" : "", i ? name : "");
+		if (status == 0)
+			status = budget_image(out, &layout, card, error);
+	}
+	return status;
+}
+
 static void budget_facts(FILE *out, const char *card)
 {
 	fputs("\n| the device | | grade | source |\n|---|--:|---|---|\n", out);
@@ -43,19 +82,17 @@ static void budget_facts(FILE *out, const char *card)
 int pf_vitis_budget(FILE *out, const struct pf_layout *layout, const char *card, struct pf_error *error)
 {
 	struct pf_ports ports;
-	int status = pf_layout_count(layout, card, &ports, error);
+	struct pf_layout none = { .control = PF_XCLBIN_CTRL_CHAIN };
+	int status = pf_layout_count(&none, card, &ports, error);
 	if (status)
 		return status;
-	fprintf(out, "# Budget of %s\n\nMade by `prefpga-emit budget` from kernels.def, cards.def and vitis.def.\n\n",
-		card);
-	budget_kernels(out, layout);
-	if (ports.shared)
-		fprintf(out, "\nAll ports share the %s's %u: %u + %u + %u = %u, %s.\n", ports.memory, ports.limit,
-			ports.used[0], ports.used[1], ports.used[2], ports.used[0] + ports.used[1] + ports.used[2],
-			pf_layout_fits(&ports) ? "which fits" : "which does not fit");
-	for (unsigned c = 0; !ports.shared && c < PF_BANK_CLASSES; c++)
-		fprintf(out, "\n%s bank of class %s: %u ports of at most %u, %s.\n", ports.memory, classes[c],
-			ports.used[c], ports.limit, ports.used[c] <= ports.limit ? "which fits" : "which does not fit");
+	fprintf(out, "# Budget of %s\n\nMade by `prefpga-emit budget` from kernels.def, cards.def and vitis.def, "
+	        "which says where the limits come from.\n", card);
+	if (layout)
+		fputc('\n', out);
+	status = layout ? budget_image(out, layout, card, error) : budget_images(out, card, error);
+	if (status)
+		return status;
 	budget_facts(out, card);
 	fputs("\nThe U280's platform takes 205 k LUT and 471 BRAM of the device (PC2 kernel_util); other shells are "
 	      "not known "

@@ -33,9 +33,13 @@ struct pf_ports {
 };
 int  pf_layout_count(const struct pf_layout *layout, const char *card, struct pf_ports *ports, struct pf_error *error);
 int  pf_layout_fits(const struct pf_ports *ports);
-/* Drops kernels from the end of kernels.def until the ports fit; the names of what was dropped to `dropped`, "" if none
- */
-int  pf_layout_fit(struct pf_layout *layout, const char *card, char *dropped, size_t size, struct pf_error *error);
+/* Name and purpose of image number i (vitis.def), NULL past the last */
+const char *pf_image_name(unsigned i, const char **purpose);
+/* What image `image` of a card holds, NULL: the first; control and host_memory of `layout` stay */
+int  pf_layout_image(struct pf_layout *layout, const char *card, const char *image, struct pf_error *error);
+/* Name of the first image of the card that has every kernel that `image` is made for: `image` itself, or an earlier
+ * one, which makes it superfluous */
+const char *pf_image_instead(const char *card, const char *image);
 
 /* All return 0 or an error; `out` stays open */
 int pf_describe_xml(FILE *out, const struct pf_layout *layout);

@@ -1,18 +1,18 @@
-/* prefpga-emit: writes what is generated from kernels.def and cards.def.
+/* prefpga-emit: writes what is generated from kernels.def, cards.def and vitis.def.
  *
- *	prefpga-emit KIND [--cus kernel=N,...] [--control hs|chain] [--card NAME] [--library FILE]
- *	             [--host-memory] [--vitis RELEASE] [--target csim|csynth|cosim|hw_emu|hw] [--kernel NAME] [--source
- *DIR]
- *	             [--benches DIR] [--program FILE] --out FILE
+ *	prefpga-emit KIND [--cus kernel=N,...] [--control hs|chain] [--card NAME] [--image NAME] [--library FILE]
+ *	             [--host-memory] [--vitis RELEASE] [--target csim|csynth|cosim|hw_emu|hw] [--kernel NAME]
+ *	             [--source DIR] [--benches DIR] [--program FILE] --out FILE
  *	--host-memory: class SMALL lies in memory of the host that the card reaches (HOST[0], the slave bridge)
+ *	--image: which of a card's images (vitis.def); --cus chooses kernels by hand instead
  *	KIND  xml       kernel.xml, as XRT's emulation reads it
  *	      manifest  manifest.json, as prefpga's driver reads it
- *	      link      link configuration for v++ (--card); without --cus, of the kernels whose ports fit the card
+ *	      link      link configuration of an image for v++ (--card)
  *	      hls       configuration of one kernel for v++ or vitis_hls (--card --vitis --target --kernel --source)
  *	      commands  shell script from sources to the target (--card --vitis --target --source --program)
- *	      budget    ports against their limits (--card), markdown
+ *	      budget    images of a card, their ports against their limits (--card), markdown
  *	      docs      table of kernels and arguments, markdown
- *	      image     xclbin for XRT's software emulation (--library: the kernels) */
+ *	      image     xclbin for XRT's software emulation (--library: the kernels); with --card, of an image's */
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,29 +26,12 @@ struct request {
 	int              chosen;       /* --cus was given: exactly that, or an error */
 };
 
-static int write_image(FILE *out, const struct request *request, struct pf_error *error)
-{
-	void *data;
-	size_t bytes;
-	if (!request->library)
-		return pf_fail(error, PF_E_ARGUMENT, "image needs --library FILE");
-	int status = pf_image_emulated(&request->layout, request->library, &data, &bytes, error);
-	if (status != 0)
-		return status;
-	if (fwrite(data, 1, bytes, out) != bytes)
-		status = pf_fail(error, PF_E_DATA, "%s: cannot write", request->out);
-	free(data);
-	return status;
-}
-
-/* What a card's image holds: what was asked for, or as much as its memory has ports for */
-static int fit(struct pf_layout *layout, const struct request *request, char *dropped, size_t size,
-	       struct pf_error *error)
+/* What a card's image holds: what --cus asks for, or what --image is made of */
+static int fit(struct pf_layout *layout, const struct request *request, struct pf_error *error)
 {
 	struct pf_ports ports;
-	dropped[0] = '\0';
 	if (!request->chosen)
-		return pf_layout_fit(layout, request->vitis.card, dropped, size, error);
+		return pf_layout_image(layout, request->vitis.card, request->vitis.image, error);
 	int status = pf_layout_count(layout, request->vitis.card, &ports, error);
 	if (status == 0 && !pf_layout_fits(&ports))
 		status = pf_fail(error, PF_E_RANGE,
@@ -59,24 +42,43 @@ static int fit(struct pf_layout *layout, const struct request *request, char *dr
 	return status;
 }
 
+static int write_image(FILE *out, const struct request *request, struct pf_error *error)
+{
+	void *data;
+	size_t bytes;
+	struct pf_layout layout = request->layout;
+	if (!request->library)
+		return pf_fail(error, PF_E_ARGUMENT, "image needs --library FILE");
+	int status = request->vitis.card ? fit(&layout, request, error) : 0;
+	if (status == 0)
+		status = pf_image_emulated(&layout, request->library, &data, &bytes, error);
+	if (status != 0)
+		return status;
+	if (fwrite(data, 1, bytes, out) != bytes)
+		status = pf_fail(error, PF_E_DATA, "%s: cannot write", request->out);
+	free(data);
+	return status;
+}
+
 static int write_link(FILE *out, const struct request *request, struct pf_error *error)
 {
 	struct pf_layout layout = request->layout;
-	char dropped[512];
-	int status = fit(&layout, request, dropped, sizeof dropped, error);
-	if (status == 0 && dropped[0])
-		fprintf(out, "# left out, as the card's memory has no ports for them: %s\n", dropped);
+	int status = fit(&layout, request, error);
 	return status ? status : pf_describe_link(out, &layout, request->vitis.card, error);
 }
 
 static int write_commands(FILE *out, const struct request *request, struct pf_error *error)
 {
 	struct pf_layout layout = request->layout;
-	char dropped[512];
 	int status = pf_vitis_check(&request->vitis, error);
 	if (status == 0 && strncmp(request->vitis.target, "hw", 2) == 0)
-		status = fit(&layout, request, dropped, sizeof dropped, error);
+		status = fit(&layout, request, error);
 	return status ? status : pf_vitis_commands(out, &request->vitis, &layout);
+}
+
+static int write_budget(FILE *out, const struct request *request, struct pf_error *error)
+{
+	return pf_vitis_budget(out, request->chosen ? &request->layout : NULL, request->vitis.card, error);
 }
 
 static int write_hls(FILE *out, const struct request *request, struct pf_error *error)
@@ -103,7 +105,7 @@ static int write_kind(FILE *out, const struct request *request, struct pf_error 
 	if (strcmp(request->kind, "commands") == 0)
 		return write_commands(out, request, error);
 	if (strcmp(request->kind, "budget") == 0)
-		return pf_vitis_budget(out, &request->layout, request->vitis.card, error);
+		return write_budget(out, request, error);
 	if (strcmp(request->kind, "image") == 0)
 		return write_image(out, request, error);
 	return pf_fail(error, PF_E_UNKNOWN, "unknown kind %s", request->kind);
@@ -121,6 +123,7 @@ static int parse(int argc, char **argv, struct request *request, struct pf_error
 	    {"host-memory", 0, NULL, 'H'},
 	    {"target", 1, NULL, 't'},
 	    {"kernel", 1, NULL, 'k'},
+	    {"image", 1, NULL, 'i'},
 	    {"source", 1, NULL, 's'},
 	    {"benches", 1, NULL, 'b'},
 	    {"program", 1, NULL, 'P'},
@@ -130,6 +133,7 @@ static int parse(int argc, char **argv, struct request *request, struct pf_error
 		{ 'c', &request->vitis.card }, { 'l', &request->library }, { 'o', &request->out },
 		{ 'v', &request->vitis.release }, { 't', &request->vitis.target }, { 'k', &request->kernel },
 		{ 's', &request->vitis.source }, { 'b', &request->vitis.benches }, { 'P', &request->vitis.program },
+		{ 'i', &request->vitis.image },
 	};
 	request->vitis = (struct pf_vitis){ .source = ".", .benches = ".", .program = "prefpga" };
 	pf_layout_default(&request->layout);

@@ -106,18 +106,74 @@ int pf_layout_fits(const struct pf_ports *ports)
 	return (ports->shared ? sum : most) <= ports->limit;
 }
 
-int pf_layout_fit(struct pf_layout *layout, const char *card, char *dropped, size_t size, struct pf_error *error)
+/* ---- images ---- */
+static const struct { const char *name, *purpose, *kernels; } images[] = {
+#define IMAGE_ROW(name, purpose, kernels) { #name, purpose, kernels },
+	PF_IMAGES(IMAGE_ROW)
+};
+enum { IMAGES = sizeof images / sizeof *images };
+
+const char *pf_image_name(unsigned i, const char **purpose)
 {
+	if (i < IMAGES && purpose)
+		*purpose = images[i].purpose;
+	return i < IMAGES ? images[i].name : NULL;
+}
+
+static int image_number(const char *image)
+{
+	for (unsigned i = 0; image && i < IMAGES; i++)
+		if (strcmp(images[i].name, image) == 0)
+			return (int)i;
+	return image ? -1 : 0;
+}
+
+/* Adds an image's kernels if they fit beside what is there */
+static int add_image(struct pf_layout *layout, const char *card, unsigned i, struct pf_error *error)
+{
+	struct pf_layout more = *layout;
 	struct pf_ports ports;
-	dropped[0] = '\0';
-	for (int k = PF_KERNEL_COUNT - 1; k >= 0; k--) {
-		int status = pf_layout_count(layout, card, &ports, error);
-		if (status != 0 || pf_layout_fits(&ports))
-			return status;
-		size_t used = strlen(dropped);
-		if (layout->cus[k])
-			snprintf(dropped + used, size - used, "%s%s", used ? ", " : "", pf_kernel_rows[k].name);
-		layout->cus[k] = 0;
-	}
-	return 0;
+	int status = pf_layout_set(&more, images[i].kernels, error);
+	if (status == 0)
+		status = pf_layout_count(&more, card, &ports, error);
+	if (status == 0 && !pf_layout_fits(&ports))
+		status = pf_fail(error, PF_E_RANGE,
+		                 "image %s takes %u + %u + %u ports of classes STREAM, WEIGHT, SMALL, which do not "
+		                 "fit the %s of %s: it takes %u",
+		                 images[i].name, ports.used[0], ports.used[1], ports.used[2], ports.memory, card,
+		                 ports.limit);
+	if (status == 0)
+		*layout = more;
+	return status;
+}
+
+int pf_layout_image(struct pf_layout *layout, const char *card, const char *image, struct pf_error *error)
+{
+	const int own = image_number(image);
+	if (own < 0)
+		return pf_fail(error, PF_E_UNKNOWN, "no image is called %s; vitis.def has them", image);
+	memset(layout->cus, 0, sizeof layout->cus);
+	int status = add_image(layout, card, (unsigned)own, error);
+	for (unsigned i = 0; i < IMAGES && status == 0; i++)
+		add_image(layout, card, i, NULL);
+	return status;
+}
+
+static int has_image(const struct pf_layout *layout, unsigned i)
+{
+	struct pf_layout own = { .control = layout->control };
+	int all = pf_layout_set(&own, images[i].kernels, NULL) == 0;
+	for (int k = 0; k < PF_KERNEL_COUNT; k++)
+		all &= layout->cus[k] >= own.cus[k];
+	return all;
+}
+
+const char *pf_image_instead(const char *card, const char *image)
+{
+	struct pf_layout layout = { .control = PF_XCLBIN_CTRL_CHAIN };
+	const int own = image_number(image);
+	for (int i = 0; i < own; i++)
+		if (pf_layout_image(&layout, card, images[i].name, NULL) == 0 && has_image(&layout, (unsigned)own))
+			return images[i].name;
+	return own < 0 ? NULL : images[own].name;
 }

@@ -158,8 +158,10 @@ static void link_commands(FILE *out, const struct pf_vitis *v)
 	        "$(find . -name 'pf_k_*.xo')\n", v->target, find_platform(v->card), find_build(v->card)->mhz);
 	if (strcmp(v->target, "hw_emu") == 0)
 		fprintf(out, "emconfigutil --platform %s --nd 1\n", find_platform(v->card));
-	fprintf(out, "%s image pack linked.xclbin --manifest %s/manifest.json --out prefpga.xclbin\n"
-	        "%s image check prefpga.xclbin\n", v->program, v->benches, v->program);
+	const int first = !v->image || strcmp(v->image, pf_image_name(0, NULL)) == 0;
+	fprintf(out, "%s image pack linked.xclbin --manifest %s/manifest.json --out prefpga%s%s.xclbin\n"
+	        "%s image check prefpga%s%s.xclbin\n", v->program, v->benches, first ? "" : "-", first ? "" : v->image,
+	        v->program, first ? "" : "-", first ? "" : v->image);
 }
 
 int pf_vitis_commands(FILE *out, const struct pf_vitis *v, const struct pf_layout *layout)

@@ -8,6 +8,7 @@
 
 struct pf_vitis {
 	const char *card, *release;    /* "u55c", "2023.2" */
+	const char *image;             /* "fused", ...; NULL: the first */
 	const char *target;            /* "csim", "csynth", "cosim", "hw_emu", "hw" */
 	const char *source;            /* the tree */
 	const char *benches;           /* folder with tb_<kernel>.c */
@@ -21,6 +22,7 @@ int pf_vitis_kernel(FILE *out, const struct pf_vitis *vitis, int kernel);
 /* A shell script of everything from sources to the target, for a work folder that has kernels' configuration files
  * <kernel>.cfg or <kernel>.tcl and link.cfg */
 int pf_vitis_commands(FILE *out, const struct pf_vitis *vitis, const struct pf_layout *layout);
-/* Ports of each memory against its limit, and what is known of the card's resources; markdown */
+/* Ports of each memory against its limit, for every image of the card or (not NULL) for one layout, and what is known
+ * of the card's resources; markdown */
 int pf_vitis_budget(FILE *out, const struct pf_layout *layout, const char *card, struct pf_error *error);
 #endif

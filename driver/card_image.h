@@ -6,7 +6,9 @@
 #include "prefpga/internal/backend.h"
 #include "xrt_place.h"
 
-/* Opens options->image, or the default one (pf_xrt_place_image), before the card's runtime sees it. Kernels whose ABI
+/* Opens the file options->image, or an image of the folder options->image or, if NULL, of the default one
+ * (pf_xrt_place_image), before the card's runtime sees it. Of prefpga.xclbin and prefpga-<name>.xclbin in a folder,
+ * the one with most of options->kernels is taken, of equals prefpga.xclbin, else the first by name. Kernels whose ABI
  * does not match are logged and left out of cus[PF_KERNEL_COUNT]; an image of nothing else is refused.
  * *image: to be closed by the caller, also after an error (NULL then if it was not opened) */
 int pf_card_image_open(const struct pf_xrt_place *place, const struct pf_device_options *options,

@@ -89,6 +89,19 @@ int pf_kernel_find(const char *name)
 	return -1;
 }
 
+uint64_t pf_kernel_set(const char *names)
+{
+	uint64_t set = 0;
+	for (size_t length; *(names += strspn(names, " ")); names += length) {
+		length = strcspn(names, " ");
+		for (int k = 0; k < PF_KERNEL_COUNT; k++)
+			if (strlen(pf_kernel_rows[k].name) == length
+			    && memcmp(pf_kernel_rows[k].name, names, length) == 0)
+				set |= UINT64_C(1) << k;
+	}
+	return set;
+}
+
 uint64_t pf_kernel_passes(enum pf_kernel kernel, unsigned arg, const uint32_t *value)
 {
 	const struct pf_kernel_row *row = &pf_kernel_rows[kernel];

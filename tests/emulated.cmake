@@ -5,9 +5,20 @@ if(XRT_INCLUDE AND UUID_INCLUDE)      # XRT's own header as the oracle
   target_compile_definitions(test_xclbin PRIVATE PF_HAVE_XCLBIN_H)
   target_include_directories(test_xclbin SYSTEM PRIVATE "${XRT_INCLUDE}")
 endif()
-prefpga_test(image SOURCES image.c scratch.c ARGS "${PROJECT_BINARY_DIR}/prefpga-sw_emu.xclbin")
+# what the images of a U200 hold, for emulation
+set(card_images "${PROJECT_BINARY_DIR}/test_images")
+file(MAKE_DIRECTORY "${card_images}")
+set(card_image_files "")
+foreach(image fused logits bf16)
+  string(REPLACE "-fused" "" file "${card_images}/prefpga-${image}.xclbin")
+  add_custom_command(OUTPUT "${file}" VERBATIM DEPENDS prefpga-emit prefpga_emulated_kernels
+    COMMAND prefpga-emit image --card u200 --image ${image} --library $<TARGET_FILE:prefpga_emulated_kernels> --out "${file}")
+  list(APPEND card_image_files "${file}")
+endforeach()
+add_custom_target(card_images ALL DEPENDS ${card_image_files})
+prefpga_test(image SOURCES image.c scratch.c ARGS "${PROJECT_BINARY_DIR}/prefpga-sw_emu.xclbin" "${card_images}")
 target_link_options(test_image PRIVATE -Wl,--wrap=fsync)
-add_dependencies(test_image image_prefpga-sw_emu)
+add_dependencies(test_image image_prefpga-sw_emu card_images)
 prefpga_test(xrt_wire SOURCES xrt_wire.c LIBS prefpga_xrtmodel)
 prefpga_test(xrt_place SOURCES xrt_place.c scratch.c)
 prefpga_test(xrt_reset SOURCES xrt_reset.c scratch.c)
@@ -87,4 +98,10 @@ add_test(NAME training_devices COMMAND sh "${CMAKE_CURRENT_SOURCE_DIR}/training_
          sim,sim:u250,fault:firewall@60+image@2/sim xrt opencl xrt:0,xrt:1
          fault:firewall@30/xrt xrt:0,fault:gone@40/xrt:1)
 set_tests_properties(training_devices PROPERTIES SKIP_RETURN_CODE 77 LABELS "quick;no-sanitizer" TIMEOUT 300
+                     ENVIRONMENT "${emulated_environment}")
+
+# a training with what a card's images hold, the one it needs chosen by itself
+add_test(NAME card_images COMMAND sh "${CMAKE_CURRENT_SOURCE_DIR}/card_images.sh" $<TARGET_FILE:prefpga_cli>
+         "${card_images}" "${PROJECT_BINARY_DIR}/tmp/card_images")
+set_tests_properties(card_images PROPERTIES SKIP_RETURN_CODE 77 LABELS "quick;no-sanitizer" TIMEOUT 300
                      ENVIRONMENT "${emulated_environment}")

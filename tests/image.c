@@ -1,5 +1,6 @@
-/* Images against the table: what `prefpga image check` notices, what `pack` adds. `image XCLBIN`: an emulated image of this build;
- * faults are planted into copies of it. */
+/* Images against the table: what `prefpga image check` notices, what `pack` adds, which of several a card is loaded
+ * with. `image XCLBIN FOLDER`: an emulated image of this build, into copies of which faults are planted; and emulated
+ * images of what a card's images hold. */
 #define _GNU_SOURCE                    /* memmem */
 #include <errno.h>
 #include <signal.h>
@@ -8,13 +9,14 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include "driver/card_image.h"
 #include "driver/image.h"
 #include "driver/xclbin.h"
 #include "prefpga/internal/backend.h"
 #include "tests/cmocka.h"
 #include "tests/scratch.h"
 
-static const char *image_path;
+static const char *image_path, *images;
 static void *image;
 static size_t image_bytes;
 
@@ -260,18 +262,90 @@ static void pack_outlives_a_loss_of_power(void **state)
 	free(bare);
 }
 
+/* ---- which of several images ---- */
+static const struct pf_xrt_place emulated = { .mode = "sw_emu", .root = "/no/such/folder" };
+
+/* Name of the file that `folder` offers for these kernels; units of them all are there if it is one that has them */
+static const char *chosen(const char *folder, const char *kernels, uint32_t *cus)
+{
+	static char name[64];
+	const struct pf_device_options options = { .image = folder, .kernels = pf_kernel_set(kernels) };
+	struct pf_image *one;
+	struct pf_error error = { 0 };
+	memset(cus, 0, PF_KERNEL_COUNT * sizeof *cus);
+	if (pf_card_image_open(&emulated, &options, &one, cus, &error) != 0)
+		fail_msg("%s: %s", kernels, error.text);
+	snprintf(name, sizeof name, "%s", strrchr(pf_image_facts(one)->path, '/') + 1);
+	pf_image_close(one);
+	return name;
+}
+
+static void the_image_of_a_run(void **state)
+{
+	uint32_t cus[PF_KERNEL_COUNT];
+	(void)state;
+	assert_string_equal(chosen(images, "", cus), "prefpga.xclbin");
+	assert_string_equal(chosen(images, "coef pref seq_sum", cus), "prefpga.xclbin");
+	assert_string_equal(chosen(images, "seq_sum pref coef linear_logprob linear_grad", cus), "prefpga.xclbin");
+	assert_true(cus[PF_KERNEL_linear_grad] == 1 && cus[PF_KERNEL_logprob] == 0);
+	assert_string_equal(chosen(images, "seq_sum pref coef logprob logit_grad", cus), "prefpga-logits.xclbin");
+	assert_true(cus[PF_KERNEL_linear_grad] == 0 && cus[PF_KERNEL_logprob] == 1 && cus[PF_KERNEL_pref] == 1);
+	assert_string_equal(chosen(images, "logprob_bf16 logit_grad_bf16", cus), "prefpga-bf16.xclbin");
+	assert_string_equal(chosen(image_path, "logprob", cus), strrchr(image_path, '/') + 1);
+}
+
+static void no_image(const char *folder, int code, const char *says)
+{
+	const struct pf_device_options options = { .image = folder };
+	struct pf_image *one;
+	struct pf_error error = { 0 };
+	uint32_t cus[PF_KERNEL_COUNT] = { 0 };
+	const struct pf_xrt_place nowhere = { .mode = "sw_emu", .root = "/no" };
+	assert_int_equal(pf_card_image_open(folder ? &emulated : &nowhere, &options, &one, cus, &error), code);
+	assert_null(one);
+	if (!strstr(error.text, says))
+		fail_msg("\"%s\" does not say \"%s\"", error.text, says);
+}
+
+/* Files that are no images of ours, or none for this card, are passed over while another serves */
+static void images_that_do_not_serve(void **state)
+{
+	uint32_t cus[PF_KERNEL_COUNT];
+	void *wrong = copy();
+	char folder[512];
+	(void)state;
+	scratch_open("image_choice");
+	snprintf(folder, sizeof folder, "%s", scratch_path(""));
+	scratch_bytes("other.xclbin", image, image_bytes);
+	scratch_bytes("prefpgas.xclbin", image, image_bytes);
+	scratch_bytes("prefpga-sw_emu.xclbin", image, image_bytes);
+	no_image(folder, PF_E_ABSENT, "no image to load: there is no prefpga.xclbin in");
+	no_image(NULL, PF_E_ABSENT, "and none is named");
+	scratch_bytes("prefpga.xclbin", "no image", 8);
+	no_image(folder, PF_E_FORMAT, "prefpga.xclbin");
+	spoil(wrong, "\"numerics\"", "2", "9");
+	scratch_bytes("prefpga-wrong.xclbin", wrong, image_bytes);
+	no_image(folder, PF_E_IMAGE, "numerics version 9");
+	scratch_bytes("prefpga-z.xclbin", image, image_bytes);
+	assert_string_equal(chosen(folder, "", cus), "prefpga-z.xclbin");
+	assert_string_equal(chosen(folder, "coef", cus), "prefpga-z.xclbin");
+	free(wrong);
+}
+
 int main(int argc, char **argv)
 {
 	struct pf_error error = { 0 };
-	if (argc < 2 || pf_image_read(argv[1], &image, &image_bytes, &error) != 0) {
+	if (argc < 3 || pf_image_read(argv[1], &image, &image_bytes, &error) != 0) {
 		fprintf(stderr, "image: %s\n", error.text);
 		return 2;
 	}
 	image_path = argv[1];
+	images = argv[2];
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_the_tool_has_built), cmocka_unit_test(banks),
 		cmocka_unit_test(pack_adds_the_manifest), cmocka_unit_test(a_full_disk_leaves_the_image),
 		cmocka_unit_test(signed_images_are_left_alone), cmocka_unit_test(pack_outlives_a_loss_of_power),
+		cmocka_unit_test(the_image_of_a_run), cmocka_unit_test(images_that_do_not_serve),
 	};
 	int failed = cmocka_run_group_tests_name("image", tests, NULL, NULL);
 	free(image);

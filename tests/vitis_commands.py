@@ -69,7 +69,7 @@ class Checker:
 
 
 def check_links(checker, text, where):
-    """Every port of every unit goes to one memory, and no more units are used than made"""
+    """Every port of every unit goes to one memory, and no more units are used than made; the kernels"""
     units = {}
     for line in text.split("\n"):
         made = re.fullmatch(r"nk=(pf_k_\w+):(\d+)", line)
@@ -81,6 +81,60 @@ def check_links(checker, text, where):
                 checker.faults.append("%s: %s" % (where, line))
         elif line and not line.startswith(("#", "platform=", "[connectivity]")):
             checker.faults.append("%s: what is `%s`?" % (where, line))
+    return {unit[len("pf_k_"):] for unit in units}
+
+
+def pragma_ports(source):
+    """{argument of a kernel: its AXI port}, read from the kernels' own pragmas, not from the table"""
+    ports = {}
+    for file in os.listdir(os.path.join(source, "hls")):
+        with open(os.path.join(source, "hls", file), encoding="utf-8") as text:
+            found = re.findall(r"mode=m_axi port=(\w+) bundle=(\w+)", text.read())
+        if found:
+            ports[file[:-2]] = dict(found)
+    return ports
+
+
+def check_ports(checker, text, ports, where):
+    """Memory takes the ports that v++ would make of the text: 30 for all of HBM, 15 for a bank of DDR"""
+    used = {}
+    for unit, argument, memory in re.findall(r"sp=pf_k_(\w+_\d+)\.(\w+):(HBM|DDR\[\d+\])", text):
+        kernel = unit.rsplit("_", 1)[0].removesuffix("_bf16")
+        used.setdefault(memory, set()).add((unit, ports[kernel][argument]))
+    for memory, taken in used.items():
+        if len(taken) > (30 if memory == "HBM" else 15):
+            checker.faults.append("%s: %d ports on %s" % (where, len(taken), memory))
+    if not used:
+        checker.faults.append("%s: no port" % where)
+
+
+NEEDS = {"": {"seq_sum", "pref", "coef", "linear_logprob", "linear_grad"},
+         "logits": {"seq_sum", "pref", "coef", "logprob", "logit_grad"},
+         "bf16": {"seq_sum", "pref", "coef", "logprob_bf16", "logit_grad_bf16"}}
+
+
+def check_images(checker, tool, source, out, card):
+    ports = pragma_ports(source)
+    budget, why = emit(tool, out, "budget", "--card", card)
+    if not budget or "does not fit" in budget:
+        checker.faults.append("budget %s: %s" % (card, why or "an image does not fit"))
+    everything = set()
+    for image, needs in NEEDS.items():
+        where = "link %s %s" % (card, image)
+        text, why = emit(tool, out, "link", "--card", card, *(["--image", image] if image else []))
+        checker.keys("link", text or why, "2022.2", where)
+        kernels = check_links(checker, text or why, where)
+        check_ports(checker, text or "", ports, where)
+        if not needs <= kernels:
+            checker.faults.append("%s: lacks %s" % (where, ", ".join(sorted(needs - kernels))))
+        everything |= kernels
+        if image and ("`prefpga-%s.xclbin`" % image in budget) == (needs <= first):
+            checker.faults.append("budget %s: is image %s needed or not?" % (card, image))
+        first = kernels if not image else first
+    built, why = emit(tool, out, "manifest")
+    for kernel in re.findall(r'"name": "(\w+)",\s*"hash"', built or ""):
+        if kernel not in everything:
+            checker.faults.append("%s: kernel %s is in no image" % (card, kernel))
 
 
 def main():
@@ -88,12 +142,7 @@ def main():
     checker, out = Checker(known_options(source)), os.path.join(scratch, "vitis_commands.out")
     scripts = 0
     for card in CARDS:
-        text, why = emit(tool, out, "link", "--card", card)
-        checker.keys("link", text or why, "2022.2", "link " + card)
-        check_links(checker, text or why, "link " + card)
-        budget, why = emit(tool, out, "budget", "--card", card)
-        if not budget or "ports" not in budget:
-            checker.faults.append("budget %s: %s" % (card, why))
+        check_images(checker, tool, source, out, card)
         for release in RELEASES:
             for step in STEPS:
                 where = "%s %s %s" % (card, release, step)
@@ -117,7 +166,8 @@ def main():
                   ["hls", "--card", "u50", "--vitis", "2019.1", "--target", "hw", "--kernel", "coef"],
                   ["hls", "--card", "u50", "--vitis", "2023.2", "--target", "sw_emu", "--kernel", "coef"],
                   ["hls", "--card", "u50", "--vitis", "2023.2", "--target", "hw", "--kernel", "softmax"],
-                  ["link", "--card", "u50", "--cus", "logprob=15"], ["link", "--card", "u9"]):
+                  ["link", "--card", "u50", "--cus", "logprob=15"], ["link", "--card", "u9"],
+                  ["link", "--card", "u50", "--image", "everything"]):
         if emit(tool, out, *words)[0] is not None:
             checker.faults.append("not refused: %s" % " ".join(words))
     unused = set(checker.table) - checker.used

@@ -57,11 +57,13 @@ static void log_note(void *context, int level, const char *text)
 	pf_cli_note(context, "%s", text);
 }
 
-int pf_arrays_device(const struct pf_options *o, struct pf_device **device, struct pf_error *error)
+int pf_arrays_device(const struct pf_options *o, const char *kernels, struct pf_device **device,
+                     struct pf_error *error)
 {
 	const struct pf_device_options options = {
 		.memory_bytes = o->card_memory, .watchdog_ms = pf_option_milliseconds(o->timeout),
-		.threads = (uint32_t)o->threads, .image = o->image, .log = log_note, .log_context = (void *)o,
+		.threads = (uint32_t)o->threads, .image = o->image, .kernels = pf_kernel_set(kernels), .log = log_note,
+		.log_context = (void *)o,
 	};
 	return pf_device_open(o->device, &options, device, error);
 }

@@ -20,7 +20,9 @@ void pf_arrays_count(struct pf_arrays_totals *totals, const struct pf_row *row);
 /* Notes how many rows were bad, if any was */
 void pf_arrays_note(const struct pf_options *options, const struct pf_arrays_totals *totals);
 
-int pf_arrays_device(const struct pf_options *options, struct pf_device **device, struct pf_error *error);
+/* Opens --device; kernels: what the verb runs, "logprob logit_grad" */
+int pf_arrays_device(const struct pf_options *options, const char *kernels, struct pf_device **device,
+                     struct pf_error *error);
 json_t *pf_arrays_number(double value);                        /* null where it is not finite */
 /* Prints and frees: one line of JSON, or `key value` lines, as --format says */
 void pf_arrays_print(const struct pf_options *options, json_t *summary);

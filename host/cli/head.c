@@ -292,7 +292,7 @@ int pf_verb_head(const struct pf_options *options)
 	if (!code)
 		code = open_arrays(&h, &error);
 	if (!code)
-		code = pf_arrays_device(options, &h.device, &error);
+		code = pf_arrays_device(options, "linear_logprob linear_grad", &h.device, &error);
 	if (!code)
 		code = open_fused(&h, &error);
 	if (!code)

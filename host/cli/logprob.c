@@ -248,7 +248,10 @@ int pf_verb_logprob(const struct pf_options *options)
 	if (!code)
 		code = check_values(&l, &error);
 	if (!code)
-		code = pf_arrays_device(options, &l.device, &error);
+		code = pf_arrays_device(options,
+		                        l.logits.shape.type == PF_BF16 ? "logprob_bf16 logit_grad_bf16"
+		                                                       : "logprob logit_grad",
+		                        &l.device, &error);
 	if (!code)
 		code = open_outputs(&l, &error);
 	if (!code)

@@ -294,6 +294,7 @@ int pf_verb_loss(const struct pf_options *options)
 	const int plots = options->arguments == 2 && strcmp(options->argument[0], "plot") == 0;
 	const struct pf_device_options wanted = {
 		.image = options->image,
+		.kernels = pf_kernel_set("pref"),
 		.threads = (uint32_t)options->threads,
 		.watchdog_ms = pf_option_milliseconds(options->timeout),
 	};

@@ -22,10 +22,18 @@ static void print_note(void *context, const char *text)
 	pf_cli_note(context, "%s", text);
 }
 
+/* What the head's form runs; auto is content with the other form, if no image has this one */
+static uint64_t kernels_of(const struct pf_options *o)
+{
+	return o->head && strcmp(o->head, "logits") == 0
+	               ? pf_kernel_set("seq_sum pref coef logprob logit_grad")
+	               : pf_kernel_set("seq_sum pref coef linear_logprob linear_grad");
+}
+
 int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
 	s->device_options = (struct pf_device_options){ .watchdog_ms = pf_option_milliseconds(o->timeout),
-		.threads = (uint32_t)o->threads, .image = o->image, .log = print_log,
+		.threads = (uint32_t)o->threads, .image = o->image, .kernels = kernels_of(o), .log = print_log,
 		.operation = s->trace ? pf_trace_operation : NULL, .operation_context = s->trace };
 	s->specs = strdup(o->device);
 	char *rest = s->specs;

@@ -56,7 +56,10 @@ struct pf_device_options {
 	                                * earlier runs of that kernel); for its first run 10 s and 1 us a beat */
 	uint32_t    threads;           /* host threads of `cpu`, compute units of `sim` where the spec names no number;
 	                                * 0: as many as there are processors */
-	const char *image;             /* image file for xrt and opencl; NULL: found beside the library */
+	const char *image;             /* image file for xrt and opencl, or a folder of prefpga*.xclbin; NULL: the
+	                                * folder beside the library */
+	uint64_t    kernels;           /* what the run needs (pf_kernel_set): of a folder's images the one that has most
+	                                * of it is loaded; 0: prefpga.xclbin */
 	pf_log_fn   log;               /* may be NULL */
 	void       *log_context;
 	pf_operation_fn operation;     /* told of every operation when it is over, before close returns, by several
@@ -89,6 +92,8 @@ PF_API const struct pf_device_facts *pf_device_facts(const struct pf_device *dev
 PF_API uint32_t pf_device_cus(const struct pf_device *device, int kernel);
 /* Number of a kernel by name ("logprob"), or -1 */
 PF_API int pf_kernel_find(const char *name);
+/* A bit for the number of each kernel in `names`, "pref coef"; names of none count for nothing */
+PF_API uint64_t pf_kernel_set(const char *names);
 /* Name of backend number i, NULL past the last */
 PF_API const char *pf_backend_name(unsigned i);
 

@@ -83,6 +83,14 @@ static int find_or_fail(const char *given, const char *name, char path[PF_SESSIO
 	return 0;
 }
 
+static int check_image(const char *path, struct pf_error *error)
+{
+	struct stat st;
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+		return 0;
+	return pf_fail(error, PF_E_ARGUMENT, "%s: an emulated card is loaded with one image: name a file", path);
+}
+
 /* ---- making; every name is below the session's folder ---- */
 static int failed(const char *path, struct pf_error *error)
 {
@@ -214,6 +222,8 @@ int pf_tree_make(const char *folder, const struct pf_emulation_options *options,
 		status = find_or_fail(options->model, "prefpga-card-model", model, error);
 	if (status == 0)
 		status = find_or_fail(options->image, "prefpga-sw_emu.xclbin", image, error);
+	if (status == 0)
+		status = check_image(image, error);
 	if (status == 0)
 		status = make_xrt(folder, xrt, error);
 	if (status == 0)
