@@ -14,7 +14,7 @@
 #include "prefpga/internal/backend.h"
 
 enum { PF_QUEUE_IN = PF_KERNEL_COUNT, PF_QUEUE_OUT, PF_QUEUE_COUNT };    /* queue k < PF_KERNEL_COUNT runs kernel k */
-enum { PF_RATES_KEPT = 15, PF_FAILURES_KEPT = 32, PF_COPY_TRIES = 3 };
+enum { PF_TIMES_KEPT = 15, PF_SHAPES_KEPT = 16, PF_FAILURES_KEPT = 32, PF_COPY_TRIES = 3 };
 
 struct pf_buf {
 	struct pf_buf    *older, *newer;       /* all buffers of the device */
@@ -45,11 +45,24 @@ struct pf_work {
 	struct pf_error   error;
 };
 
+/* A ring of the latest numbers */
+struct pf_times {
+	double   last[PF_TIMES_KEPT];
+	unsigned count;                        /* so far */
+};
+
+/* How long runs took whose scalars were all the same */
+struct pf_shape {
+	uint32_t        value[PF_ARGS_MAX];
+	struct pf_times ns;
+	uint64_t        used;                  /* serial of the latest run */
+};
+
 struct pf_queue {
 	struct pf_work *head, *tail;
 	pthread_cond_t  ready;                 /* the head changed or got unblocked, or the device closes */
-	double          rate[PF_RATES_KEPT];   /* ns per beat of the latest runs */
-	unsigned        rates;                 /* runs so far */
+	struct pf_times rate;                  /* ns per beat, of runs of any shape */
+	struct pf_shape shape[PF_SHAPES_KEPT]; /* those used latest; ns.count 0: free */
 };
 
 struct pf_worker {
@@ -117,7 +130,8 @@ void  pf_watch_start(struct pf_work *work);
 void  pf_watch_close(struct pf_device *device);
 /* With the lock held: moves all deadlines */
 void  pf_watch_extend(struct pf_device *device, uint64_t ns);
-void  pf_watch_rate(struct pf_queue *queue, uint64_t ns, uint64_t beats);
+/* With the lock held: `work` ran to its end in this time, by which later runs are judged */
+void  pf_watch_learn(const struct pf_work *work, uint64_t ns);
 
 /* ---- device.c ---- */
 void  pf_device_log(const struct pf_device *device, int level, const char *text);

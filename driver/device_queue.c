@@ -210,7 +210,7 @@ static int pf_work_run(struct pf_worker *me, struct pf_work *work)
 	if (code)
 		return pf_fail(&work->error, code < 0 ? code : PF_E_DEVICE, "%s: %s", d->facts.name, error.text);
 	if (work->queue < PF_KERNEL_COUNT)
-		pf_watch_rate(&d->queue[work->queue], pf_device_now(d) - work->ticket->started_ns, work->beats);
+		pf_watch_learn(work, pf_device_now(d) - work->ticket->started_ns);
 	pf_work_times(me, work);
 	return 0;
 }

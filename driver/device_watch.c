@@ -41,9 +41,9 @@ void pf_device_tick(struct pf_device *d)
 }
 
 /* ---- limits ---- */
-void pf_watch_rate(struct pf_queue *queue, uint64_t ns, uint64_t beats)
+static void pf_times_add(struct pf_times *times, double time)
 {
-	queue->rate[queue->rates++ % PF_RATES_KEPT] = (double)ns / (double)(beats ? beats : 1);
+	times->last[times->count++ % PF_TIMES_KEPT] = time;
 }
 
 static int pf_double_order(const void *a, const void *b)
@@ -52,25 +52,64 @@ static int pf_double_order(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double pf_rate_median(const struct pf_queue *queue)
+static double pf_times_median(const struct pf_times *times)
 {
-	double rate[PF_RATES_KEPT];
-	unsigned n = queue->rates < PF_RATES_KEPT ? queue->rates : PF_RATES_KEPT;
-	memcpy(rate, queue->rate, n * sizeof *rate);
-	qsort(rate, n, sizeof *rate, pf_double_order);
-	return rate[n / 2];
+	double last[PF_TIMES_KEPT];
+	unsigned n = times->count < PF_TIMES_KEPT ? times->count : PF_TIMES_KEPT;
+	memcpy(last, times->last, n * sizeof *last);
+	qsort(last, n, sizeof *last, pf_double_order);
+	return last[n / 2];
 }
 
+/* Runs with these scalars. NULL: none, or so long ago that others took its place, the first of which is *oldest */
+static struct pf_shape *pf_shape_of(struct pf_queue *queue, const uint32_t *value, struct pf_shape **oldest)
+{
+	*oldest = &queue->shape[0];
+	for (unsigned i = 0; i < PF_SHAPES_KEPT; i++) {
+		struct pf_shape *shape = &queue->shape[i];
+		if (shape->ns.count && memcmp(shape->value, value, sizeof shape->value) == 0)
+			return shape;
+		if (shape->used < (*oldest)->used)
+			*oldest = shape;
+	}
+	return NULL;
+}
+
+void pf_watch_learn(const struct pf_work *work, uint64_t ns)
+{
+	struct pf_queue *queue = &work->device->queue[work->queue];
+	struct pf_shape *oldest, *shape = pf_shape_of(queue, work->launch.value, &oldest);
+	if (!shape) {
+		shape = oldest;
+		*shape = (struct pf_shape){ 0 };
+		memcpy(shape->value, work->launch.value, sizeof shape->value);
+	}
+	pf_times_add(&shape->ns, (double)ns);
+	shape->used = work->serial;
+	pf_times_add(&queue->rate, (double)ns / (double)(work->beats ? work->beats : 1));
+}
+
+static uint64_t pf_later(uint64_t least, double ns)
+{
+	return ns > (double)least ? (uint64_t)ns : least;
+}
+
+/* A run is like an earlier one with the same scalars: it goes over the same data in the same way, whatever that costs.
+ * Of a shape that was not seen yet, other shapes' time per beat is an estimate only (operations over all items of pref
+ * take time that grows with their square), so it lengthens what a kernel's first run is given and never shortens it */
 static uint64_t pf_limit_ns(const struct pf_work *work)
 {
-	const struct pf_device *d = work->device;
-	const struct pf_queue *queue = &d->queue[work->queue];
+	struct pf_device *d = work->device;
+	struct pf_queue *queue = &d->queue[work->queue];
+	struct pf_shape *oldest, *shape = pf_shape_of(queue, work->launch.value, &oldest);
+	const uint64_t first = PF_LIMIT_LEAST_NS + work->beats * PF_LIMIT_BEAT_NS;
 	if (d->options.watchdog_ms)
 		return d->options.watchdog_ms * (uint64_t)(PF_NS / 1000);
-	if (queue->rates == 0)
-		return PF_LIMIT_LEAST_NS + work->beats * PF_LIMIT_BEAT_NS;
-	double limit = PF_LIMIT_MEDIANS * pf_rate_median(queue) * (double)work->beats;
-	return limit > (double)PF_LIMIT_LEAST_NS ? (uint64_t)limit : PF_LIMIT_LEAST_NS;
+	if (shape)
+		return pf_later(PF_LIMIT_LEAST_NS, PF_LIMIT_MEDIANS * pf_times_median(&shape->ns));
+	if (queue->rate.count)
+		return pf_later(first, PF_LIMIT_MEDIANS * pf_times_median(&queue->rate) * (double)work->beats);
+	return first;
 }
 
 static void pf_deadline_set(struct pf_work *work)

@@ -7,24 +7,10 @@
 #include "driver/core.h"
 #include "tests/cmocka.h"
 #include "tests/job.h"
+#include "tests/own_time.h"
 #include "tests/wrap.h"
 
 extern const struct pf_backend pf_backend_sim;
-
-#define MS UINT64_C(1000000)
-static _Atomic uint64_t time_ns;
-
-static uint64_t now(void *context)
-{
-	(void)context;
-	return atomic_load(&time_ns);
-}
-
-static void pass_time(struct pf_device *device, uint64_t ns)
-{
-	atomic_fetch_add(&time_ns, ns);
-	pf_device_tick(device);
-}
 
 static char logged[1024];
 
@@ -102,56 +88,6 @@ static void limit_is_an_option(void **state)
 	expect_failed(device, &job);
 	assert_int_equal(pf_device_close(device), 0);                  /* nothing was left behind */
 	assert_non_null(strstr(logged, "250 ms"));
-}
-
-/* Time during which the process was stopped does not count */
-static void limit_moves(void **state)
-{
-	struct job job;
-	(void)state;
-	wrap_reset(&pf_backend_sim);
-	wrap_abort_with(-EINTR);
-	struct pf_device *device = open_wrapped(100);
-	assert_int_equal(job_open(device, &job, NULL), 0);
-	wrap_pass(WRAP_RUN, 0);
-	assert_int_equal(job_submit(&job, 1), 0);
-	wrap_await_entered(WRAP_RUN, 1);
-	pthread_mutex_lock(&device->lock);
-	pf_watch_extend(device, 5000 * MS);
-	pthread_mutex_unlock(&device->lock);
-	pass_time(device, 5099 * MS);
-	assert_int_equal(wrap_entered(WRAP_ABORT), 0);
-	wrap_pass(WRAP_RUN, WRAP_ALL);
-	assert_int_equal(job_wait(&job, 1, NULL), 0);
-	assert_int_equal(pf_device_close(device), 0);
-}
-
-/* 10 s and 1 us a beat, until there are earlier runs; then 8 times their median, at least 10 s */
-static void limit_learns(void **state)
-{
-	static const uint64_t ran_ms[] = { 1000, 9000, 3000, 2000, 4000 };
-	struct job job;
-	(void)state;
-	wrap_reset(&pf_backend_sim);
-	wrap_abort_with(-EINTR);
-	struct pf_device *device = open_wrapped(0);
-	assert_int_equal(job_open(device, &job, NULL), 0);
-	for (unsigned i = 0; i < 5; i++) {
-		wrap_pass(WRAP_RUN, i);
-		assert_int_equal(job_submit(&job, i), 0);
-		wrap_await_entered(WRAP_RUN, i + 1);
-		pass_time(device, ran_ms[i] * MS);
-		wrap_pass(WRAP_RUN, i + 1);
-		assert_int_equal(job_wait(&job, i, NULL), 0);
-	}
-	wrap_pass(WRAP_RUN, 5);
-	assert_int_equal(job_submit(&job, 9), 0);
-	wrap_await_entered(WRAP_RUN, 6);
-	pass_time(device, 8 * 3000 * MS - 1);                          /* the median is 3 s */
-	assert_int_equal(wrap_entered(WRAP_ABORT), 0);
-	pass_time(device, 2);
-	assert_int_equal(pf_wait(&job.run, NULL), PF_E_TIMEOUT);
-	assert_int_equal(pf_device_close(device), 0);
 }
 
 /* A run that cannot be aborted: its ticket is done all the same, its memory stays until it comes back */
@@ -360,8 +296,7 @@ static void lost_card_fails_the_device(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(limit_is_an_option), cmocka_unit_test(limit_moves),
-		cmocka_unit_test(limit_learns),
+		cmocka_unit_test(limit_is_an_option),
 		cmocka_unit_test(hanging_run_is_abandoned), cmocka_unit_test(abort_has_a_grace),
 		cmocka_unit_test(time_passes_by_itself), cmocka_unit_test(close_leaves_a_hanging_run),
 		cmocka_unit_test(close_waits_for_a_run), cmocka_unit_test(close_abandons_a_copy),

@@ -52,8 +52,9 @@ typedef void (*pf_operation_fn)(void *context, const struct pf_operation *operat
 
 struct pf_device_options {
 	uint64_t    memory_bytes;      /* device memory to use; 0: the card's */
-	uint32_t    watchdog_ms;       /* limit of one run; 0: max(10 s, 8 x what its beats took in the median of
-	                                * earlier runs of that kernel); for its first run 10 s and 1 us a beat */
+	uint32_t    watchdog_ms;       /* limit of one run; 0: max(10 s, 8 x the median of earlier runs of its shape,
+	                                * the kernel and its scalars); of a new shape 10 s and 1 us a beat, or 8 x
+	                                * what its beats took in runs of other shapes */
 	uint32_t    threads;           /* host threads of `cpu`, compute units of `sim` where the spec names no number;
 	                                * 0: as many as there are processors */
 	const char *image;             /* image file for xrt and opencl, or a folder of prefpga*.xclbin; NULL: the
