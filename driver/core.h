@@ -111,12 +111,20 @@ struct pf_device {
 int pf_check_run(struct pf_work *work, int kernel, const struct pf_arg *args, unsigned count);
 int pf_check_copy(struct pf_work *work, struct pf_buf *buf, uint64_t offset, const void *host, uint64_t bytes);
 
-/* ---- device_queue.c ---- */
+/* ---- device_queue.c: all but the worker's body with the lock held ---- */
 void *pf_worker_main(void *worker);
-/* With the lock held: finishes everything that has not started */
+/* The text of a ticket that failed is kept until the ring comes round or the ticket is used again */
+void  pf_failure_keep(struct pf_device *device, const struct pf_ticket *ticket, const struct pf_error *error);
+void  pf_failure_forget(struct pf_device *device, const struct pf_ticket *ticket);
+const char *pf_failure_text(struct pf_device *device, const struct pf_ticket *ticket);
+/* The list of unfinished work: adds the newest; finds that of a ticket, or NULL */
+void  pf_work_link(struct pf_device *device, struct pf_work *work);
+struct pf_work *pf_work_of(struct pf_device *device, const struct pf_ticket *ticket);
+/* Text of work that is not started; a chain of such work hands on its first cause */
+void  pf_work_lost(struct pf_work *work, int cause, const char *text);
+/* Finishes everything that has not started */
 void  pf_cancel_queued(struct pf_device *device, int code, const char *why);
-/* With the lock held: writes the ticket from work->error (code `code`), lets dependents go, leaves `work` to the
- * caller */
+/* Writes the ticket from work->error (code `code`), lets dependents go, leaves `work` to the caller */
 void  pf_work_done(struct pf_work *work, int code);
 
 /* ---- device_watch.c ---- */
