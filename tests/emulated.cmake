@@ -22,6 +22,19 @@ add_dependencies(test_image image_prefpga-sw_emu card_images)
 prefpga_test(xrt_wire SOURCES xrt_wire.c LIBS prefpga_xrtmodel)
 prefpga_test(xrt_place SOURCES xrt_place.c scratch.c)
 prefpga_test(xrt_reset SOURCES xrt_reset.c scratch.c)
+if(XRT_INCLUDE AND UUID_INCLUDE AND PREFPGA_XRT)
+  add_library(fake_xrt SHARED fake_xrt.c)
+  prefpga_flags(fake_xrt)
+  target_compile_options(fake_xrt PRIVATE -Wno-missing-prototypes)
+  target_include_directories(fake_xrt PRIVATE "${PROJECT_SOURCE_DIR}")
+  set_target_properties(fake_xrt PROPERTIES OUTPUT_NAME xrt_coreutil SUFFIX .so.2
+                        LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/fake_xrt")
+  prefpga_test(xrt_card SOURCES xrt_card.c job.c scratch.c LIBS ${CMAKE_DL_LIBS}
+               ARGS "${PROJECT_BINARY_DIR}/prefpga-sw_emu.xclbin" LABELS quick threads)
+  add_dependencies(test_xrt_card fake_xrt image_prefpga-sw_emu)
+  set_property(TEST xrt_card APPEND PROPERTY ENVIRONMENT "LD_LIBRARY_PATH=${PROJECT_BINARY_DIR}/fake_xrt"
+               "XCL_EMULATION_MODE=")
+endif()
 prefpga_test(xrt_model SOURCES xrt_model.c scratch.c ../bitstreams/layout.c ../bitstreams/describe.c
              LIBS prefpga_xrtmodel PkgConfig::JANSSON ARGS $<TARGET_FILE:prefpga_emulated_kernels> LABELS quick threads)
 target_compile_definitions(test_xrt_model PRIVATE PREFPGA_VERSION="${PROJECT_VERSION}")

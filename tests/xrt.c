@@ -328,6 +328,31 @@ static void one_card_more(void **state)
 	assert_int_equal(pf_device_close(second), 0);
 }
 
+/* Emulated cards have addresses in OpenCL, 0000:00:<number>.0; the native interface takes none there (test xrt_card has
+ * cards with addresses for it). That card 1 is meant, XRT's OpenCL shows by having it: it takes no other any more */
+static void cards_by_address(void **state)
+{
+	struct pf_device *first, *second = NULL;
+	struct pf_error error = { 0 };
+	(void)state;
+	ONE_CARD_UNDER_ASAN();
+	first = open_xrt(NULL);
+	if (!is_opencl()) {
+		assert_int_equal(pf_device_open("xrt:0000:00:01.0", NULL, &second, &error), PF_E_ABSENT);
+		assert_non_null(strstr(error.text, "Invalid device string"));
+		assert_int_equal(pf_device_close(first), 0);
+		return;
+	}
+	if (pf_device_open("opencl:0000:00:01.0", NULL, &second, &error) != 0)
+		fail_msg("%s", error.text);
+	work(second, 1);
+	work(first, 1);
+	assert_int_equal(pf_device_close(first), 0);
+	assert_int_equal(pf_device_close(second), 0);
+	assert_int_equal(pf_device_open("opencl:0000:00:07.0", NULL, &second, &error), PF_E_ABSENT);
+	assert_non_null(strstr(error.text, "0000:00:07.0"));
+}
+
 /* Row statistics of one row of 16 equal logits: log p = -log 16 */
 struct row_job { struct pf_buf *z, *target, *row, *seq; uint64_t z_at, small_at; };
 enum { ROW_VOCAB = 16 };
@@ -537,6 +562,7 @@ static int run_group(const char *mode)
 		/* OpenCL wants all cards before the first run */
 		cmocka_unit_test(several_cards),
 		cmocka_unit_test(one_card_more),
+		cmocka_unit_test(cards_by_address),
 		cmocka_unit_test(facts),
 		cmocka_unit_test(several_loads),
 		cmocka_unit_test(two_units),
