@@ -12,7 +12,7 @@ BUILD   = build/release
 
 build-packages = gcc libc6-dev cmake ninja-build pkg-config zlib1g-dev libjansson-dev libyaml-dev libopenblas-openmp-dev \
                  libpcre2-dev libutf8proc-dev libpci-dev
-test-packages  = $(build-packages) libcmocka-dev libmpfr-dev python3 libxrt1 libxrt-dev uuid-dev clang \
+test-packages  = $(build-packages) libcmocka-dev libmpfr-dev python3 libxrt1 libxrt-dev uuid-dev clang llvm \
                  opencl-c-headers ocl-icd-libopencl1
 all-packages   = $(test-packages) libclang-rt-14-dev python3-mpmath python3-torch
 

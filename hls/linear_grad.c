@@ -49,14 +49,15 @@ static inline float pf_token_dz(const struct pf_token *k, float raw, const struc
 }
 
 static void pf_tokens_read(const int32_t *target, const float *coef, const struct pf_row *row, uint32_t n, float zloss,
-                           float entropy, struct pf_token token[PF_TOKENS])
+                           float entropy, struct pf_token token[PF_TOKENS], uint32_t live[PF_TOKENS])
 {
 tokens:
 	for (uint32_t t = 0; t < PF_TOKENS; t++) {
-#pragma HLS PIPELINE II=4
+#pragma HLS PIPELINE II=2
 		const struct pf_row none = { .status = PF_ROW_IGNORED };
 		const struct pf_row record = t < n ? row[t] : none;
 		token[t] = pf_token_of(t < n ? coef[t] : 0.0f, &record, t < n ? target[t] : PF_IGNORE, zloss, entropy);
+		live[t] = token[t].live;
 	}
 }
 
@@ -64,7 +65,6 @@ tokens:
 struct pf_sieve {
 	float    least;                /* what a share must reach to be kept; 0: everything is */
 	uint32_t kept;                 /* bit p: the words of port p */
-	uint64_t mass[PF_WEIGHT_PORTS][PF_TOKENS];     /* sums of shares, Q.40 */
 };
 
 static inline uint32_t pf_share_largest(const float share[PF_TOKENS])
@@ -85,16 +85,17 @@ tokens:
 		mass[t] = (fresh ? 0 : mass[t]) + (uint64_t)(int64_t)(share[t] * 0x1p40f);
 }
 
-/* dz[t][v] and its transpose from raw[v][t] */
+/* dz[t][v] and its transpose from raw[v][t]; mass: sums of shares, Q.40 */
 static void pf_tile_dz(const float raw[PF_TOKENS][PF_TOKENS], const struct pf_token token[PF_TOKENS],
                        const struct pf_form *form, float entropy, uint32_t vocab, uint32_t tile,
-                       float dz[PF_TOKENS][PF_TOKENS], float dzt[PF_TOKENS][PF_TOKENS], struct pf_sieve *sieve)
+                       float dz[PF_TOKENS][PF_TOKENS], float dzt[PF_TOKENS][PF_TOKENS], struct pf_sieve *sieve,
+                       uint64_t mass[PF_WEIGHT_PORTS][PF_TOKENS])
 {
 	const uint32_t least = pf_bits(sieve->least);
 	uint32_t kept = 0;
 dz:
 	for (uint32_t r = 0; r < PF_TOKENS; r++) {
-#pragma HLS PIPELINE II=4
+#pragma HLS PIPELINE II=8
 		const uint32_t v = pf_tile_index(vocab, tile, r), port = r / PF_TILE_ROWS;
 		float share[PF_TOKENS];
 #pragma HLS ARRAY_PARTITION variable=share complete
@@ -106,7 +107,7 @@ tokens:
 		}
 		if (least != 0) {
 			kept |= (uint32_t)(pf_share_largest(share) >= least) << port;
-			pf_sieve_add(share, r % PF_TILE_ROWS == 0, sieve->mass[port]);
+			pf_sieve_add(share, r % PF_TILE_ROWS == 0, mass[port]);
 		}
 	}
 	sieve->kept = least != 0 ? kept : (1u << PF_WEIGHT_PORTS) - 1;
@@ -125,13 +126,14 @@ ports:
 }
 
 /* Makes dz of what is left out 0, and counts it */
-static void pf_tile_drop(const struct pf_sieve *sieve, const struct pf_token token[PF_TOKENS], uint32_t words,
-                         uint32_t saved, float dz[PF_TOKENS][PF_TOKENS], float dzt[PF_TOKENS][PF_TOKENS],
+static void pf_tile_drop(const struct pf_sieve *sieve, const uint64_t mass[PF_WEIGHT_PORTS][PF_TOKENS],
+                         const struct pf_token token[PF_TOKENS], uint32_t words, uint32_t saved,
+                         float dz[PF_TOKENS][PF_TOKENS], float dzt[PF_TOKENS][PF_TOKENS],
                          struct pf_filtered filtered[PF_TOKENS])
 {
 drop:
 	for (uint32_t r = 0; r < PF_TOKENS; r++) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=16
 		const uint32_t out = !(sieve->kept >> r / PF_TILE_ROWS & 1u);
 tokens:
 		for (uint32_t t = 0; t < PF_TOKENS; t++) {
@@ -142,11 +144,11 @@ tokens:
 count:
 	for (uint32_t t = 0; t < PF_TOKENS; t++) {
 #pragma HLS PIPELINE II=1
-		uint64_t mass = 0;
+		uint64_t sum = 0;
 ports:
 		for (uint32_t p = 0; p < PF_WEIGHT_PORTS; p++)
-			mass += sieve->kept >> p & 1u ? 0 : sieve->mass[p][t];
-		filtered[t].mass_q40 += mass;
+			sum += sieve->kept >> p & 1u ? 0 : mass[p][t];
+		filtered[t].mass_q40 += sum;
 		filtered[t].words += token[t].live ? words : 0;
 		filtered[t].saved += token[t].live ? saved : 0;
 	}
@@ -167,7 +169,7 @@ static void pf_filtered_write(const struct pf_filtered filtered[PF_TOKENS], uint
 {
 counts:
 	for (uint32_t t = 0; t < n; t += 4) {
-#pragma HLS PIPELINE II=1
+#pragma HLS PIPELINE II=2
 #pragma HLS LOOP_TRIPCOUNT min=1 max=16
 		struct pf_beat_f32 w;
 lanes:
@@ -182,69 +184,146 @@ lanes:
 	}
 }
 
-static void pf_raw_read(const struct PF_BEAT *from, float raw[PF_TOKENS][PF_TOKENS])
+/* A tile of raw logits */
+static void pf_raw_read(const struct PF_BEAT *from, float z[PF_TOKENS][PF_TOKENS])
 {
-	pf_piece_read(from, PF_TILE_ROWS, PF_PIECE_BEATS, PF_PIECE_BEATS, 0, raw);
-	pf_piece_read(from + PF_TOKENS, PF_TILE_ROWS, PF_PIECE_BEATS, PF_PIECE_BEATS, PF_TILE_ROWS, raw);
-	pf_piece_read(from + 2 * PF_TOKENS, PF_TILE_ROWS, PF_PIECE_BEATS, PF_PIECE_BEATS, 2 * PF_TILE_ROWS, raw);
-	pf_piece_read(from + 3 * PF_TOKENS, PF_TILE_ROWS, PF_PIECE_BEATS, PF_PIECE_BEATS, 3 * PF_TILE_ROWS, raw);
+raw:
+	for (uint32_t n = 0; n < PF_SQUARE_BEATS; n++) {
+#pragma HLS PIPELINE II=1
+		pf_beat_read(from, n, 1, &z[n / PF_PIECE_BEATS][n % PF_PIECE_BEATS * PF_BEAT_LANES]);
+	}
+}
+
+/* ---- products: read, multiply, add ---- */
+
+/* What a product is for: raw logits, W h; the gradient of h, dz W; that of W, dz^T h. One array serves all three */
+enum pf_product { PF_PRODUCT_RAW, PF_PRODUCT_DHIDDEN, PF_PRODUCT_DWEIGHT };
+
+static void pf_rows_copy(const float (*from)[PF_TOKENS], float to[PF_TOKENS][PF_TOKENS])
+{
+copy:
+	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+#pragma HLS PIPELINE II=1
+		const float *own = from[r];
+lanes:
+		for (uint32_t l = 0; l < PF_TOKENS; l++)
+			to[r][l] = own[l];
+	}
 }
 
 /* The piece of hidden at beat k, rows that do not count 0 */
-static void pf_live_read(const struct PF_BEAT *hidden, const struct pf_token token[PF_TOKENS], uint32_t depth,
-                         uint32_t k, float piece[PF_TOKENS][PF_TOKENS])
+static void pf_live_read(const struct PF_BEAT *hidden, const uint32_t live[PF_TOKENS], uint32_t depth, uint32_t k,
+                         float piece[PF_TOKENS][PF_TOKENS])
 {
-tokens:
-	for (uint32_t t = 0; t < PF_TOKENS; t++) {
-#pragma HLS LOOP_TRIPCOUNT min=64 max=64
 live:
-		for (uint32_t b = 0; b < PF_PIECE_BEATS; b++) {
+	for (uint32_t n = 0; n < PF_SQUARE_BEATS; n++) {
 #pragma HLS PIPELINE II=1
-			struct PF_BEAT w = { { 0 } };
-			if (token[t].live && k + b < depth)
-				w = hidden[(uint64_t)t * depth + k + b];
-lanes:
-			for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
-				piece[t][b * PF_BEAT_LANES + l] = pf_lane_load(w.lane[l]);
-		}
+		const uint32_t t = n / PF_PIECE_BEATS, b = n % PF_PIECE_BEATS;
+		pf_beat_read(hidden, (uint64_t)t * depth + k + b, live[t] && k + b < depth,
+		             &piece[t][b * PF_BEAT_LANES]);
 	}
 }
 
-/* Rows [first, first + PF_TILE_ROWS) of a piece into memory, added to what is there if `add` */
-static void pf_piece_write(const float piece[PF_TOKENS][PF_TOKENS], uint32_t first, uint64_t rows, uint32_t depth,
-                           uint32_t beats, uint32_t add, struct PF_BEAT *to)
+/* The factors a and b of a product at beat k, and what the gradient of W is to be added to: all that is read from
+ * memory, so that no port is read by two processes */
+static void pf_product_read(enum pf_product what, const struct PF_BEAT *hidden, const struct PF_BEAT *w0,
+                            const struct PF_BEAT *w1, const struct PF_BEAT *w2, const struct PF_BEAT *w3,
+                            const struct PF_BEAT *d0, const struct PF_BEAT *d1, const struct PF_BEAT *d2,
+                            const struct PF_BEAT *d3, uint32_t vocab, uint32_t tile, uint32_t depth, uint32_t k,
+                            uint32_t add, const uint32_t live[PF_TOKENS],
+                            const float ht[PF_DEPTH_LANES][PF_TOKENS], const float dz[PF_TOKENS][PF_TOKENS],
+                            const float dzt[PF_TOKENS][PF_TOKENS], float a[PF_TOKENS][PF_TOKENS],
+                            float b[PF_TOKENS][PF_TOKENS], float old[PF_TOKENS][PF_TOKENS])
 {
-rows:
-	for (uint32_t r = 0; r < PF_TILE_ROWS; r++) {
-#pragma HLS LOOP_TRIPCOUNT min=16 max=16
-		const float *row = piece[first + r];
+	if (what == PF_PRODUCT_RAW) {
+		pf_weight_read(w0, w1, w2, w3, vocab, tile, depth, k, a);
+		pf_rows_copy(ht + k * PF_BEAT_LANES, b);
+	} else if (what == PF_PRODUCT_DHIDDEN) {
+		pf_rows_copy(dz, a);
+		pf_weight_read(w0, w1, w2, w3, vocab, tile, depth, k, b);
+	} else {
+		pf_rows_copy(dzt, a);
+		pf_live_read(hidden, live, depth, k, b);
+		if (add)
+			pf_weight_read(d0, d1, d2, d3, vocab, tile, depth, k, old);
+	}
+}
+
+static inline void pf_beat_write(struct PF_BEAT *to, uint64_t at, uint32_t there, uint32_t add,
+                                 const float old[PF_BEAT_LANES], const float row[PF_BEAT_LANES])
+{
+	struct PF_BEAT w;
+lanes:
+	for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
+		w.lane[l] = pf_lane_store((add ? old[l] : 0.0f) + row[l]);
+	if (there)
+		to[at] = w;
+}
+
+/* A piece of the gradient of W into memory, a beat to every port at a time */
+static void pf_weight_write(const float piece[PF_TOKENS][PF_TOKENS], const float old[PF_TOKENS][PF_TOKENS],
+                            uint32_t vocab, uint32_t tile, uint32_t depth, uint32_t k, uint32_t add,
+                            struct PF_BEAT *d0, struct PF_BEAT *d1, struct PF_BEAT *d2, struct PF_BEAT *d3)
+{
+	const uint64_t first = (uint64_t)tile * PF_TILE_ROWS * depth + k;
+	const uint64_t n0 = pf_tile_rows(vocab, 0, tile), n1 = pf_tile_rows(vocab, 1, tile);
+	const uint64_t n2 = pf_tile_rows(vocab, 2, tile), n3 = pf_tile_rows(vocab, 3, tile);
 write:
-		for (uint32_t b = 0; b < PF_PIECE_BEATS; b++) {
+	for (uint32_t n = 0; n < PF_TILE_BEATS; n++) {
 #pragma HLS PIPELINE II=1
-			if (r < rows && b < beats) {
-				const uint64_t at = (uint64_t)r * depth + b;
-				struct PF_BEAT w = { { 0 } };
-				if (add)
-					w = to[at];
-lanes:
-				for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
-					w.lane[l] = pf_lane_store(pf_lane_load(w.lane[l]) + row[b * PF_BEAT_LANES + l]);
-				to[at] = w;
-			}
-		}
+		const uint32_t r0 = n / PF_PIECE_BEATS, b = n % PF_PIECE_BEATS, l = b * PF_BEAT_LANES;
+		const uint32_t r1 = r0 + PF_TILE_ROWS, r2 = r1 + PF_TILE_ROWS, r3 = r2 + PF_TILE_ROWS;
+		const uint32_t there = k + b < depth;
+		const uint64_t at = first + (uint64_t)r0 * depth + b;
+		pf_beat_write(d0, at, there && r0 < n0, add, &old[r0][l], &piece[r0][l]);
+		pf_beat_write(d1, at, there && r0 < n1, add, &old[r1][l], &piece[r1][l]);
+		pf_beat_write(d2, at, there && r0 < n2, add, &old[r2][l], &piece[r2][l]);
+		pf_beat_write(d3, at, there && r0 < n3, add, &old[r3][l], &piece[r3][l]);
 	}
 }
 
-static void pf_weight_add(const float piece[PF_TOKENS][PF_TOKENS], uint32_t vocab, uint32_t tile, uint32_t depth,
-                          uint32_t k, uint32_t add, struct PF_BEAT *d0, struct PF_BEAT *d1, struct PF_BEAT *d2,
-                          struct PF_BEAT *d3)
+static void pf_product_add(enum pf_product what, const float product[PF_TOKENS][PF_TOKENS],
+                           const float old[PF_TOKENS][PF_TOKENS], uint32_t vocab, uint32_t tile, uint32_t depth,
+                           uint32_t k, uint32_t add, float z[PF_TOKENS][PF_TOKENS],
+                           float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS], struct PF_BEAT *d0,
+                           struct PF_BEAT *d1, struct PF_BEAT *d2, struct PF_BEAT *d3)
 {
-	const uint64_t at = (uint64_t)tile * PF_TILE_ROWS * depth + k;
-	const uint32_t beats = depth - k;
-	pf_piece_write(piece, 0, pf_tile_rows(vocab, 0, tile), depth, beats, add, d0 + at);
-	pf_piece_write(piece, PF_TILE_ROWS, pf_tile_rows(vocab, 1, tile), depth, beats, add, d1 + at);
-	pf_piece_write(piece, 2 * PF_TILE_ROWS, pf_tile_rows(vocab, 2, tile), depth, beats, add, d2 + at);
-	pf_piece_write(piece, 3 * PF_TILE_ROWS, pf_tile_rows(vocab, 3, tile), depth, beats, add, d3 + at);
+	if (what == PF_PRODUCT_RAW)
+		pf_piece_add(product, k == 0, z);
+	else if (what == PF_PRODUCT_DHIDDEN)
+		pf_piece_add(product, 0, dh[k / PF_PIECE_BEATS]);
+	else
+		pf_weight_write(product, old, vocab, tile, depth, k, add, d0, d1, d2, d3);
+}
+
+/* All pieces of one kind of product of a tile */
+static void pf_products(enum pf_product what, const struct PF_BEAT *hidden, const struct PF_BEAT *w0,
+                        const struct PF_BEAT *w1, const struct PF_BEAT *w2, const struct PF_BEAT *w3,
+                        struct PF_BEAT *d0, struct PF_BEAT *d1, struct PF_BEAT *d2, struct PF_BEAT *d3, uint32_t vocab,
+                        uint32_t tile, uint32_t depth, uint32_t add, const uint32_t live[PF_TOKENS],
+                        const float ht[PF_DEPTH_LANES][PF_TOKENS], const float dz[PF_TOKENS][PF_TOKENS],
+                        const float dzt[PF_TOKENS][PF_TOKENS], float z[PF_TOKENS][PF_TOKENS],
+                        float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS])
+{
+pieces:
+	for (uint32_t k = 0; k < depth; k += PF_PIECE_BEATS) {
+#pragma HLS DATAFLOW
+#pragma HLS LOOP_TRIPCOUNT min=1 max=128
+		float a[PF_TOKENS][PF_TOKENS], b[PF_TOKENS][PF_TOKENS];
+		float old[PF_TOKENS][PF_TOKENS], product[PF_TOKENS][PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=a block factor=4 dim=1
+#pragma HLS ARRAY_PARTITION variable=a complete dim=2
+#pragma HLS ARRAY_PARTITION variable=b block factor=4 dim=1
+#pragma HLS ARRAY_PARTITION variable=b complete dim=2
+#pragma HLS ARRAY_PARTITION variable=old block factor=4 dim=1
+#pragma HLS ARRAY_PARTITION variable=old complete dim=2
+#pragma HLS ARRAY_PARTITION variable=product block factor=4 dim=1
+#pragma HLS ARRAY_PARTITION variable=product complete dim=2
+		pf_product_read(what, hidden, w0, w1, w2, w3, d0, d1, d2, d3, vocab, tile, depth, k, add, live, ht, dz,
+		                dzt, a, b, old);
+		pf_piece_multiply(a, b, product);
+		pf_product_add(what, product, old, vocab, tile, depth, k, add, z, dh, d0, d1, d2, d3);
+	}
 }
 
 /* dh[piece][t][d] of the block; a piece at a time is added to */
@@ -285,21 +364,36 @@ lanes:
 	}
 }
 
+static inline void pf_column_add(const float from[PF_TOKENS][PF_TOKENS], uint32_t t, float sum[PF_TOKENS])
+{
+rows:
+	for (uint32_t r = 0; r < PF_TOKENS; r++)
+		sum[r] += from[r][t];
+}
+
+/* Sums over tokens in ascending order, all rows of the tile at a time; a carried addition fits in the eight cycles that
+ * 16 values of a column need from their memory */
 static void pf_bias_add(const float dzt[PF_TOKENS][PF_TOKENS], uint32_t vocab, uint32_t tile, uint32_t add,
                         float *dbias)
 {
-rows:
-	for (uint32_t r = 0; r < PF_TOKENS; r++) {
-#pragma HLS LOOP_TRIPCOUNT min=64 max=64
-		const uint32_t v = pf_tile_index(vocab, tile, r);
-		float sum = 0.0f;
+	float sum[PF_TOKENS] = { 0 };
+#pragma HLS ARRAY_PARTITION variable=sum complete
 sums:
-		for (uint32_t t = 0; t < PF_TOKENS; t++) {
+	for (uint32_t t = 0; t < PF_TOKENS; t++) {
 #pragma HLS PIPELINE II=8
-			sum += dzt[r][t];
-		}
+		pf_column_add(dzt, t, sum);
+	}
+old:
+	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+#pragma HLS PIPELINE II=1
+		const float there = add && pf_tile_has(vocab, tile, r) ? dbias[pf_tile_index(vocab, tile, r)] : 0.0f;
+		sum[r] = there + sum[r];
+	}
+dbias:
+	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+#pragma HLS PIPELINE II=1
 		if (pf_tile_has(vocab, tile, r))
-			dbias[v] = (add ? dbias[v] : 0.0f) + sum;
+			dbias[pf_tile_index(vocab, tile, r)] = sum[r];
 	}
 }
 
@@ -363,8 +457,12 @@ void PF_KERNEL_NAME(linear_grad)(const struct PF_BEAT *hidden, const struct PF_B
 	float ht[PF_DEPTH_LANES][PF_TOKENS];
 	float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS];
 	struct pf_token token[PF_TOKENS];
+	uint32_t live[PF_TOKENS];
 	struct pf_sieve sieve = { .least = mode & PF_LINEAR_FILTER && filter > 0.0f ? filter : 0.0f };
 	struct pf_filtered out[PF_TOKENS];
+	uint64_t mass[PF_WEIGHT_PORTS][PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=mass complete dim=0
+#pragma HLS ARRAY_PARTITION variable=token complete
 #pragma HLS ARRAY_PARTITION variable=ht complete dim=2
 #pragma HLS ARRAY_PARTITION variable=dh complete dim=3
 blocks:
@@ -375,7 +473,7 @@ blocks:
 		const struct PF_BEAT *h = hidden + (uint64_t)first * depth;
 		if (!(mode & PF_LINEAR_RAW))
 			pf_hidden_read(h, n, depth, ht);
-		pf_tokens_read(target + first, coef + first, row + first, n, zloss, entropy, token);
+		pf_tokens_read(target + first, coef + first, row + first, n, zloss, entropy, token, live);
 		pf_block_zero(depth, dh);
 		if (mode & PF_LINEAR_FILTER)
 			pf_filtered_clear(out);
@@ -384,37 +482,33 @@ tiles:
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
 			float z[PF_TOKENS][PF_TOKENS], dz[PF_TOKENS][PF_TOKENS], dzt[PF_TOKENS][PF_TOKENS];
 #pragma HLS ARRAY_PARTITION variable=z complete dim=2
-#pragma HLS ARRAY_PARTITION variable=dz complete dim=1
+#pragma HLS ARRAY_PARTITION variable=dz block factor=4 dim=1
+#pragma HLS ARRAY_PARTITION variable=dz complete dim=2
+#pragma HLS ARRAY_PARTITION variable=dzt block factor=4 dim=1
 #pragma HLS ARRAY_PARTITION variable=dzt complete dim=2
-			if (mode & PF_LINEAR_RAW)
+			if (mode & PF_LINEAR_RAW) {
 				pf_raw_read(raw + pf_raw_at(first / PF_TOKENS, vocab, tile), z);
-			else
-				pf_tile_raw(weight0, weight1, weight2, weight3, bias, vocab, tile, depth,
-				            mode & PF_LINEAR_BIAS, ht, z);
-			pf_tile_dz(z, token, &form, entropy, vocab, tile, dz, dzt, &sieve);
+			} else {
+				pf_products(PF_PRODUCT_RAW, h, weight0, weight1, weight2, weight3, dweight0, dweight1,
+				            dweight2, dweight3, vocab, tile, depth, add, live, ht, dz, dzt, z, dh);
+				pf_tile_bias(bias, vocab, tile, mode & PF_LINEAR_BIAS, z);
+			}
+			pf_tile_dz(z, token, &form, entropy, vocab, tile, dz, dzt, &sieve, mass);
 			const uint32_t words = pf_sieve_words(&sieve, vocab, tile);
 			/* the first block stores its sums of dW, be they 0 */
 			const uint32_t idle = sieve.kept == 0 && (add || !(mode & PF_LINEAR_DWEIGHT));
 			if (mode & PF_LINEAR_FILTER)
-				pf_tile_drop(&sieve, token, words, idle ? words : 0, dz, dzt, out);
+				pf_tile_drop(&sieve, mass, token, words, idle ? words : 0, dz, dzt, out);
+			if (!idle)
+				pf_products(PF_PRODUCT_DHIDDEN, h, weight0, weight1, weight2, weight3, dweight0,
+				            dweight1, dweight2, dweight3, vocab, tile, depth, add, live, ht, dz, dzt, z,
+				            dh);
+			if (!idle && mode & PF_LINEAR_DWEIGHT)
+				pf_products(PF_PRODUCT_DWEIGHT, h, weight0, weight1, weight2, weight3, dweight0,
+				            dweight1, dweight2, dweight3, vocab, tile, depth, add, live, ht, dz, dzt, z,
+				            dh);
 			if (mode & PF_LINEAR_BIAS)
 				pf_bias_add(dzt, vocab, tile, add, dbias);
-pieces:
-			for (uint32_t k = idle ? depth : 0; k < depth; k += PF_PIECE_BEATS) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=128
-				float piece[PF_TOKENS][PF_TOKENS], product[PF_TOKENS][PF_TOKENS];
-#pragma HLS ARRAY_PARTITION variable=piece complete dim=2
-#pragma HLS ARRAY_PARTITION variable=product complete dim=2
-				pf_weight_read(weight0, weight1, weight2, weight3, vocab, tile, depth, k, piece);
-				pf_piece_multiply(dz, piece, product);
-				pf_piece_add(product, 0, dh[k / PF_PIECE_BEATS]);
-				if (mode & PF_LINEAR_DWEIGHT) {
-					pf_live_read(h, token, depth, k, piece);
-					pf_piece_multiply(dzt, piece, product);
-					pf_weight_add(product, vocab, tile, depth, k, add, dweight0, dweight1,
-					              dweight2, dweight3);
-				}
-			}
 		}
 		pf_block_write(dh, token, n, depth, dhidden + (uint64_t)first * depth);
 		if (mode & PF_LINEAR_FILTER)

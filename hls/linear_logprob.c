@@ -1,9 +1,10 @@
 /* linear_logprob: log-probability of one target per row of hidden[T, D] W[V, D]^T, in one pass over W per 64 tokens.
  *
- * Logits live for one tile: formed (linear_tile.h), bent (scale, softcap, temperature), and scanned token by token
- * into the integers of row_scan.h, so that the order of tiles is no part of the result. A block's states are finished
- * together, as in logprob. With PF_LINEAR_RAW the raw logits are also written, for linear_grad to read instead of
- * forming them.
+ * Logits live for one tile: formed (linear_tile.h), then scanned into the integers of row_scan.h, a beat of one token
+ * after that of another: the order of tiles and beats is no part of the result, and a token's state has time to be
+ * written before it is read again. On their way they are bent (scale, softcap, temperature), 16 in two cycles, as many
+ * as the scan takes. A block's states are finished together, as in logprob. With PF_LINEAR_RAW the raw logits are also
+ * written, for linear_grad to read instead of forming them.
  *
  * Errors: those of logprob at the logits that fp32 products give; kernels.def states the order of the sums and
  * tests/kernels_linear.c the bound. */
@@ -11,57 +12,43 @@
 #include "prefpga/internal/row_finish.h"
 PF_KERNELS(PF_PROTOTYPE)
 
-/* What the scan of a block carries from tile to tile */
-struct pf_block {
-	struct pf_scan scan[PF_TOKENS];
-	int64_t        sum[PF_TOKENS][PF_BINS], moment[PF_TOKENS][PF_BINS], square[PF_TOKENS][PF_BINS];
-	int32_t        target[PF_TOKENS];
-};
+/* Raw logits of a tile for the block in ht: raw[row of the tile][token] */
+static void pf_tile_raw(const struct PF_BEAT *w0, const struct PF_BEAT *w1, const struct PF_BEAT *w2,
+                        const struct PF_BEAT *w3, const float *bias, uint32_t vocab, uint32_t tile, uint32_t depth,
+                        uint32_t given, const float ht[PF_DEPTH_LANES][PF_TOKENS], float raw[PF_TOKENS][PF_TOKENS])
+{
+pieces:
+	for (uint32_t k = 0; k < depth; k += PF_PIECE_BEATS) {
+#pragma HLS DATAFLOW
+#pragma HLS LOOP_TRIPCOUNT min=1 max=128
+		float piece[PF_TOKENS][PF_TOKENS], product[PF_TOKENS][PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=piece block factor=4 dim=1
+#pragma HLS ARRAY_PARTITION variable=piece complete dim=2
+#pragma HLS ARRAY_PARTITION variable=product block factor=4 dim=1
+#pragma HLS ARRAY_PARTITION variable=product complete dim=2
+		pf_weight_read(w0, w1, w2, w3, vocab, tile, depth, k, piece);
+		pf_piece_multiply(piece, ht + k * PF_BEAT_LANES, product);
+		pf_piece_add(product, k == 0, raw);
+	}
+	pf_tile_bias(bias, vocab, tile, given, raw);
+}
 
-static void pf_block_begin(struct pf_block *block, const int32_t *target, uint32_t n)
+/* ---- the scan ---- */
+
+static void pf_block_begin(const int32_t *from, uint32_t n, struct pf_scan scan[PF_TOKENS], int32_t target[PF_TOKENS],
+                           int64_t sum[PF_TOKENS][PF_BINS], int64_t moment[PF_TOKENS][PF_BINS],
+                           int64_t square[PF_TOKENS][PF_BINS])
 {
 begin:
 	for (uint32_t t = 0; t < PF_TOKENS; t++) {
 #pragma HLS PIPELINE II=1
-		const struct pf_scan scan = { .top = PF_TOP_NONE, .top_p2 = PF_TOP_NONE };
-		block->scan[t] = scan;
-		block->target[t] = t < n ? target[t] : PF_IGNORE;
+		const struct pf_scan none = { .top = PF_TOP_NONE, .top_p2 = PF_TOP_NONE };
+		scan[t] = none;
+		target[t] = t < n ? from[t] : PF_IGNORE;
 bins:
 		for (uint32_t j = 0; j < PF_BINS; j++)
-			block->sum[t][j] = block->moment[t][j] = block->square[t][j] = 0;
+			sum[t][j] = moment[t][j] = square[t][j] = 0;
 	}
-}
-
-/* x[t][v] of raw[v][t] */
-static void pf_tile_logits(const float raw[PF_TOKENS][PF_TOKENS], const struct pf_form *form,
-                           float x[PF_TOKENS][PF_TOKENS])
-{
-bend:
-	for (uint32_t r = 0; r < PF_TOKENS; r++) {
-#pragma HLS PIPELINE II=1
-		const float *own = raw[r];
-tokens:
-		for (uint32_t t = 0; t < PF_TOKENS; t++) {
-			float unused;
-			x[t][r] = pf_form_logit(own[t], form, &unused);
-		}
-	}
-}
-
-/* A step of one token: logits of rows [first, first + PF_LANES) of the tile */
-static inline void pf_tile_scan(const float *x, uint32_t beats, uint32_t vocab, uint32_t tile, uint32_t first,
-                                uint32_t flags, struct pf_block *block, uint32_t t)
-{
-	struct pf_scan s = block->scan[t];
-	const uint32_t best = pf_step_best(x, beats);
-	if (best >= s.best) {
-		const uint32_t at = pf_tile_index(vocab, tile, first + pf_step_find(x, beats, best));
-		s.argmax = best > s.best || at < s.argmax ? at : s.argmax;
-		s.best = best;
-	}
-	if (best < pf_key(PF_LOGIT_LIMIT))
-		pf_scan_terms(x, beats, best, flags, &s, block->sum[t], block->moment[t], block->square[t]);
-	block->scan[t] = s;
 }
 
 /* The row of the tile that is token y, or PF_TOKENS */
@@ -71,22 +58,47 @@ static inline uint32_t pf_tile_find(uint32_t vocab, uint32_t tile, uint32_t y)
 	return y < vocab && row / PF_TILE_ROWS == tile ? port * PF_TILE_ROWS + row % PF_TILE_ROWS : PF_TOKENS;
 }
 
-static void pf_block_scan(const float x[PF_TOKENS][PF_TOKENS], uint32_t n, uint32_t vocab, uint32_t tile,
-                          uint32_t flags, struct pf_block *block)
+/* A step of one token: logits x of rows [first, first + PF_LANES) of the tile */
+static inline void pf_token_scan(const float x[PF_LANES], uint32_t beats, uint32_t vocab, uint32_t tile, uint32_t first,
+                                 uint32_t flags, uint32_t target, struct pf_scan *s, int64_t sum[PF_BINS],
+                                 int64_t moment[PF_BINS], int64_t square[PF_BINS])
 {
-tokens:
-	for (uint32_t t = 0; t < n; t++) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=64
-		if (block->target[t] < 0)
-			continue;
-		const uint32_t y = pf_tile_find(vocab, tile, (uint32_t)block->target[t]);
-		if (y < PF_TOKENS)
-			block->scan[t].target = x[t][y];
+	const uint32_t best = pf_step_best(x, beats), row = pf_tile_find(vocab, tile, target);
+	if (row >= first && row < first + beats * PF_BEAT_LANES)
+		s->target = x[row - first];
+	if (best >= s->best) {
+		const uint32_t at = pf_tile_index(vocab, tile, first + pf_step_find(x, beats, best));
+		s->argmax = best > s->best || at < s->argmax ? at : s->argmax;
+		s->best = best;
+	}
+	if (best < pf_key(PF_LOGIT_LIMIT))
+		pf_scan_terms(x, beats, best, flags, s, sum, moment, square);
+}
+
+/* raw[row of the tile][token]: beat by beat, and within it token by token */
+static void pf_block_scan(const float raw[PF_TOKENS][PF_TOKENS], const struct pf_form *form, uint32_t vocab,
+                          uint32_t tile, uint32_t flags, const int32_t target[PF_TOKENS],
+                          struct pf_scan scan[PF_TOKENS], int64_t sum[PF_TOKENS][PF_BINS],
+                          int64_t moment[PF_TOKENS][PF_BINS], int64_t square[PF_TOKENS][PF_BINS])
+{
+parts:
+	for (uint32_t b = 0; b < PF_PIECE_BEATS; b += PF_STEP) {
+#pragma HLS LOOP_TRIPCOUNT min=4 max=4
+		const uint32_t beats = pf_step_beats(PF_PIECE_BEATS - b), first = b * PF_BEAT_LANES;
 steps:
-		for (uint32_t b = 0; b < PF_PIECE_BEATS; b += PF_STEP) {
-#pragma HLS PIPELINE II=1
-			pf_tile_scan(&x[t][b * PF_BEAT_LANES], pf_step_beats(PF_PIECE_BEATS - b), vocab, tile,
-			             b * PF_BEAT_LANES, flags, block, t);
+		for (uint32_t t = 0; t < PF_TOKENS; t++) {
+#pragma HLS PIPELINE II=2
+			float x[PF_LANES], unused;
+#pragma HLS ARRAY_PARTITION variable=x complete
+			if (target[t] < 0)
+				continue;
+logits:
+			for (uint32_t l = 0; l < beats * PF_BEAT_LANES; l++)
+				x[l] = pf_form_logit(raw[first + l][t], form, &unused);
+			struct pf_scan s = scan[t];
+			pf_token_scan(x, beats, vocab, tile, first, flags, (uint32_t)target[t], &s, sum[t], moment[t],
+			              square[t]);
+			scan[t] = s;
 		}
 	}
 }
@@ -120,8 +132,10 @@ bins:
 }
 
 /* Records of a block, or with PF_LINEAR_SHARD its states */
-static void pf_block_finish(const struct pf_block *block, uint32_t n, uint32_t vocab, uint32_t flags, uint32_t shards,
-                            struct pf_row *out, struct pf_beat_f32 *shard)
+static void pf_block_finish(const struct pf_scan scan[PF_TOKENS], const int32_t target[PF_TOKENS],
+                            const int64_t sum[PF_TOKENS][PF_BINS], const int64_t moment[PF_TOKENS][PF_BINS],
+                            const int64_t square[PF_TOKENS][PF_BINS], uint32_t n, uint32_t vocab, uint32_t flags,
+                            uint32_t shards, struct pf_row *out, struct pf_beat_f32 *shard)
 {
 finish:
 	for (uint32_t t = 0; t < n; t++) {
@@ -129,14 +143,14 @@ finish:
 #pragma HLS LOOP_TRIPCOUNT min=1 max=64
 		const struct pf_shard none = { .status = PF_ROW_IGNORED };
 		struct pf_shard s = none;
-		if (block->target[t] >= 0)
-			pf_scan_state(&block->scan[t], block->sum[t], block->moment[t], block->square[t], vocab, &s);
+		if (target[t] >= 0)
+			pf_scan_state(&scan[t], sum[t], moment[t], square[t], vocab, &s);
 		if (shards) {
 			pf_shard_write(&s, shard + 2 * t);
 		} else {
 			struct pf_row row;
-			if (block->target[t] >= 0)
-				s.status = pf_row_status_of(&s, block->target[t], vocab);
+			if (target[t] >= 0)
+				s.status = pf_row_status_of(&s, target[t], vocab);
 			pf_row_finish(&s, vocab, flags, &row);
 			out[t] = row;
 		}
@@ -199,27 +213,31 @@ void PF_KERNEL_NAME(linear_logprob)(const struct PF_BEAT *hidden, const struct P
 	const uint32_t tiles = PF_TILES(vocab), flags = mode & PF_LINEAR_STATS ? PF_WANT_STATS : 0;
 	float ht[PF_DEPTH_LANES][PF_TOKENS];
 #pragma HLS ARRAY_PARTITION variable=ht complete dim=2
-	struct pf_block block;
+	struct pf_scan scan[PF_TOKENS];
+	int64_t sum[PF_TOKENS][PF_BINS], moment[PF_TOKENS][PF_BINS], square[PF_TOKENS][PF_BINS];
+	int32_t own[PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=sum complete dim=2
+#pragma HLS ARRAY_PARTITION variable=moment complete dim=2
+#pragma HLS ARRAY_PARTITION variable=square complete dim=2
 blocks:
 	for (uint32_t first = 0; first < rows; first += PF_TOKENS) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=16384
 		const uint32_t n = rows - first < PF_TOKENS ? rows - first : PF_TOKENS;
 		pf_hidden_read(hidden + (uint64_t)first * depth, n, depth, ht);
-		pf_block_begin(&block, target + first, n);
+		pf_block_begin(target + first, n, scan, own, sum, moment, square);
 tiles:
 		for (uint32_t tile = 0; tile < tiles; tile++) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
-			float z[PF_TOKENS][PF_TOKENS], x[PF_TOKENS][PF_TOKENS];
+			float z[PF_TOKENS][PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=z cyclic factor=4 dim=1
 #pragma HLS ARRAY_PARTITION variable=z complete dim=2
-#pragma HLS ARRAY_PARTITION variable=x complete dim=0
 			pf_tile_raw(weight0, weight1, weight2, weight3, bias, vocab, tile, depth, mode & PF_LINEAR_BIAS,
 			            ht, z);
 			if (mode & PF_LINEAR_RAW)
 				pf_raw_write(z, raw + pf_raw_at(first / PF_TOKENS, vocab, tile));
-			pf_tile_logits(z, &form, x);
-			pf_block_scan(x, n, vocab, tile, flags, &block);
+			pf_block_scan(z, &form, vocab, tile, flags, own, scan, sum, moment, square);
 		}
-		pf_block_finish(&block, n, vocab, flags, mode & PF_LINEAR_SHARD, out + first,
+		pf_block_finish(scan, own, sum, moment, square, n, vocab, flags, mode & PF_LINEAR_SHARD, out + first,
 		                shard + (uint64_t)2 * first);
 	}
 }

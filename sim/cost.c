@@ -4,16 +4,20 @@
 #include "prefpga/cycles.h"
 #include "prefpga/internal/backend.h"
 #include "prefpga/internal/cycles.def"
+#include "prefpga/internal/operations.def"
 
 #define BEATS(elements, lanes) ceil((elements) / (double)(lanes))
 #define LEAST(a, b) fmin(a, b)
 #define BIT(mode, bit) ((uint32_t)(mode) & (bit) ? 1.0 : 0.0)
 
+struct counts { double trips, entries, seen; };
 struct loop {
 	enum pf_kernel kernel;
+	const char *file, *label;
 	double ii, depth;
-	void (*count)(const uint32_t *value, double *trips, double *entries);
+	struct counts (*count)(const uint32_t *value);
 };
+struct work { enum pf_kernel kernel; const char *file, *label; double dsp, lut, onchip; };
 
 /* Every loop becomes a function of its kernel's scalars, by name */
 #define PF_SCALAR_IN(kernel, name)
@@ -21,19 +25,33 @@ struct loop {
 #define PF_SCALAR_INOUT(kernel, name)
 #define PF_SCALAR_VAL(kernel, name) const double name = value[PF_ARG_##kernel##_##name]; (void)name;
 #define PF_SCALAR(kernel, name, dir, ctype, ports, bundle, bank, count) PF_SCALAR_##dir(kernel, name)
-#define PF_LOOP_COUNT(kernel, file, label, ii, trips_of, entries_of, depth) \
-	static void count_##kernel##_##label(const uint32_t *value, double *trips, double *entries) \
+#define PF_LOOP_COUNT(kernel, file, label, ii, trips_of, entries_of, seen_of, depth) \
+	static struct counts count_##kernel##_##label(const uint32_t *value) \
 	{ \
 		PF_ARGS_##kernel(PF_SCALAR, PF_NOTHING) \
-		*trips = trips_of; \
-		*entries = entries_of; \
+		return (struct counts){ trips_of, entries_of, seen_of }; \
 	}
 PF_LOOPS(PF_LOOP_COUNT)
 
-#define PF_LOOP_ROW(kernel, file, label, ii, trips, entries, depth) \
-	{ PF_KERNEL_##kernel, ii, depth, count_##kernel##_##label },
+#define PF_LOOP_ROW(kernel, file, label, ii, trips, entries, seen, depth) \
+	{ PF_KERNEL_##kernel, #file, #label, ii, depth, count_##kernel##_##label },
 static const struct loop loops[] = { PF_LOOPS(PF_LOOP_ROW) };
 enum { LOOPS = sizeof loops / sizeof *loops };
+
+#define PF_WORK_ROW(kernel, file, label, dsp, lut, onchip) { PF_KERNEL_##kernel, #file, #label, dsp, lut, onchip },
+static const struct work works[] = { PF_OPERATIONS(PF_WORK_ROW) };
+
+static void add_work(const struct loop *loop, double trips, struct pf_run_cost *cost)
+{
+	for (size_t i = 0; i < sizeof works / sizeof *works; i++) {
+		const struct work *w = &works[i];
+		if (w->kernel != loop->kernel || strcmp(w->file, loop->file) != 0 || strcmp(w->label, loop->label) != 0)
+			continue;
+		cost->dsp_operations += trips * w->dsp;
+		cost->lut_operations += trips * w->lut;
+		cost->onchip_bytes += trips * w->onchip;
+	}
+}
 
 /* First argument on the bundle of argument i */
 static unsigned port_of(const struct pf_kernel_row *row, unsigned i)
@@ -79,11 +97,12 @@ int pf_cycles_cost(int kernel, const uint32_t *value, unsigned values, struct pf
 	if (scalars != values)
 		return pf_fail(error, PF_E_ARGUMENT, "kernel %s has %u scalars, not %u", row->name, scalars, values);
 	for (unsigned i = 0; i < LOOPS; i++) {
-		double trips, entries;
 		if ((int)loops[i].kernel != kernel)
 			continue;
-		loops[i].count(all, &trips, &entries);
-		cost->cycles += trips * loops[i].ii + entries * loops[i].depth;
+		const struct counts n = loops[i].count(all);
+		if (n.entries > 0.0)
+			cost->cycles += n.seen * (n.trips / n.entries * loops[i].ii + loops[i].depth);
+		add_work(&loops[i], n.trips, cost);
 		found++;
 	}
 	if (!found)

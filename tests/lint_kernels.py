@@ -6,7 +6,8 @@
   - a loop without a pragma lies within a PIPELINE loop, there or in a function called from such loops only, and its
     bound is a constant on a card (hls/beat.h states the rule);
   - a pipelined loop with a variable bound has LOOP_TRIPCOUNT; ARRAY_PARTITION names an array declared just above;
-  - no pragma beyond those known here, no promise that dependences are false, nothing that hardware cannot have.
+  - no pragma beyond those known here, no promise that dependences are false (how far they reach, derive.py checks),
+    nothing that hardware cannot have.
 
 usage: lint_kernels.py COMPILER SOURCE-FOLDER [--self-test]   (self-test: spoils the sources and wants to be told)"""
 import os
@@ -14,7 +15,7 @@ import re
 import subprocess
 import sys
 
-KNOWN = {"INTERFACE", "PIPELINE", "UNROLL", "LOOP_TRIPCOUNT", "ARRAY_PARTITION"}
+KNOWN = {"INTERFACE", "PIPELINE", "DATAFLOW", "DEPENDENCE", "UNROLL", "LOOP_TRIPCOUNT", "ARRAY_PARTITION"}
 FORBIDDEN = [
     (r"\b(malloc|calloc|realloc|free|alloca|memcpy|memset|printf|assert|abort|exit)\s*\(", "library call"),
     (r"#\s*include\s*<(?!stdint\.h)", "header that is not ours"),
@@ -101,11 +102,13 @@ def check_pragmas(lines, complain):
         if name == "UNROLL" and not re.fullmatch(r"factor=[0-9]+", rest):
             complain(n, "UNROLL without factor")
         if name == "ARRAY_PARTITION":
-            array = re.match(r"variable=(\w+) complete( dim=[0-9])?$", rest)
+            array = re.match(r"variable=(\w+) (?:complete|(?:cyclic|block) factor=\d+)( dim=[0-9])?$", rest)
             above = "\n".join(lines[max(0, n - 20):n])
             if not array or not re.search(r"\b%s\[" % array.group(1), above):
                 complain(n, "ARRAY_PARTITION of no array above")
-        if name in ("PIPELINE", "UNROLL", "LOOP_TRIPCOUNT") and not lines[n - 1].startswith("#pragma HLS"):
+        if name == "DEPENDENCE" and not re.fullmatch(r"variable=\w+ inter RAW distance=\d+ true", rest):
+            complain(n, "DEPENDENCE that promises no distance")
+        if name in ("PIPELINE", "UNROLL", "LOOP_TRIPCOUNT", "DATAFLOW", "DEPENDENCE") and not lines[n - 1].startswith("#pragma HLS"):
             check_loop(n, lines, complain)
 
 
@@ -232,6 +235,7 @@ SPOILED = [  # file, text, replacement
     ("seq_sum.c", "#pragma HLS LOOP_TRIPCOUNT min=1 max=1048576\n", ""),
     ("logprob.c", "steps:\n", ""),
     ("logprob.c", "PIPELINE II=1", "DEPENDENCE variable=sum false"),
+    ("linear_tile.h", "inter RAW distance=16 true", "inter false"),
     ("row_sum.h", "UNROLL factor=4", "UNROLL"),
     ("row_sum.h", "#pragma HLS UNROLL factor=4\n\t\twindow", "\t\twindow"),
     ("beat.h", "lanes:\n", ""),

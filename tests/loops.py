@@ -27,6 +27,8 @@ RUNS = [
                          filter=0)),
     ("linear_grad", dict(rows=70, depth=9, vocab=90, mode=64, scale=1, softcap=0, temperature=1, zloss=0, entropy=0,
                          filter=0)),
+    ("linear_grad", dict(rows=130, depth=9, vocab=90, mode=26, scale=1, softcap=0, temperature=1, zloss=0, entropy=0,
+                         filter=0)),
     ("logit_grad_bf16", dict(rows=5, vocab=1000, stride=33)),
 ]
 DRIVER = r"""
@@ -54,7 +56,7 @@ int main(void)
 
 
 def rows_of(compiler, include, name):
-    text = '#include "prefpga/internal/cycles.def"\n#define L(k, file, label, ii, trips, entries, depth) ' \
+    text = '#include "prefpga/internal/cycles.def"\n#define L(k, file, label, ii, trips, entries, seen, depth) ' \
            '@@k|file|label|ii|trips|entries@@\n%s(L)\n' % name
     run = subprocess.run([compiler, "-E", "-P", "-I", include, "-x", "c", "-"], input=text, text=True,
                          capture_output=True, check=True)
@@ -62,10 +64,10 @@ def rows_of(compiler, include, name):
             for row in re.findall(r"@@(.*?)@@", run.stdout, re.S)]
 
 
-def statements(lines, at):
-    """Line numbers of the body that begins behind line `at`, at its own depth and no head of a loop: each runs once a trip
-    unless a `continue` stands before it, so the first that gcov counts is the one to look at"""
-    depth = re.match(r"^\t*", lines[at]).group(0)
+def statements(lines, at, head):
+    """Line numbers of the body that begins at line `at`, one deeper than the head and no head of a loop: each runs once a
+    trip unless a `continue` stands before it, so the first that gcov counts is the one to look at"""
+    depth = re.match(r"^\t*", head).group(0) + "\t"
     found = []
     while not re.match(r"^\t{%d}\}" % (len(depth) - 1), lines[at]):
         if re.match(r"^%s[A-Za-z*]" % depth, lines[at]) and not re.match(r"^\t*(for|do|while)\b", lines[at]):
@@ -89,7 +91,7 @@ def loops_of(path):
             ii = m.group(1) if m else ii
             at += 1
         if ii:
-            found.append((label.group(1), ii, statements(lines, at)))
+            found.append((label.group(1), ii, statements(lines, at, lines[n + 1])))
     return found
 
 
