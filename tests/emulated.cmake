@@ -113,6 +113,14 @@ add_test(NAME training_devices COMMAND sh "${CMAKE_CURRENT_SOURCE_DIR}/training_
 set_tests_properties(training_devices PROPERTIES SKIP_RETURN_CODE 77 LABELS "quick;no-sanitizer" TIMEOUT 300
                      ENVIRONMENT "${emulated_environment}")
 
+# the recipes for CI: their steps are run
+if(PYTHON3)
+  add_test(NAME ci_recipes COMMAND "${PYTHON3}" "${CMAKE_CURRENT_SOURCE_DIR}/ci_recipes.py" "${PROJECT_SOURCE_DIR}"
+                                   "${PROJECT_BINARY_DIR}" "${PROJECT_BINARY_DIR}/tmp/ci_recipes")
+  set_tests_properties(ci_recipes PROPERTIES SKIP_RETURN_CODE 77 LABELS "quick;no-sanitizer" TIMEOUT 300
+                       ENVIRONMENT "${emulated_environment}")
+endif()
+
 # a training with what a card's images hold, the one it needs chosen by itself
 add_test(NAME card_images COMMAND sh "${CMAKE_CURRENT_SOURCE_DIR}/card_images.sh" $<TARGET_FILE:prefpga_cli>
          "${card_images}" "${PROJECT_BINARY_DIR}/tmp/card_images")
