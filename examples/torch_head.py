@@ -80,16 +80,24 @@ class Library:
 
 
 class Device:
-    """An opened device: cpu, sim[:card], xrt[:index], auto"""
+    """An opened device: cpu, sim[:card], xrt[:index], auto. Closing it closes its heads"""
 
     def __init__(self, spec="cpu", library=None, threads=0):
-        self.library = library or Library()
-        self.handle = self.library.call(self.library.flat_open, spec.encode(), 0, threads)
+        self.library, self.heads = library or Library(), set()
+        self.opened = self.library.call(self.library.flat_open, spec.encode(), 0, threads)
+
+    @property
+    def handle(self):
+        if not self.opened:
+            raise RuntimeError("the device is closed: open another one")
+        return self.opened
 
     def close(self):
-        if self.handle:
-            self.library.device_close(self.handle)
-        self.handle = None
+        for head in list(self.heads):
+            head.close()
+        if self.opened:
+            self.library.device_close(self.opened)
+        self.opened = None
 
     def __enter__(self):
         return self
@@ -162,11 +170,20 @@ class Head:
     def __init__(self, device, vocab, dim):
         self.device, self.vocab, self.dim = device, vocab, dim
         self.forwards = 0       # the handle holds the last one's inputs
-        self.handle = device.library.call(device.library.flat_head_open, device.handle, vocab, dim, 0, 0)
+        self.opened = device.library.call(device.library.flat_head_open, device.handle, vocab, dim, 0, 0)
+        device.heads.add(self)
+
+    @property
+    def handle(self):
+        if not self.opened:
+            raise RuntimeError("the head is closed, or its device is: open another one")
+        return self.opened
 
     def close(self):
-        self.device.library.flat_head_close(self.handle)
-        self.handle = None
+        if self.opened:
+            self.device.library.flat_head_close(self.opened)
+        self.opened = None
+        self.device.heads.discard(self)
 
 
 class HiddenLogps(torch.autograd.Function):
@@ -180,9 +197,9 @@ class HiddenLogps(torch.autograd.Function):
         if offset.numel() < 1:
             raise ValueError("one offset more than sequences")
         sums = torch.empty(len(offset) - 1, dtype=torch.int64)
-        library = head.device.library
+        library, handle = head.device.library, head.handle
         head.forwards += 1
-        library.call(library.flat_head_logps, head.handle, address(h), address(w), address(target), len(h),
+        library.call(library.flat_head_logps, handle, address(h), address(w), address(target), len(h),
                      address(offset), len(sums), address(sums))
         ctx.head, ctx.forward_number, ctx.kept = head, head.forwards, (h, w)    # the head goes on reading them
         return sums.double() / Q32

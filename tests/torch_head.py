@@ -177,6 +177,29 @@ class Hidden(Devices):
                     door.hidden_logps(head, torch.ones(hidden), torch.ones(weight), ids, bounds)
             head.close()
 
+    def test_what_is_closed_says_so(self):
+        hidden, weight = torch.ones(3, 8, requires_grad=True), torch.ones(20, 8)
+        target, offset = torch.zeros(3, dtype=torch.int64), torch.tensor([0, 3])
+        for spec in DEVICES:
+            device = door.Device(spec, library)
+            head, other = door.Head(device, 20, 8), door.Head(device, 20, 8)
+            sums = door.hidden_logps(head, hidden, weight, target, offset).sum()
+            head.close()
+            head.close()
+            with self.assertRaisesRegex(RuntimeError, "head is closed"):
+                sums.backward()
+            with self.assertRaisesRegex(RuntimeError, "head is closed"):
+                door.hidden_logps(head, hidden, weight, target, offset)
+            device.close()
+            device.close()
+            with self.assertRaisesRegex(RuntimeError, "head is closed, or its device is"):
+                door.hidden_logps(other, hidden, weight, target, offset)
+            with self.assertRaisesRegex(RuntimeError, "device is closed"):
+                door.sequence_logps(device, torch.ones(3, 8), target, offset)
+            with self.assertRaisesRegex(RuntimeError, "device is closed"):
+                door.Head(device, 20, 8)
+            other.close()
+
 
 class Losses(Devices):
     """Values and gradients of losses over 4 pairs, or 8 labelled samples, against formulas in float64"""
