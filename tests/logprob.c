@@ -200,6 +200,9 @@ static void test_errors(void **unused)
 	refuse("--logits z.npy --targets y.npy --out o.npy --device gpu", 1, "gpu");
 	refuse("--logits z.npy --targets y.npy --out o.npy --lse ./o.npy", 2, "--out and --lse name one file");
 	refuse("--logits z.npy --targets y.npy --lse o.npy --grad o.npy", 2, "--lse and --grad name one file");
+	refuse("--logits z.npy --targets y.npy --out ./z.npy", 2, "--logits is read, and --out would be written over");
+	refuse("--logits z.npy --targets y.npy --lse y.npy", 2, "--targets is read, and --lse would be written");
+	refuse("--logits z.npy --targets y.npy --coef c.npy --grad c.npy", 2, "--coef is read, and --grad would");
 	assert_int_equal(scratch_count("."), 7);
 	assert_int_equal(mkdir(scratch_path("folder"), 0777), 0);
 	refuse("--logits z.npy --targets y.npy --out o.npy --grad folder --device cpu", 1,

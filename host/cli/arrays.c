@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+#include "host/model/replace.h"
 #include "setup.h"
 
 int pf_arrays_open(const char *path, enum pf_dtype type, struct pf_npy *npy, struct pf_error *error)
@@ -49,6 +50,22 @@ void pf_arrays_note(const struct pf_options *options, const struct pf_arrays_tot
 		            "%" PRIu64 " rows have NaN, +inf, logits of %g and more, or nothing but -inf: their logp "
 		            "is NaN, their gradient zero",
 		            totals->bad, (double)PF_LOGIT_LIMIT);
+}
+
+int pf_arrays_apart(const struct pf_options *options, const struct pf_arrays_file *file, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		for (unsigned j = i + 1; j < count; j++) {
+			const struct pf_arrays_file *a = &file[i], *b = &file[j];
+			if (!a->path || !b->path || !b->output || !pf_replace_same(a->path, b->path))
+				continue;
+			return pf_cli_usage(options,
+			                    a->output ? "the outputs --%s and --%s name one file; give each its own"
+			                              : "--%s is read, and --%s would be written over it; give the "
+			                                "output a file of its own",
+			                    a->flag, b->flag);
+		}
+	return 0;
 }
 
 static void log_note(void *context, int level, const char *text)

@@ -14,6 +14,11 @@ const char *pf_arrays_shape(const struct pf_npy_shape *shape, char text[256]);
 /* Puts *out in its place and makes it NULL; NULL is allowed */
 int pf_arrays_commit(struct pf_npy_out **out, struct pf_error *error);
 
+/* What a flag names; path NULL: nothing */
+struct pf_arrays_file { const char *flag, *path; int output; };
+/* Inputs first. 0 if no output has the file of another flag, else what pf_cli_usage returns after naming both flags */
+int pf_arrays_apart(const struct pf_options *options, const struct pf_arrays_file *file, unsigned count);
+
 /* Scored rows; those with a finite logp; target likeliest; logits not usable */
 struct pf_arrays_totals { uint64_t tokens, finite, hits, bad; double logp; };
 void pf_arrays_count(struct pf_arrays_totals *totals, const struct pf_row *row);

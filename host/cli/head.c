@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include "arrays.h"
-#include "host/model/replace.h"
 #include "host/train/fused.h"
 #include "host/train/seconds.h"
 #include "progress.h"
@@ -261,17 +260,6 @@ static void close_all(struct head *h)
 	free(h->row);
 }
 
-/* Two outputs that are one file: the flags of both, or NULL */
-static const char *same_outputs(const struct pf_options *o)
-{
-	const char *path[] = { o->logp_out, o->dhidden, o->dweight, o->dbias };
-	for (int i = 0; i < 4; i++)
-		for (int j = 0; j < i; j++)
-			if (path[i] && path[j] && pf_replace_same(path[i], path[j]))
-				return path[i];
-	return NULL;
-}
-
 int pf_verb_head(const struct pf_options *options)
 {
 	struct head h = { .options = options, .backward = options->dhidden || options->dweight || options->dbias };
@@ -284,9 +272,15 @@ int pf_verb_head(const struct pf_options *options)
 		                    "--coef is for gradients; say where they go with --dhidden, --dweight or --dbias");
 	if (options->dbias && !options->bias)
 		return pf_cli_usage(options, "--dbias is the gradient of --bias, which is not given");
-	if (same_outputs(options))
-		return pf_cli_usage(options, "two outputs name the file %s; give each its own", same_outputs(options));
-	int code = open_inputs(&h, &error);
+	const struct pf_arrays_file files[] = {
+		{ "hidden", options->hidden, 0 },   { "weight", options->weight, 0 },   { "targets", options->targets, 0 },
+		{ "bias", options->bias, 0 },       { "coef", options->coef, 0 },       { "out", options->logp_out, 1 },
+		{ "dhidden", options->dhidden, 1 }, { "dweight", options->dweight, 1 }, { "dbias", options->dbias, 1 },
+	};
+	int code = pf_arrays_apart(options, files, sizeof files / sizeof *files);
+	if (code)
+		return code;
+	code = open_inputs(&h, &error);
 	if (!code)
 		code = check_values(&h, &error);
 	if (!code)

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "arrays.h"
-#include "host/model/replace.h"
 #include "host/train/score.h"
 #include "host/train/seconds.h"
 #include "progress.h"
@@ -105,17 +104,6 @@ static int check_values(const struct logprob *l, struct pf_error *error)
 }
 
 /* ---- what comes out ---- */
-/* Two flags that name one file: the first of them, and the second at [1]; NULL if there are none */
-static const char *const *same_outputs(const struct pf_options *o)
-{
-	static const char *const flags[][2] = { { "out", "lse" }, { "out", "grad" }, { "lse", "grad" } };
-	const char *paths[][2] = { { o->logp_out, o->lse }, { o->logp_out, o->grad }, { o->lse, o->grad } };
-	for (int i = 0; i < 3; i++)
-		if (paths[i][0] && paths[i][1] && pf_replace_same(paths[i][0], paths[i][1]))
-			return flags[i];
-	return NULL;
-}
-
 static int open_outputs(struct logprob *l, struct pf_error *error)
 {
 	const struct pf_options *o = l->options;
@@ -240,11 +228,14 @@ int pf_verb_logprob(const struct pf_options *options)
 		                    "--logits and --targets are needed: NumPy files of [rows, vocabulary] and [rows]");
 	if (options->coef && !options->grad)
 		return pf_cli_usage(options, "--coef is for the gradient; say where it goes with --grad FILE.npy");
-	const char *const *same = same_outputs(options);
-	if (same)
-		return pf_cli_usage(options, "the outputs --%s and --%s name one file; give each its own", same[0],
-		                    same[1]);
-	int code = open_inputs(&l, &error);
+	const struct pf_arrays_file files[] = {
+		{ "logits", options->logits, 0 }, { "targets", options->targets, 0 }, { "coef", options->coef, 0 },
+		{ "out", options->logp_out, 1 },  { "lse", options->lse, 1 },         { "grad", options->grad, 1 },
+	};
+	int code = pf_arrays_apart(options, files, sizeof files / sizeof *files);
+	if (code)
+		return code;
+	code = open_inputs(&l, &error);
 	if (!code)
 		code = check_values(&l, &error);
 	if (!code)
