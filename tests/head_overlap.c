@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "tests/cmocka.h"
 #include "tests/wrap.h"
 #include "host/model/random.h"
@@ -12,7 +13,7 @@
 
 enum { V = 1003, D = 16, ROWS = 64, BLOCKS = 4, T = ROWS * BLOCKS, COPIES = 3, RUNS = 2 };
 
-extern const struct pf_backend pf_backend_sim;
+extern const struct pf_backend pf_backend_sim, pf_backend_cpu;
 
 static float hidden[T * D], weight[V * D];
 static int32_t target[T];
@@ -178,6 +179,37 @@ static void devices_form_the_gradient_together(void **state)
 	free(b);
 }
 
+/* Devices that work in the caller's memory do not add to dW at the same time: while the first one's run is held, the
+ * second one's does not come, however long it has; the hold's length decides only how surely a lack of turns is seen */
+static void devices_in_the_callers_memory_take_turns(void **state)
+{
+	const struct timespec hold = { 0, 100 * 1000000 };
+	struct pf_device *device[SHARES];
+	struct backward *b = calloc(1, sizeof *b);
+	pthread_t thread;
+	(void)state;
+	assert_non_null(b);
+	make_input();
+	wrap_reset(&pf_backend_cpu);
+	for (unsigned i = 0; i < SHARES; i++)
+		assert_int_equal(pf_device_open_backend(wrap_backend(), "", NULL, &device[i], NULL), 0);
+	forward_fused(device, SHARES, b);
+	const unsigned runs = wrap_entered(WRAP_RUN);
+	wrap_pass(WRAP_RUN, runs);
+	assert_int_equal(pthread_create(&thread, NULL, run_backward, b), 0);
+	wrap_await_entered(WRAP_RUN, runs + 1);
+	nanosleep(&hold, NULL);
+	assert_int_equal(wrap_entered(WRAP_RUN), runs + 1);
+	wrap_pass(WRAP_RUN, WRAP_ALL);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(b->code, 0);
+	assert_int_equal(wrap_entered(WRAP_RUN), runs + SHARES);
+	pf_head_close(b->head);
+	for (unsigned i = 0; i < SHARES; i++)
+		pf_device_close(device[i]);
+	free(b);
+}
+
 /* Every order of devices that do and do not work in the caller's memory, against one card */
 static void every_share_adds_to_dweight(void **state)
 {
@@ -209,6 +241,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(blocks_overlap), cmocka_unit_test(failures_come_back),
 		cmocka_unit_test(devices_form_the_gradient_together),
+		cmocka_unit_test(devices_in_the_callers_memory_take_turns),
 		cmocka_unit_test(every_share_adds_to_dweight) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
