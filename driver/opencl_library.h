@@ -1,5 +1,5 @@
-/* opencl_library.h: OpenCL's ICD loader, opened at run time, for driver/opencl.c; OpenCL's headers and XRT's extensions
- * of it appear here only. The library is opened once and never closed. Thread-safe. */
+/* opencl_library.h: OpenCL's ICD loader, opened at run time, for driver/opencl*.c; OpenCL's headers and XRT's
+ * extensions of it appear here only. The library is opened once and never closed. Thread-safe. */
 #ifndef PF_DRIVER_OPENCL_LIBRARY_H
 #define PF_DRIVER_OPENCL_LIBRARY_H
 #define CL_TARGET_OPENCL_VERSION 120
