@@ -5,9 +5,9 @@
  * weighted and added up, gradients divided by PF_PAR_DIVISOR. A group with a bad member is invalid as a whole.
  * Lane loops have no recurrence; II = 8 lets all opcodes share one set of operators, for the work is O(items).
  * About 2 MiB on chip: items, stack and registers, one memory per slot. */
-#include "pref_group.h"
 #include "pref_program.h"
 #include "prefpga/internal/kernels.h"
+#include "prefpga/internal/pref_group.h"
 PF_KERNELS(PF_PROTOTYPE)
 
 /* ---- the machine ---- */

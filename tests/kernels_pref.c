@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "tests/cmocka.h"
+#include "host/train/loss_whole.h"
 #include "tests/kernels.h"
+#include "tests/loss_point.h"
 #include "tests/ref/ref.h"
 
 #define BOUND 0x1p-48                  /* relative error of one operation; of a sum, relative to the sum of sizes */
@@ -582,6 +584,31 @@ static void too_many_items(void **state)
 	launch_free(&l);
 }
 
+/* ---- the host's machine, for steps that no launch holds ---- */
+
+/* Every loss at a few points, chosen and rejected items of whatever group: the kernel's bits */
+static void the_host_gives_the_kernels_bits(void **state)
+{
+	const struct pf_loss_row *row;
+	(void)state;
+	point_seed(19);
+	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++)
+		for (int k = 0; k < 6; k++) {
+			struct pf_item_out kernel[ITEMS_MOST], host[ITEMS_MOST];
+			struct pf_error error;
+			struct point p;
+			point_draw(&p, row, point_members(row->form), k < 4 ? 1 : 1000);
+			if (k == 3)
+				p.item[p.items - 1].n = 0;
+			p.par[PF_PAR_COMPONENT] = 0.75;
+			const struct pf_whole whole = { &p.program, p.par, p.item, p.group, p.items, GROUPS, host };
+			assert_int_equal(pf_loss_whole(&whole, &error), 0);
+			kernels->pref(p.par, p.program.word, p.item, p.group, kernel, p.program.words, p.items, GROUPS);
+			if (memcmp(kernel, host, p.items * sizeof *host) != 0)
+				fail_msg("loss %s: the host's machine gives other bits than the kernel", row->name);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -592,6 +619,7 @@ int main(void)
 		cmocka_unit_test(malformed_programs), cmocka_unit_test(malformed_headers),
 		cmocka_unit_test(too_few_or_many_words), cmocka_unit_test(malformed_groups),
 		cmocka_unit_test(too_many_items),
+		cmocka_unit_test(the_host_gives_the_kernels_bits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,9 +4,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "host/train/loss_program.h"
 #include "prefpga/internal/backend.h"
 #include "prefpga/loss.h"
 #include "tests/cmocka.h"
+#include "tests/ref/ref.h"
 #include "tests/wrap.h"
 
 extern const struct pf_backend pf_backend_sim;
@@ -190,9 +192,7 @@ static void nothing_is_something(void **state)
 	const uint32_t groups[] = { 0 };
 
 	(void)state;
-	assert_int_equal(evaluate("sigmoid", (struct pf_loss_batch){ .divisor = 1 }, NULL, 0,
-	                          groups, 0, NULL),
-	                 0);
+	assert_int_equal(evaluate("sigmoid", (struct pf_loss_batch){ .divisor = 1 }, NULL, 0, groups, 0, NULL), 0);
 }
 
 /* ---- errors ---- */
@@ -268,6 +268,84 @@ static void long_lists_are_refused(void **state)
 	        "item 3 has no log-prob, and loss aot looks at all items of a step");
 }
 
+/* ---- beyond a launch ---- */
+
+enum { BIG = PF_ITEMS_MAX + 6 };
+
+/* Results against the reference machine, which knows no limit */
+static void agrees_with_reference(const char *name, struct pf_loss_batch batch, const struct pf_loss_item *items,
+                                  const uint32_t *groups, uint32_t group_count)
+{
+	struct pf_loss_result *result = calloc(BIG, sizeof *result);
+	struct ref_item_out *want = calloc(BIG, sizeof *want);
+	struct pf_item *item = calloc(BIG, sizeof *item);
+	struct pf_program program;
+	struct pf_loss loss = parsed(name);
+	double par[PF_PAR_COUNT];
+
+	assert_true(result && want && item);
+	assert_int_equal(evaluate(name, batch, items, BIG, groups, group_count, result), 0);
+	assert_int_equal(pf_program_build(&program, &loss, &error), 0);
+	pf_program_par(&program, &loss, &batch, par);
+	for (uint32_t i = 0; i < BIG; i++)
+		item[i] = (struct pf_item){ .policy = items[i].policy, .reference = items[i].reference,
+			                    .old = items[i].old, .n = items[i].n, .kind = (uint32_t)items[i].kind,
+			                    .weight = 1, .advantage = items[i].advantage };
+	ref_pref(par, program.word, item, BIG, groups, group_count, want);
+	for (uint32_t i = 0; i < BIG; i++)
+		if (!(fabsl(result[i].loss - want[i].loss) <= 1e-11L * (1 + fabsl(want[i].loss))) ||
+		    !(fabsl(result[i].grad - want[i].grad) * batch.divisor <= 1e-11L) || result[i].status ||
+		    result[i].group != want[i].group)
+			fail_msg("loss %s, item %u: %.17g, %.17g instead of %.17Lg, %.17Lg", name, i, result[i].loss,
+			         result[i].grad, want[i].loss, want[i].grad);
+	free(result);
+	free(want);
+	free(item);
+}
+
+static void steps_beyond_a_launch(void **state)
+{
+	static const char *const losses[] = { "disco_dbaql", "disco_aqfl", "kto_pair_attached", "aot_unpaired",
+		                              "disco_aql:weight=0.5+sft:weight=0.25" };
+	struct pf_loss_item *items = calloc(BIG, sizeof *items);
+	uint32_t *groups = calloc(BIG / 2 + 1, sizeof *groups);
+
+	(void)state;
+	assert_true(items && groups);
+	for (uint32_t i = 0; i < BIG; i++)
+		items[i] = item(i % 2 ? PF_KIND_REJECTED : PF_KIND_CHOSEN, -20 - (double)(i * 7919 % 4001) / 512,
+		                -20 - (double)(i * 104729 % 3001) / 512, 1 + i % 13);
+	for (uint32_t g = 0; g <= BIG / 2; g++)
+		groups[g] = 2 * g;
+	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++)
+		agrees_with_reference(losses[k], (struct pf_loss_batch){ .divisor = BIG / 2, .tokens = 28700 }, items,
+		                      groups, BIG / 2);
+	free(items);
+	free(groups);
+}
+
+/* A completion of more tokens than a launch holds, and others that share launches around it */
+static void sequences_beyond_a_launch(void **state)
+{
+	static const char *const losses[] = { "grpo:beta=0.05", "gspo", "luspo:beta=0.1", "reinforce", "dapo" };
+	const uint32_t groups[] = { 0, 2, 4, BIG - 1, BIG }, small[] = { 0, 4, 4 + PF_ITEMS_MAX, BIG };
+	struct pf_loss_item *items = calloc(BIG, sizeof *items);
+
+	(void)state;
+	assert_non_null(items);
+	for (uint32_t i = 0; i < BIG; i++) {
+		items[i] = item(PF_KIND_CHOSEN, -2 - (double)(i * 7919 % 1009) / 512, -3, 1);
+		items[i].old = items[i].policy + ((int64_t)(i % 5) - 2) * (1 << 28);
+		items[i].advantage = i < 4 ? 1.0f : -0.5f;
+	}
+	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {
+		const struct pf_loss_batch batch = { .divisor = 4, .tokens = BIG };
+		agrees_with_reference(losses[k], batch, items, groups, 4);
+		agrees_with_reference(losses[k], batch, items, small, 3);
+	}
+	free(items);
+}
+
 /* Every backend call of an evaluation fails once: an error with text, nothing kept, nothing hanging
  */
 static void a_failing_device_is_an_error(void **state)
@@ -322,6 +400,8 @@ int main(void)
 		cmocka_unit_test(mistakes_name_item_or_group),
 		cmocka_unit_test(ratios_stay_in_range),
 		cmocka_unit_test(long_lists_are_refused),
+		cmocka_unit_test(steps_beyond_a_launch),
+		cmocka_unit_test(sequences_beyond_a_launch),
 		cmocka_unit_test(a_failing_device_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, open_device, close_device);

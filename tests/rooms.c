@@ -22,8 +22,8 @@ static const struct rule rules[] = {
 
 	{ "hls/", "hls/", 1, "" }, { "hls/", INTERNAL "abi.h", 1, "" }, { "hls/", INTERNAL "kernels.h", 1, "" },
 	{ "hls/", INTERNAL "kmath.h", 1, "" }, { "hls/", INTERNAL "kmath64.h", 1, "" }, { "hls/", INTERNAL "row_sum.h", 1, "" },
-	{ "hls/", INTERNAL "row_finish.h", 1, "" }, { "hls/", "<stdint.h>", 1, "" },
-	{ "hls/", "", 0, "kernels see abi.h, kernels.h, kmath*.h, row_*.h, stdint.h and hls/" },
+	{ "hls/", INTERNAL "row_finish.h", 1, "" }, { "hls/", INTERNAL "pref_group.h", 1, "" }, { "hls/", "<stdint.h>", 1, "" },
+	{ "hls/", "", 0, "kernels see abi.h, kernels.h, kmath*.h, row_*.h, pref_group.h, stdint.h and hls/" },
 
 	{ INTERNAL, "include/", 1, "" },
 	{ "include/", INTERNAL, 0, "public headers are installed, internal ones are not" },

@@ -51,13 +51,24 @@ static const char *level_name(const struct pf_loss_row *row)
 	return names[row->per_token][row->per_item];
 }
 
+static int is_coupled(const struct pf_loss_row *row)
+{
+	struct pf_loss loss;
+
+	return pf_loss_parse(row->name, &loss, NULL) == 0 && pf_loss_coupled(&loss);
+}
+
 static const char *computed_by(const struct pf_loss_row *row)
 {
+	if (is_coupled(row))
+		return "kernel pref; steps of more than 8192 sequences by the host, in its bits";
 	if (row->reference == PF_LOSS_REF_TAIL)
 		return "kernel pref; sums with ld_alpha by the host, their gradient by kernel coef";
 	if (row->reference == PF_LOSS_REF_OWN)
 		return "kernel pref; weights by the host from kernel seq_sum";
-	return row->form == PF_FORM_ROLLOUT ? "kernel pref; advantages by the host" : "kernel pref";
+	return row->form == PF_FORM_ROLLOUT
+	               ? "kernel pref; advantages, and completions of more than 8192 tokens, by the host"
+	               : "kernel pref";
 }
 
 static json_t *json_loss(const struct pf_loss_row *row)

@@ -271,7 +271,7 @@ static int add_groups(struct pf_cases *cases, struct pf_case *c, uint32_t length
                       struct pf_error *error)
 {
 	c->groups = is_one_group(&cases->loss) ? 1 : length;
-	if (c->items / c->groups > PF_ITEMS_MAX)
+	if (pf_loss_form(&cases->loss) == PF_FORM_LIST && c->items > PF_ITEMS_MAX)
 		return pf_fail(error, PF_E_RANGE, "a list of %u is too long: a group has at most %u", c->items,
 		               PF_ITEMS_MAX);
 	for (uint32_t g = 0; g < c->groups; g++)

@@ -3,20 +3,20 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "loss_program.h"
+#include "loss_whole.h"
 #include "prefpga/internal/kernels.h"
 
 enum { PAR, PROG, ITEM, GROUP, OUT, BUFFERS };
 
-/* What all launches of one evaluation share, and the staging memory of one launch */
+/* What all launches of one evaluation share, and the staging memory of the largest of them */
 struct session {
 	struct pf_device   *device;
 	struct pf_program  *program;
 	double              par[PF_PAR_COUNT];
 	struct pf_buf      *buf[BUFFERS];
-	struct pf_item     *item;      /* [PF_ITEMS_MAX] */
-	uint32_t           *group;     /* [PF_ITEMS_MAX + 1] */
-	struct pf_item_out *out;       /* [PF_ITEMS_MAX] */
+	struct pf_item     *item;      /* [most] */
+	uint32_t           *group;     /* [most + 1] */
+	struct pf_item_out *out;       /* [most] */
 };
 
 /* ---- what can be wrong with a step ---- */
@@ -106,23 +106,28 @@ static int check_groups(const struct pf_loss *loss, const struct pf_loss_item *i
 		if (groups[g + 1] <= groups[g] || groups[g + 1] > count)
 			return pf_fail(error, PF_E_SHAPE, "group %zu is empty or runs backwards",
 			               g);
-		uint32_t n = groups[g + 1] - groups[g];
-		if (n > PF_ITEMS_MAX)
-			return pf_fail(error, PF_E_RANGE, "group %zu: %u items are too many; a group has "
-			               "at most %u", g, n, PF_ITEMS_MAX);
-		status = check_members(form, items + groups[g], n, g, error);
+		status = check_members(form, items + groups[g], groups[g + 1] - groups[g], g, error);
 	}
 	return status;
 }
 
-/* Items of a coupled loss share a launch, and one without numbers would spoil all */
+/* Lists take the square of their length */
+static int check_lengths(const struct pf_program *program, const uint32_t *groups, size_t group_count,
+                         struct pf_error *error)
+{
+	if (!(program->operations >> PF_OP_LOOP & 1))
+		return 0;
+	for (size_t g = 0; g < group_count; g++)
+		if (groups[g + 1] - groups[g] > PF_ITEMS_MAX)
+			return pf_fail(error, PF_E_RANGE, "group %zu: %u items are too many; a group has "
+			               "at most %u", g, groups[g + 1] - groups[g], PF_ITEMS_MAX);
+	return 0;
+}
+
+/* Items of a coupled loss are looked at together, and one without numbers would spoil all */
 static int check_coupled(const struct pf_loss *loss, const struct pf_loss_item *items, size_t count,
                          struct pf_error *error)
 {
-	if (count > PF_ITEMS_MAX)
-		return pf_fail(error, PF_E_RANGE, "loss %s looks at a whole step, which may have %u "
-		               "sequences, not %zu; use a smaller --batch or --accumulate",
-		               loss->component[0].row->name, PF_ITEMS_MAX, count);
 	for (size_t i = 0; i < count; i++)
 		if (items[i].status & PF_ROW_BAD || items[i].n == 0)
 			return pf_fail(error, PF_E_NOT_FINITE, "item %zu has no log-prob, and loss %s "
@@ -213,11 +218,14 @@ static int launch(struct session *s, uint32_t items, uint32_t groups, struct pf_
 	return first;
 }
 
+/* On the device, or on the host what no launch holds */
 static int evaluate_range(struct session *s, const struct pf_loss_item *items,
                           const uint32_t *groups, size_t first, size_t last,
                           struct pf_loss_result *result, struct pf_error *error)
 {
 	const uint32_t begin = groups[first], count = groups[last] - begin;
+	const uint32_t group_count = (uint32_t)(last - first);
+	const struct pf_whole whole = { s->program, s->par, s->item, s->group, count, group_count, s->out };
 	int status = 0;
 
 	for (uint32_t i = 0; i < count && !status; i++)
@@ -225,7 +233,7 @@ static int evaluate_range(struct session *s, const struct pf_loss_item *items,
 	for (size_t g = first; g <= last; g++)
 		s->group[g - first] = groups[g] - begin;
 	if (!status)
-		status = launch(s, count, (uint32_t)(last - first), error);
+		status = count > PF_ITEMS_MAX ? pf_loss_whole(&whole, error) : launch(s, count, group_count, error);
 	for (uint32_t i = 0; i < count && !status; i++)
 		result[begin + i] =
 			(struct pf_loss_result){ s->out[i].loss, s->out[i].grad, s->out[i].status,
@@ -237,18 +245,19 @@ static int evaluate_range(struct session *s, const struct pf_loss_item *items,
 
 static int session_open(struct session *s, uint32_t most, struct pf_error *error)
 {
+	const uint64_t launched = most < PF_ITEMS_MAX ? most : PF_ITEMS_MAX;
 	const struct { unsigned arg; uint64_t bytes;
 	} want[BUFFERS] = {
 		[PAR] = { PF_ARG_pref_par, sizeof s->par },
 		[PROG] = { PF_ARG_pref_prog, sizeof s->program->word },
-		[ITEM] = { PF_ARG_pref_item, most * sizeof *s->item },
-		[GROUP] = { PF_ARG_pref_group, (most + 1) * sizeof *s->group },
-		[OUT] = { PF_ARG_pref_out, most * sizeof *s->out },
+		[ITEM] = { PF_ARG_pref_item, launched * sizeof *s->item },
+		[GROUP] = { PF_ARG_pref_group, (launched + 1) * sizeof *s->group },
+		[OUT] = { PF_ARG_pref_out, launched * sizeof *s->out },
 	};
 	int status = 0;
 
 	s->item = calloc(most, sizeof *s->item);
-	s->group = calloc(most + 1, sizeof *s->group);
+	s->group = calloc((size_t)most + 1, sizeof *s->group);
 	s->out = calloc(most, sizeof *s->out);
 	if (!s->item || !s->group || !s->out)
 		return pf_fail(error, -ENOMEM, "no memory for the %u preference items of a launch",
@@ -268,24 +277,34 @@ static void session_close(struct session *s)
 	free(s->out);
 }
 
-/* Groups from `first` on that fit one launch */
-static size_t launch_end(const uint32_t *groups, size_t group_count, size_t first)
+/* Groups from `first` on that fit one launch; all of them if they belong together */
+static size_t launch_end(const struct session *s, const uint32_t *groups, size_t group_count, size_t first)
 {
-	size_t last = first + 1;
+	size_t last = pf_program_coupled(s->program) ? group_count : first + 1;
 
 	while (last < group_count && groups[last + 1] - groups[first] <= PF_ITEMS_MAX)
 		last++;
 	return last;
 }
 
-static int evaluate_all(struct session *s, const struct pf_loss_item *items, size_t count,
-                        const uint32_t *groups, size_t group_count, struct pf_loss_result *result,
-                        struct pf_error *error)
+static uint32_t most_items(const struct session *s, const uint32_t *groups, size_t group_count)
 {
-	int status = session_open(s, count < PF_ITEMS_MAX ? (uint32_t)count : PF_ITEMS_MAX, error);
+	uint32_t most = 0;
+
+	for (size_t g = 0, end; g < group_count; g = end) {
+		end = launch_end(s, groups, group_count, g);
+		most = groups[end] - groups[g] > most ? groups[end] - groups[g] : most;
+	}
+	return most;
+}
+
+static int evaluate_all(struct session *s, const struct pf_loss_item *items, const uint32_t *groups,
+                        size_t group_count, struct pf_loss_result *result, struct pf_error *error)
+{
+	int status = session_open(s, most_items(s, groups, group_count), error);
 
 	for (size_t g = 0, end; g < group_count && !status; g = end) {
-		end = launch_end(groups, group_count, g);
+		end = launch_end(s, groups, group_count, g);
 		status = evaluate_range(s, items, groups, g, end, result, error);
 	}
 	session_close(s);
@@ -307,6 +326,8 @@ int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss,
 	if (status || group_count == 0)
 		return status;
 	status = pf_program_build(&program, loss, error);
+	if (!status)
+		status = check_lengths(&program, groups, group_count, error);
 	if (!status && pf_program_coupled(&program))
 		status = check_coupled(loss, items, count, error);
 	allow_no_tokens(&scalars, items, count);
@@ -315,7 +336,7 @@ int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss,
 	if (status)
 		return status;
 	pf_program_par(&program, loss, &scalars, session.par);
-	return evaluate_all(&session, items, count, groups, group_count, result, error);
+	return evaluate_all(&session, items, groups, group_count, result, error);
 }
 
 double pf_loss_total(const struct pf_loss *loss, const struct pf_loss_batch *batch,

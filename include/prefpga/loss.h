@@ -82,7 +82,7 @@ PF_API int pf_loss_needs_reference(const struct pf_loss *loss);
 PF_API int pf_loss_own_weights(const struct pf_loss *loss);
 /* 1: sums must be those of LD-DPO, see PF_LOSS_REF_TAIL */
 PF_API int pf_loss_tail(const struct pf_loss *loss);
-/* 1: the loss of a group depends on the others: a step is evaluated in one call, of at most 8192 items */
+/* 1: the loss of a group depends on the others: a step is evaluated in one call */
 PF_API int pf_loss_coupled(const struct pf_loss *loss);
 /* 1 and the value of the first parameter of that name, or 0 */
 PF_API int pf_loss_param(const struct pf_loss *loss, const char *name, double *value);
@@ -118,8 +118,8 @@ struct pf_loss_result { double loss, grad; uint32_t status, group; };
  * pref of the device. result[i].loss: of the group or item before the division, NaN where status is
  * set; result[i].grad: dL/dlogp, divisor and weights applied, 0 where status is set. Any count:
  * launches are split between groups. Returns 0, or an error that names the item or group: wrong
- * members, a log-ratio outside Q31.32, a group (or a step of a coupled loss) beyond 8192 items, a
- * missing batch scalar */
+ * members, a log-ratio outside Q31.32, a list beyond 8192 items, a missing batch scalar. Steps of a
+ * coupled loss and sequences beyond 8192 items fit no launch: the host computes them, in the kernel's bits */
 PF_API int pf_loss_evaluate(struct pf_device *device, const struct pf_loss *loss,
                             const struct pf_loss_batch *batch, const struct pf_loss_item *items,
                             size_t count, const uint32_t *groups, size_t group_count,

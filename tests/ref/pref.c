@@ -168,19 +168,20 @@ static long double group_rank(const long double *a, uint32_t n, uint32_t own)
 	uint32_t rank = 0;
 	for (uint32_t i = 0; i < n; i++)
 		rank += a[i] > a[own] || (a[i] == a[own] && i < own);
-	return isnan(group_max(a, n)) ? NAN : rank;
+	return rank;
 }
 
 static void reduce(uint32_t op, long double *a, uint32_t n, long double *result)
 {
+	const int nan = n && isnan(group_max(a, n));
 	for (uint32_t i = 0; i < n; i++)
 		switch (op) {
-		case PF_OP_GSUM:   result[i] = group_sum(a, n); break;
-		case PF_OP_GMEAN:  result[i] = group_sum(a, n) / n; break;
-		case PF_OP_GMAX:   result[i] = group_max(a, n); break;
-		case PF_OP_GLSE:   result[i] = group_lse(a, n); break;
-		case PF_OP_GVAR:   result[i] = group_variance(a, n); break;
-		case PF_OP_GRANK:  result[i] = group_rank(a, n, i); break;
+		case PF_OP_GSUM:   result[i] = i ? result[0] : group_sum(a, n); break;
+		case PF_OP_GMEAN:  result[i] = i ? result[0] : group_sum(a, n) / n; break;
+		case PF_OP_GMAX:   result[i] = i ? result[0] : group_max(a, n); break;
+		case PF_OP_GLSE:   result[i] = i ? result[0] : group_lse(a, n); break;
+		case PF_OP_GVAR:   result[i] = i ? result[0] : group_variance(a, n); break;
+		case PF_OP_GRANK:  result[i] = nan ? NAN : group_rank(a, n, i); break;
 		case PF_OP_GCOUNT: result[i] = n; break;
 		default:           abort();
 		}
@@ -221,12 +222,14 @@ static void over_all(struct machine *m, uint32_t op, uint32_t base)
 	long double *a = m->stack[base], *index = m->stack[base + 1], *result = lanes(m->items);
 	if (op == PF_OP_BRANK)
 		gaps_of_pairs(m, a, 0, m->items);
+	const long double sum = group_sum(a, m->items);
+	const int nan = m->items && isnan(group_max(a, m->items));
 	for (uint32_t i = 0; i < m->items; i++) {
 		const int there = op >= PF_OP_BPUT && index[i] >= 0 && index[i] < m->items;
 		if (op == PF_OP_BSUM)
-			result[i] = group_sum(a, m->items);
+			result[i] = sum;
 		else if (op == PF_OP_BRANK)
-			result[i] = group_rank(a, m->items, i);
+			result[i] = nan ? NAN : group_rank(a, m->items, i);
 		else if (op == PF_OP_BPUT && there)
 			result[(uint32_t)index[i]] = a[i];
 		else if (op == PF_OP_BGET && there)

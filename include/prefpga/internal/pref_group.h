@@ -1,13 +1,13 @@
 /* pref_group.h: the reductions of PF_OPS over one group, the items [begin, end) of a vector; begin < end. Over all
- * items they serve the b-operations.
+ * items they serve the b-operations. The host's machine calls them on vectors longer than a launch.
  *
  * They add in the order of the items: that order is part of the numerics. The loop-carried double addition takes eight
  * cycles, hence II = 8; groups are small and partial sums would only change the order. NaN in gives NaN. */
-#ifndef PF_HLS_PREF_GROUP_H
-#define PF_HLS_PREF_GROUP_H
+#ifndef PF_INTERNAL_PREF_GROUP_H
+#define PF_INTERNAL_PREF_GROUP_H
 #include "pref_lane.h"
 
-static double pf_group_sum(const double a[PF_ITEMS_MAX], uint32_t begin, uint32_t end)
+static inline double pf_group_sum(const double a[PF_ITEMS_MAX], uint32_t begin, uint32_t end)
 {
 	double sum = 0.0;
 sum:
@@ -19,7 +19,7 @@ sum:
 	return sum;
 }
 
-static double pf_group_max(const double a[PF_ITEMS_MAX], uint32_t begin, uint32_t end)
+static inline double pf_group_max(const double a[PF_ITEMS_MAX], uint32_t begin, uint32_t end)
 {
 	double max = a[begin];
 max:
@@ -32,7 +32,7 @@ max:
 }
 
 /* From the maximum, so that nothing overflows; an infinite maximum is the result */
-static double pf_group_lse(const double a[PF_ITEMS_MAX], uint32_t begin, uint32_t end)
+static inline double pf_group_lse(const double a[PF_ITEMS_MAX], uint32_t begin, uint32_t end)
 {
 	const double max = pf_group_max(a, begin, end);
 	double sum = 0.0;
@@ -47,7 +47,7 @@ sum:
 	return pf_flush64(max + pf_log64(sum));
 }
 
-static double pf_group_variance(const double a[PF_ITEMS_MAX], uint32_t begin, uint32_t end)
+static inline double pf_group_variance(const double a[PF_ITEMS_MAX], uint32_t begin, uint32_t end)
 {
 	const double n = (double)(end - begin), mean = pf_flush64(pf_group_sum(a, begin, end) / n);
 	double sum = 0.0;
@@ -73,7 +73,7 @@ static inline double pf_group_value(uint32_t op, const double a[PF_ITEMS_MAX], u
 	}
 }
 
-static double pf_group_rank(const double a[PF_ITEMS_MAX], uint32_t item, uint32_t begin, uint32_t end)
+static inline double pf_group_rank(const double a[PF_ITEMS_MAX], uint32_t item, uint32_t begin, uint32_t end)
 {
 	const double own = a[item];
 	uint32_t rank = 0, nan = 0;

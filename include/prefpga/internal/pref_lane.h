@@ -1,12 +1,13 @@
-/* pref_lane.h: the operations of PF_OPS (abi.h) on one lane: one item, doubles.
+/* pref_lane.h: the operations of PF_OPS (abi.h) on one lane: one item, doubles. Kernel pref and the host's machine for
+ * steps beyond a launch (host/train/loss_whole.c) share them, and so their bits.
  *
  * Whatever comes out at or below 2^-1022 is 0, so the bits do not depend on flushing. Comparisons with NaN are false,
  * min and max of NaN are NaN. `x` is the top of the stack, y and z lie below it. */
-#ifndef PF_HLS_PREF_LANE_H
-#define PF_HLS_PREF_LANE_H
-#include "prefpga/internal/abi.h"
-#include "prefpga/internal/kmath.h"
-#include "prefpga/internal/kmath64.h"
+#ifndef PF_INTERNAL_PREF_LANE_H
+#define PF_INTERNAL_PREF_LANE_H
+#include "abi.h"
+#include "kmath.h"
+#include "kmath64.h"
 
 static inline double pf_from_q32(int64_t q) { return (double)q * 0x1p-32; }
 static inline double pf_widen(float x) { return (double)pf_same(x); }
