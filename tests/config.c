@@ -312,7 +312,7 @@ static void what_would_change_the_result_is_refused(void **state)
 {
 	static const char *const texts[] = { "load_best_model_at_end: True",
 		                             "optim: adafactor",
-		                             "ld_alpha: 0.5\nloss_type: ipo",
+		                             "ld_alpha: 0.5\nloss_type: apo_zero_unpaired",
 		                             "scale_rewards: none",
 		                             "neftune_noise_alpha: 5",
 		                             "label_smoothing_factor: 0.1",
@@ -322,8 +322,9 @@ static void what_would_change_the_result_is_refused(void **state)
 		                             "completion_only_loss: false",
 		                             "loss_type: no_such_loss",
 		                             "resume_from_checkpoint: some/checkpoint-5",
-		                             "use_weighting: true\nloss_type: ipo",
-		                             "f_divergence_type: js_divergence\nloss_type: hinge",
+		                             "use_weighting: true\nloss_type: aot",
+		                             "f_divergence_type: js_divergence\nloss_type: apo_zero",
+		                             "f_divergence_type: forward_kl\nloss_type: aot_unpaired",
 		                             "f_divergence_type: hellinger",
 		                             "loss_type: [sigmoid, sft]\nloss_weights: [1]",
 		                             "loss_type: [sigmoid]\nloss_weights: [1, 2]",
@@ -359,6 +360,13 @@ static void a_loss_in_several_keys(void **state)
 		  "fdpo_alpha:f_alpha_divergence_coef=0.25,beta=0.1" },
 		{ "loss_type: sigmoid\nld_alpha: 0.5", "ld_dpo:ld_alpha=0.5,beta=0.1" },
 		{ "ld_alpha: 1.0\nbeta: 0.2", "sigmoid:beta=0.2" },
+		{ "loss_type: hinge\nf_divergence_type: js_divergence", "hinge:f_divergence_type=js_divergence,beta=0.1" },
+		{ "loss_type: ipo\nld_alpha: 0.5", "ipo:ld_alpha=0.5,beta=0.1" },
+		{ "loss_type: [sigmoid, bco_pair, sft]\nuse_weighting: true\nf_divergence_type: alpha_divergence\n"
+		  "f_alpha_divergence_coef: 0.25",
+		  "sigmoid:f_divergence_type=alpha_divergence,f_alpha_divergence_coef=0.25,use_weighting=1,"
+		  "max_weight=inf,beta=0.1+bco_pair:f_divergence_type=alpha_divergence,f_alpha_divergence_coef=0.25,"
+		  "use_weighting=1,max_weight=inf,beta=0.1+sft" },
 		{ "loss_type: grpo\nepsilon: 0.3", "grpo:epsilon=0.3" },       /* whose beta is 0 in TRL, as here */
 		{ "loss_type: aot", "aot:beta=0.1" },
 		{ "use_weighting: true\nbeta: 0.1", "wpo:max_weight=inf,beta=0.1" },

@@ -59,6 +59,41 @@ static void mixtures(void **state)
 	refuses("sft+sft+sft+sft+sft", PF_E_RANGE, "at most 4 losses");
 }
 
+static void modifiers_go_with_losses_of_pairs(void **state)
+{
+	double value;
+
+	(void)state;
+	accepts("hinge:f_divergence_type=js_divergence,beta=0.2");
+	assert_true(loss.component[0].param[0] == 0.2 && pf_loss_param(&loss, "f_divergence_type", &value));
+	assert_true(value == 2);
+	accepts("bco_pair:f_divergence_type=alpha_divergence,f_alpha_divergence_coef=0.25+sft:weight=0.5");
+	assert_true(loss.component[1].weight == 0.5 && pf_loss_param(&loss, "f_alpha_divergence_coef", &value));
+	assert_true(value == 0.25);
+	accepts("ipo:use_weighting=1,max_weight=inf");
+	assert_true(pf_loss_own_weights(&loss) && !pf_loss_tail(&loss));
+	accepts("ipo:ld_alpha=0.5+hinge:ld_alpha=0.5");
+	assert_true(pf_loss_tail(&loss) && pf_loss_param(&loss, "ld_alpha", &value) && value == 0.5);
+	accepts("ipo:ld_alpha=1,use_weighting=0,f_divergence_type=reverse_kl");
+	assert_true(!pf_loss_tail(&loss) && !pf_loss_own_weights(&loss));
+	refuses("ipo:ld_alpha=0.5+hinge", PF_E_ARGUMENT, "sum log-probs differently");
+	refuses("ipo:ld_alpha=0.5+hinge:ld_alpha=0.25", PF_E_ARGUMENT, "sum log-probs differently");
+	refuses("ipo:ld_alpha=2", PF_E_RANGE, "ld_alpha = 2 is outside [0, 1]");
+	refuses("apo_zero:f_divergence_type=forward_kl", PF_E_ARGUMENT, "apo_zero does not go with f_divergence_type");
+	refuses("apo_down:f_divergence_type=forward_kl", PF_E_ARGUMENT, "does not go with");
+	refuses("aot:f_divergence_type=forward_kl", PF_E_ARGUMENT, "does not go with");
+	refuses("aot_unpaired:f_divergence_type=js_divergence", PF_E_ARGUMENT, "does not go with");
+	refuses("fdpo_js:f_divergence_type=js_divergence", PF_E_ARGUMENT, "does not go with");
+	refuses("simpo:f_divergence_type=js_divergence", PF_E_ARGUMENT, "does not go with");
+	refuses("rpo:f_divergence_type=js_divergence", PF_E_ARGUMENT, "does not go with");
+	refuses("kto:f_divergence_type=js_divergence", PF_E_ARGUMENT, "it is no loss of pairs");
+	refuses("aot:use_weighting=1", PF_E_ARGUMENT, "compares pairs with each other");
+	refuses("wpo:use_weighting=1", PF_E_ARGUMENT, "has weights already");
+	refuses("cpo:ld_alpha=0.5", PF_E_ARGUMENT, "no function of log-ratios alone");
+	refuses("hinge:f_divergence_type=hellinger", PF_E_ARGUMENT, "f_divergence_type=hellinger: it is reverse_kl");
+	refuses("hinge:f_divergence_typ=js_divergence", PF_E_UNKNOWN, "did you mean f_divergence_type?");
+}
+
 static void mistakes_name_the_remedy(void **state)
 {
 	(void)state;
@@ -279,6 +314,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_and_defaults),
 		cmocka_unit_test(mixtures),
+		cmocka_unit_test(modifiers_go_with_losses_of_pairs),
 		cmocka_unit_test(mistakes_name_the_remedy),
 		cmocka_unit_test(ranges_are_kept),
 		cmocka_unit_test(every_error_may_go_unread),

@@ -110,14 +110,28 @@ static void print_row(const struct pf_loss_row *row)
 {
 	static const char *const wants[] = {
 		[PF_LOSS_FREE] = "-", [PF_LOSS_REF] = "reference", [PF_LOSS_REF_BETA] = "(reference)",
-		[PF_LOSS_REF_OWN] = "reference", [PF_LOSS_REF_TAIL] = "reference",
+		[PF_LOSS_REF_FIXED] = "reference", [PF_LOSS_REF_OWN] = "reference", [PF_LOSS_REF_TAIL] = "reference",
 	};
 
 	printf("%-22s %-7s %-11s %s, per %s\n", row->name, pf_loss_form_name(row->form), wants[row->reference],
 	       computed_by(row), level_name(row));
-	printf("    %s. %s\n    also: %s\n", row->title, row->source, row->aliases);
+	printf("    %s. %s\n", row->title, row->source);
+	if (*row->aliases)
+		printf("    also: %s\n", row->aliases);
 	for (unsigned i = 0; i < row->params; i++)
 		print_param(&row->param[i]);
+}
+
+static void print_modifier(unsigned i)
+{
+	if (i != PF_LOSS_DIVERGENCE) {
+		print_param(pf_loss_modifier(i));
+		return;
+	}
+	printf("    %s = %s", pf_loss_modifier(i)->name, pf_loss_divergence_name(0));
+	for (unsigned d = 1; pf_loss_divergence_name(d); d++)
+		printf("%s%s", d > 1 ? ", " : ", or ", pf_loss_divergence_name(d));
+	printf(": %s\n", pf_loss_modifier(i)->text);
 }
 
 int pf_verb_losses(const struct pf_options *options)
@@ -129,6 +143,9 @@ int pf_verb_losses(const struct pf_options *options)
 	printf("%-22s %-7s %-11s %s\n", "NAME", "DATA", "NEEDS", "COMPUTED BY");
 	for (unsigned i = 0; (row = pf_loss_row(i)) != NULL; i++)
 		print_row(row);
+	printf("Losses of pairs also take, as keys like parameters (TRL's modifiers of any loss_type):\n");
+	for (unsigned i = 0; pf_loss_modifier(i); i++)
+		print_modifier(i);
 	printf("Use: --loss NAME[:key=value,...]; mixtures: NAME[:weight=0.8,...]+NAME...\n");
 	return PF_EXIT_OK;
 }

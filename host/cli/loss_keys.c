@@ -34,7 +34,9 @@ static const char *const form_keys[] = {
 	[PF_FORM_LIST] = "l:policy r:reference psi:score n:n",
 	[PF_FORM_ROLLOUT] = "l:policy old:old ref:reference A:advantage",
 };
-#define TAIL_KEYS "tw:policy/chosen tl:policy/rejected rw:reference/chosen rl:reference/rejected"
+#define TAIL_KEYS "tw:policy/chosen tl:policy/rejected rw:reference/chosen rl:reference/rejected " \
+	"nw:n/chosen nl:n/rejected"
+#define OWN_KEYS "ww:weight/chosen wl:weight/rejected"
 /* Keys that test vectors carry although losses work them out themselves: detached weights */
 static const char other_keys[] = "w lr pd tw tl";
 
@@ -133,6 +135,8 @@ int pf_case_keys(struct pf_cases *cases, struct pf_error *error)
 
 	for (unsigned i = 0; i < cases->loss.components && !status; i++)
 		status = add_keys(cases, cases->loss.component[i].row->inputs, error);
+	if (!status && pf_loss_own_weights(&cases->loss))
+		status = add_keys(cases, OWN_KEYS, error);
 	own = cases->keys;
 	if (!status)
 		status = add_keys(cases, pf_loss_tail(&cases->loss) ? TAIL_KEYS : form_keys[pf_loss_form(&cases->loss)],

@@ -65,6 +65,10 @@ int pf_case_tail_sums(const struct pf_loss *loss, json_t *object, struct pf_case
 	if (!status)
 		status = read_param(object, loss, "ld_reference", &both, error);
 	tail->shared = tail->n[0] < tail->n[1] ? tail->n[0] : tail->n[1];
+	for (int side = 0; side < 2 && !status; side++)
+		if (!json_object_get(object, side ? "nl" : "nw") &&
+		    json_object_set_new(object, side ? "nl" : "nw", json_integer(tail->n[side])))
+			status = pf_fail(error, PF_E_DATA, "out of memory");
 	for (int side = 0; side < 2 && !status; side++) {
 		status = sum_list(object, side ? "tl" : "tw", tail->shared, tail->weight, error);
 		if (!status)

@@ -185,54 +185,80 @@ static const char *param_of(const struct pf_trl_loss *l, const char *key)
 	return NULL;
 }
 
-/* The name of a loss of loss_type under ld_alpha, f_divergence_type and use_weighting, which make other rows of it */
-static int spell(const struct pf_trl_loss *l, const char *type, size_t length, char *out, size_t size,
-		 const char **part, struct pf_error *error)
+/* The same, and it counts as used */
+static const char *use_param(struct pf_trl_loss *l, const char *key)
+{
+	const char *value = param_of(l, key);
+
+	for (unsigned i = 0; i < l->params; i++)
+		l->param[i].used |= strcmp(l->param[i].key, key) == 0;
+	return value;
+}
+
+/* Where one of ld_alpha, f_divergence_type and use_weighting makes a row of its own of sigmoid; NULL: nowhere */
+static const char *sigmoid_row(const char *divergence, int weighting, int shortened)
 {
 	static const char *const kinds[][2] = { { "forward_kl", "fdpo_forward_kl" }, { "js_divergence", "fdpo_js" },
 		                                { "alpha_divergence", "fdpo_alpha" } };
-	const int sigmoid = length == 7 && strncmp(type, "sigmoid", 7) == 0;
-	const char *divergence = l->divergence && strcmp(l->divergence, "reverse_kl") != 0 ? l->divergence : NULL;
-	const char *tail = param_of(l, "ld_alpha");
-	const int shortened = tail && strtod(tail, NULL) != 1.0 && strncmp(type, "ld_dpo", 6) != 0;
 
-	snprintf(out, size, "%.*s", (int)length, type);
-	if (l->weighting && (!sigmoid || divergence))
-		return refuse(error, part, "use_weighting", "weights of WPO go with loss_type sigmoid alone here");
-	if (shortened && (!sigmoid || divergence || l->weighting))
-		return refuse(error, part, "ld_alpha", "lighter tails (LD-DPO) go with loss_type sigmoid alone here");
+	if ((divergence != NULL) + weighting + shortened != 1)
+		return NULL;
+	for (size_t i = 0; divergence && i < sizeof kinds / sizeof *kinds; i++)
+		if (strcmp(divergence, kinds[i][0]) == 0)
+			return kinds[i][1];
+	return weighting ? "wpo:max_weight=inf" : shortened ? "ld_dpo" : NULL;
+}
+
+/* A parameter's text behind a component that takes it as a modifier */
+static void put_modifier(struct text *t, const char *key, const char *value)
+{
+	put(t, "%c%s=%s", strchr(t->at, ':') ? ',' : ':', key, value);
+}
+
+/* A loss of loss_type as ld_alpha, f_divergence_type and use_weighting change it */
+static void spell(struct pf_trl_loss *l, const char *type, size_t length, struct text *name)
+{
+	const int sigmoid = length == 7 && strncmp(type, "sigmoid", 7) == 0;
+	const int sft = length == 3 && strncmp(type, "sft", 3) == 0;
+	const char *divergence = l->divergence && strcmp(l->divergence, "reverse_kl") != 0 ? l->divergence : NULL;
+	const char *tail = use_param(l, "ld_alpha");
+	const int shortened = tail && strtod(tail, NULL) != 1.0 && strncmp(type, "ld_dpo", 6) != 0;
+	const char *row = sigmoid ? sigmoid_row(divergence, l->weighting, shortened) : NULL;
+
+	put(name, "%.*s", row ? (int)strlen(row) : (int)length, row ? row : type);
+	if (row || sft)
+		return;
+	if (divergence)
+		put_modifier(name, "f_divergence_type", divergence);
+	if (divergence && strcmp(divergence, "alpha_divergence") == 0 && use_param(l, "f_alpha_divergence_coef"))
+		put_modifier(name, "f_alpha_divergence_coef", use_param(l, "f_alpha_divergence_coef"));
+	if (l->weighting) {
+		put_modifier(name, "use_weighting", "1");
+		put_modifier(name, "max_weight", "inf");
+	}
 	if (shortened)
-		snprintf(out, size, "ld_dpo");
-	if (l->weighting)
-		snprintf(out, size, "wpo:max_weight=inf");
-	if (!divergence)
-		return 0;
-	if (!sigmoid)
-		return refuse(error, part, "f_divergence_type",
-			      "other divergences go with loss_type sigmoid alone here");
-	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-		if (strcmp(divergence, kinds[i][0]) == 0) {
-			snprintf(out, size, "%s", kinds[i][1]);
-			return 0;
-		}
-	return refuse(error, part, "f_divergence_type",
-	              "must be reverse_kl, forward_kl, js_divergence or alpha_divergence");
+		put_modifier(name, "ld_alpha", tail);
 }
 
 static int put_types(struct pf_trl_loss *l, struct text *t, const char *types, const char **part,
 		     struct pf_error *error)
 {
 	const char *weight = l->weights;
-	char name[NAME_ROOM];
 
 	for (const char *type = types; *type;) {
 		const size_t length = strcspn(type, ",");
-		int code = spell(l, type, length, name, sizeof name, part, error);
+		struct text name = { calloc(1, TEXT_ROOM), 0 };
+		int code = name.at ? 0 : pf_fail(error, -ENOMEM, "out of memory");
 
+		if (!code)
+			spell(l, type, length, &name);
+		if (!code && name.used >= TEXT_ROOM)
+			code = refuse(error, part, "loss_type", "the loss is too long");
 		if (!code && weight && !*weight)
 			code = refuse(error, part, "loss_weights", "there are fewer weights than losses in loss_type");
 		if (!code)
-			code = put_component(l, t, name, strlen(name), 1, part, error);
+			code = put_component(l, t, name.at, strlen(name.at), 1, part, error);
+		free(name.at);
 		if (code)
 			return code;
 		if (weight) {

@@ -1,13 +1,12 @@
-/* The rows of losses.def, and loss strings turned into configured losses */
+/* The rows of losses.def, configured losses */
 #include "prefpga/loss.h"
-#include "expr.h"
+#include "loss_modifier.h"
+#include "loss_row.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "prefpga/internal/losses.def"
 #include "prefpga/internal/nearest.h"
-
-enum { NAME_MAX_BYTES = 64 };
 
 /* ---- the table ---- */
 
@@ -59,7 +58,7 @@ static int next_word(const char **at, char *word, size_t size)
 
 static int answers(const struct pf_loss_row *row, const char *name)
 {
-	char word[NAME_MAX_BYTES];
+	char word[PF_LOSS_NAME_BYTES];
 
 	if (strcmp(row->name, name) == 0)
 		return 1;
@@ -78,11 +77,11 @@ const struct pf_loss_row *pf_loss_find(const char *name)
 }
 
 /* Aliases are words inside a row: the row's own name stands for them in suggestions */
-static const struct pf_loss_row *nearest_row(const char *name)
+const struct pf_loss_row *pf_loss_nearest(const char *name)
 {
 	const char *best = NULL;
 	const struct pf_loss_row *row = NULL;
-	char word[NAME_MAX_BYTES];
+	char word[PF_LOSS_NAME_BYTES];
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		const char *before = best;
@@ -127,7 +126,10 @@ static const struct pf_loss_param *find_param(const struct pf_loss_row *row, con
 		if (strcmp(row->param[*index].name, key) == 0 ||
 		    (*key && strcmp(row->param[*index].oracle, key) == 0))
 			return &row->param[*index];
-	return strcmp(key, weight_param.name) == 0 ? &weight_param : NULL;
+	if (strcmp(key, weight_param.name) == 0)
+		return &weight_param;
+	*index = pf_loss_modifier_find(key);
+	return pf_loss_modifier(*index);
 }
 
 static int unknown_key(const struct pf_loss_row *row, const char *key, struct pf_error *error)
@@ -136,6 +138,8 @@ static int unknown_key(const struct pf_loss_row *row, const char *key, struct pf
 	char known[256] = "weight";
 
 	pf_name_nearest(key, weight_param.name, &nearest);
+	for (unsigned i = 0; i < PF_LOSS_MODIFIERS && row->form == PF_FORM_PAIR; i++)
+		pf_name_nearest(key, pf_loss_modifier(i)->name, &nearest);
 	for (unsigned i = 0; i < row->params; i++) {
 		size_t used = strlen(known);
 		pf_name_nearest(key, row->param[i].name, &nearest);
@@ -148,6 +152,19 @@ static int unknown_key(const struct pf_loss_row *row, const char *key, struct pf
 		               nearest);
 	return pf_fail(error, PF_E_UNKNOWN, "loss %s has no parameter \"%s\"; it has: %s",
 	               row->name, key, known);
+}
+
+static int modify(struct pf_loss_component *c, unsigned index, double value, struct pf_error *error)
+{
+	struct pf_loss_component wanted = *c;
+	int status;
+
+	wanted.modifier[index] = value;
+	wanted.modified |= 1u << index;
+	status = pf_loss_modifiers_check(&wanted, error);
+	if (!status)
+		*c = wanted;
+	return status;
 }
 
 int pf_loss_set(struct pf_loss *loss, unsigned component, const char *key, double value,
@@ -163,11 +180,16 @@ int pf_loss_set(struct pf_loss *loss, unsigned component, const char *key, doubl
 		return pf_fail(error, PF_E_RANGE, "loss %s: %s = %g is outside %c%g, %g%c (%s)",
 		               c->row->name, param->name, value, param->low_open ? '(' : '[',
 		               param->low, param->high, param->high_open ? ')' : ']', param->text);
-	*(param == &weight_param ? &c->weight : &c->param[index]) = value;
+	if (param == &weight_param)
+		c->weight = value;
+	else if (param == pf_loss_modifier(index))
+		return modify(c, index, value, error);
+	else
+		c->param[index] = value;
 	return 0;
 }
 
-static int wider_form(enum pf_loss_form a, enum pf_loss_form b, enum pf_loss_form *form)
+int pf_loss_wider_form(enum pf_loss_form a, enum pf_loss_form b, enum pf_loss_form *form)
 {
 	*form = a == PF_FORM_TOKENS || b == PF_FORM_TRIPLE ? b : a;
 	return a == b || a == PF_FORM_TOKENS || b == PF_FORM_TOKENS ||
@@ -180,7 +202,7 @@ enum pf_loss_form pf_loss_form(const struct pf_loss *loss)
 	enum pf_loss_form form = PF_FORM_TOKENS;
 
 	for (unsigned i = 0; i < loss->components; i++)
-		wider_form(form, loss->component[i].row->form, &form);
+		pf_loss_wider_form(form, loss->component[i].row->form, &form);
 	return form;
 }
 
@@ -208,6 +230,11 @@ int pf_loss_param(const struct pf_loss *loss, const char *name, double *value)
 				*value = loss->component[c].param[i];
 				return 1;
 			}
+	for (unsigned c = 0; c < loss->components && pf_loss_modifier_find(name) < PF_LOSS_MODIFIERS; c++)
+		if (loss->component[c].modified >> pf_loss_modifier_find(name) & 1) {
+			*value = loss->component[c].modifier[pf_loss_modifier_find(name)];
+			return 1;
+		}
 	return 0;
 }
 
@@ -232,171 +259,21 @@ int pf_loss_needs_reference(const struct pf_loss *loss)
 int pf_loss_own_weights(const struct pf_loss *loss)
 {
 	for (unsigned i = 0; i < loss->components; i++)
-		if (loss->component[i].row->reference == PF_LOSS_REF_OWN)
+		if (loss->component[i].row->reference == PF_LOSS_REF_OWN ||
+		    pf_loss_modifies(&loss->component[i], PF_LOSS_WEIGHTING))
 			return 1;
 	return 0;
+}
+
+int pf_loss_component_tail(const struct pf_loss_component *c)
+{
+	return c->row->reference == PF_LOSS_REF_TAIL || pf_loss_modifies(c, PF_LOSS_LD_ALPHA);
 }
 
 int pf_loss_tail(const struct pf_loss *loss)
 {
 	for (unsigned i = 0; i < loss->components; i++)
-		if (loss->component[i].row->reference == PF_LOSS_REF_TAIL)
+		if (pf_loss_component_tail(&loss->component[i]))
 			return 1;
 	return 0;
-}
-
-/* ---- loss strings ---- */
-
-/* Length of the name at the head of a component; "oracle:" belongs to it */
-static size_t name_length(const char *text)
-{
-	size_t prefix = strncmp(text, "oracle:", 7) == 0 ? 7 : 0;
-
-	return prefix + strcspn(text + prefix, ":+");
-}
-
-static int take_word(const char *text, size_t length, char *word, const char *what,
-                     struct pf_error *error)
-{
-	if (length == 0)
-		return pf_fail(error, PF_E_ARGUMENT,
-		               "%s is missing at \"%.32s\"; write NAME[:key=value,...][+NAME...]",
-		               what, text);
-	if (length >= NAME_MAX_BYTES)
-		return pf_fail(error, PF_E_UNKNOWN, "%s \"%.32s...\" is too long to be known", what,
-		               text);
-	memcpy(word, text, length);
-	word[length] = '\0';
-	return 0;
-}
-
-/* A formula reaches to the end or to the colon before its parameters; in braces, to the closing one */
-static int parse_formula(const char **text, struct pf_loss *loss, struct pf_error *error)
-{
-	struct pf_loss_component *c = &loss->component[loss->components];
-	const int braces = (*text)[5] == '{';
-	const char *formula = *text + 5 + braces;
-	size_t length = strcspn(formula, braces ? "}" : ":");
-	int status;
-
-	if (braces && formula[length] != '}')
-		return pf_fail(error, PF_E_ARGUMENT, "\"}\" is missing behind the formula \"%.32s\"", formula);
-	status = pf_expr_row(formula, length, &c->row, error);
-	if (status)
-		return status;
-	c->weight = weight_param.value;
-	for (unsigned i = 0; i < c->row->params; i++)
-		c->param[i] = c->row->param[i].value;
-	*text = formula + length + braces;
-	return 0;
-}
-
-static int parse_name(const char **text, struct pf_loss *loss, struct pf_error *error)
-{
-	struct pf_loss_component *c = &loss->component[loss->components];
-	size_t length = name_length(*text);
-	char name[NAME_MAX_BYTES];
-	int status = take_word(*text, length, name, "the name of a loss", error);
-
-	if (status)
-		return status;
-	c->row = pf_loss_find(name);
-	if (!c->row) {
-		const struct pf_loss_row *near = nearest_row(name);
-		return pf_fail(error, PF_E_UNKNOWN, "no loss is called \"%s\"; %s%s%s", name,
-		               near ? "did you mean " : "",
-		               near ? near->name : "`prefpga losses` lists them", near ? "?" : "");
-	}
-	c->weight = weight_param.value;
-	for (unsigned i = 0; i < c->row->params; i++)
-		c->param[i] = c->row->param[i].value;
-	*text += length;
-	return 0;
-}
-
-/* One key=value; strtod decides where the number ends, so that 1e+3 is not a mixture */
-static int parse_setting(const char **text, struct pf_loss *loss, struct pf_error *error)
-{
-	size_t length = strcspn(*text, "=,:+");
-	char key[NAME_MAX_BYTES], *end;
-	int status = take_word(*text, length, key, "a parameter", error);
-	double value;
-
-	if (status)
-		return status;
-	if ((*text)[length] != '=')
-		return pf_fail(error, PF_E_ARGUMENT,
-		               "parameter \"%s\" of loss %s has no value; write %s=NUMBER", key,
-		               loss->component[loss->components].row->name, key);
-	value = strtod(*text + length + 1, &end);
-	if (end == *text + length + 1)
-		return pf_fail(error, PF_E_ARGUMENT,
-		               "parameter \"%s\" of loss %s: \"%.32s\" is not a number", key,
-		               loss->component[loss->components].row->name, *text + length + 1);
-	*text = end;
-	return pf_loss_set(loss, loss->components, key, value, error);
-}
-
-static int parse_component(const char **text, struct pf_loss *loss, struct pf_error *error)
-{
-	int status = strncmp(*text, "expr:", 5) == 0 ? parse_formula(text, loss, error)
-	                                             : parse_name(text, loss, error);
-
-	if (status || **text != ':')
-		return status;
-	do {
-		++*text;
-		status = parse_setting(text, loss, error);
-	} while (!status && **text == ',');
-	return status;
-}
-
-static int check_mixture(const struct pf_loss *loss, struct pf_error *error)
-{
-	const struct pf_loss_component *c = &loss->component[loss->components];
-	enum pf_loss_form form = pf_loss_form(loss), wide;
-
-	/* Plain likelihood counts tokens and sequences alike; the sums of LD-DPO are nobody else's */
-	for (unsigned i = 0; i < loss->components; i++) {
-		const struct pf_loss_row *other = loss->component[i].row;
-		const int plain = (c->row->form == PF_FORM_TOKENS && !c->row->per_token) ||
-		                  (other->form == PF_FORM_TOKENS && !other->per_token);
-		const int tails = (c->row->reference == PF_LOSS_REF_TAIL) +
-		                  (other->reference == PF_LOSS_REF_TAIL);
-		if ((c->row->per_token != other->per_token && !plain) || tails == 1)
-			return pf_fail(error, PF_E_ARGUMENT, "loss %s cannot be mixed with %s: they "
-			               "sum log-probs differently", c->row->name, other->name);
-	}
-	if (!wider_form(form, c->row->form, &wide))
-		return pf_fail(
-			error, PF_E_ARGUMENT,
-			"loss %s works on %s items and cannot be mixed with %s, which works on %s",
-			c->row->name, pf_loss_form_name(c->row->form), loss->component[0].row->name,
-			pf_loss_form_name(form));
-	return 0;
-}
-
-int pf_loss_parse(const char *text, struct pf_loss *loss, struct pf_error *error)
-{
-	const char *at = text;
-
-	memset(loss, 0, sizeof *loss);
-	for (;; at++) {
-		int status = loss->components < PF_LOSS_COMPONENTS
-		                     ? parse_component(&at, loss, error)
-		                     : pf_fail(error, PF_E_RANGE, "a mixture has at most %d losses",
-		                               PF_LOSS_COMPONENTS);
-		if (!status && *at && *at != '+')
-			status = pf_fail(
-				error, PF_E_ARGUMENT,
-				"\"%.32s\" is not understood; write NAME[:key=value,...][+NAME...]",
-				at);
-		if (!status)
-			status = check_mixture(loss, error);
-		if (status)
-			return status;
-		loss->components++;
-		if (!*at)
-			return 0;
-	}
 }

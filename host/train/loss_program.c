@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "loss_modifier.h"
 #include "prefpga/internal/nearest.h"
 
 enum { WORD_BYTES = 64 };
@@ -319,6 +320,18 @@ int pf_program_assemble(struct pf_program *program, const struct pf_loss_row *ro
 
 /* ---- a whole launch ---- */
 
+static int assemble(struct pf_program *p, const struct pf_loss_component *c, int gradient, int sum,
+                    struct pf_error *error)
+{
+	char text[PF_LOSS_TEXT];
+	int status;
+
+	if (!c->modified)
+		return pf_program_assemble(p, c->row, gradient ? c->row->grad : c->row->value, sum, error);
+	status = pf_loss_modified(c, gradient, text, error);
+	return status ? status : pf_program_assemble(p, c->row, text, sum, error);
+}
+
 int pf_program_build(struct pf_program *p, const struct pf_loss *loss, struct pf_error *error)
 {
 	int per_item = pf_loss_per_item(loss), status = 0;
@@ -331,11 +344,10 @@ int pf_program_build(struct pf_program *p, const struct pf_loss *loss, struct pf
 		uint32_t *head = p->word + PF_PROG_COMPONENT + 4 * c;
 		head[0] = p->words;
 		head[2] = (uint32_t)per_item;
-		status = pf_program_assemble(p, row, row->value,
-		                             row->per_item && !per_item, error);
+		status = assemble(p, &loss->component[c], 0, row->per_item && !per_item, error);
 		head[1] = p->words;
 		if (!status)
-			status = pf_program_assemble(p, row, row->grad, 0, error);
+			status = assemble(p, &loss->component[c], 1, 0, error);
 	}
 	return status;
 }

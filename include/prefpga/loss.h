@@ -20,6 +20,7 @@ enum pf_loss_reference {
 	PF_LOSS_FREE,                  /* nothing */
 	PF_LOSS_REF,                   /* its log-probs */
 	PF_LOSS_REF_BETA,              /* them, if parameter beta is above 0 */
+	PF_LOSS_REF_FIXED,             /* them, and another divergence than the reverse KL has no meaning */
 	PF_LOSS_REF_OWN,               /* them, and the policy's own likelihood as the items' weights */
 	PF_LOSS_REF_TAIL,              /* them, summed with smaller weights of long tails (LD-DPO) */
 };
@@ -51,23 +52,34 @@ PF_API const struct pf_loss_row *pf_loss_find(const char *name);
 /* Name of a form for people: "pair", ... */
 PF_API const char *pf_loss_form_name(enum pf_loss_form form);
 
+/* What changes losses of pairs, whichever they are (loss_modifier.c) */
+enum pf_loss_modifier {
+	PF_LOSS_DIVERGENCE, PF_LOSS_DIVERGENCE_COEF, PF_LOSS_WEIGHTING, PF_LOSS_MAX_WEIGHT,
+	PF_LOSS_LD_ALPHA, PF_LOSS_LD_REFERENCE, PF_LOSS_MODIFIERS
+};
+/* Modifier i, NULL past the last; f_divergence_type's values are pf_loss_divergence_name(0 to 3) */
+PF_API const struct pf_loss_param *pf_loss_modifier(unsigned i);
+PF_API const char *pf_loss_divergence_name(unsigned i);
+
 /* A configured loss: up to four weighted components. Plain likelihood mixes with every form, pairs
  * mix with triples, otherwise all components have one form */
 enum { PF_LOSS_COMPONENTS = 4, PF_LOSS_PARAMS = 8 };
 struct pf_loss_component {
 	const struct pf_loss_row *row;
 	double weight, param[PF_LOSS_PARAMS];
+	unsigned modified;             /* bit i: modifier[i] was set */
+	double modifier[PF_LOSS_MODIFIERS];
 };
 struct pf_loss {
 	unsigned components;
 	struct pf_loss_component component[PF_LOSS_COMPONENTS];
 };
-/* Parses "NAME[:key=value,...][+NAME...]"; key `weight` (default 1) is the component's. A NAME may be a
+/* Parses "NAME[:key=value,...][+NAME...]"; keys are parameters, modifiers, and `weight` (default 1). A NAME may be a
  * formula, "expr:softplus(-x)", in braces where something follows: "expr:{softplus(-x)}+sft"; its row
  * stays for the life of the process, of which at most 64 fit. Errors name the nearest known name or
  * key, the range of a value outside it, and the column in a formula */
 PF_API int pf_loss_parse(const char *text, struct pf_loss *loss, struct pf_error *error);
-/* Sets one parameter (TRL's name, the test vectors' name, or "weight") of one component */
+/* Sets one parameter (TRL's name, the test vectors' name, a modifier's, or "weight") of one component */
 PF_API int pf_loss_set(struct pf_loss *loss, unsigned component, const char *key, double value,
                        struct pf_error *error);
 /* The form of the items that the loss as a whole wants */
@@ -84,7 +96,7 @@ PF_API int pf_loss_own_weights(const struct pf_loss *loss);
 PF_API int pf_loss_tail(const struct pf_loss *loss);
 /* 1: the loss of a group depends on the others: a step is evaluated in one call */
 PF_API int pf_loss_coupled(const struct pf_loss *loss);
-/* 1 and the value of the first parameter of that name, or 0 */
+/* 1 and the value of the first parameter or set modifier of that name, or 0 */
 PF_API int pf_loss_param(const struct pf_loss *loss, const char *name, double *value);
 /* 1: some component's program reads this scalar of the step */
 enum pf_loss_scalar { PF_LOSS_Z0 = 1, PF_LOSS_DELTA = 2, PF_LOSS_TOKENS = 3 };

@@ -131,11 +131,11 @@ def const(x):
 
 # ---- pairs ----
 def u(p):
-    return p.lw - p.rw
+    return p.score(p.lw - p.rw)
 
 
 def v(p):
-    return p.ll - p.rl
+    return p.score(p.ll - p.rl)
 
 
 def rho(p):
@@ -264,6 +264,38 @@ PAIRS = {
     'hinge+slic_hf:weight=2':
         lambda p: relu(1 - x(p)) + 2 * (relu(p.delta - p.lw + p.ll) - p.lam * p.lref),
 }
+
+
+# ---- pairs under another divergence, or weighted: TRL's f_divergence_type, use_weighting ----
+SCORES = {'forward_kl': lambda t: -clamp_exp(-t), 'js_divergence': lambda t: -sp(-t),
+          'alpha_divergence': lambda t: clamp_exp((ALPHA - 1) * t) / (ALPHA - 1)}
+ALPHA = M(0.25)
+
+
+def under(divergence, name):
+    def f(p):
+        p.score = SCORES[divergence]
+        return PAIRS[name](p)
+    return f
+
+
+def weighted(name, most):
+    return lambda p: min(p.ww.v * p.wl.v, most) * PAIRS[name](p)
+
+
+SCORED = {
+    '%s:f_divergence_type=%s' % (name, divergence) + (
+        ',f_alpha_divergence_coef=0.25' if divergence == 'alpha_divergence' else ''): under(divergence, name)
+    for name, divergence in (('hinge', 'forward_kl'), ('ipo', 'js_divergence'), ('exo_pair', 'js_divergence'),
+                             ('nca_pair', 'alpha_divergence'), ('robust', 'forward_kl'), ('bco_pair', 'forward_kl'),
+                             ('sppo_hard', 'js_divergence'), ('discopop', 'js_divergence'), ('cdpo', 'alpha_divergence'),
+                             ('sigmoid_norm', 'forward_kl'), ('sigmoid', 'reverse_kl'), ('gpo_savage', 'alpha_divergence'))
+    if divergence in SCORES}
+WEIGHTED = {'ipo:use_weighting=1': weighted('ipo', 1), 'hinge:use_weighting=1,max_weight=inf': weighted('hinge', M(10) ** 9),
+            'sigmoid:use_weighting=1,f_divergence_type=js_divergence':
+                lambda p: min(p.ww.v * p.wl.v, 1) * under('js_divergence', 'sigmoid')(p)}
+PAIRS.update(SCORED)
+PAIRS.update(WEIGHTED)
 
 
 # ---- single samples: mean over them ----
@@ -417,7 +449,16 @@ def ld_dpo(p):
                           (summed(p.tl, p.alpha) - summed(p.rl, other)))))
 
 
-TAILS = {'ld_dpo': ld_dpo}
+def ld_ipo(p):
+    shared = min(len(p.tw), len(p.tl))
+
+    def summed(tokens):
+        return total(t if i < shared else 0.375 * t for i, t in enumerate(tokens))
+
+    return sq((summed(p.tw) - summed(p.rw)) / len(p.tw) - (summed(p.tl) - summed(p.rl)) / len(p.tl) - 1 / (2 * p.beta))
+
+
+TAILS = {'ld_dpo': ld_dpo, 'ipo:ld_alpha=0.375': ld_ipo}
 
 
 # ---- tokens of a sampled sequence ----
@@ -564,6 +605,7 @@ PAIR_PARAMS = {
     'bco_pair_shifted': dict(delta=[0.3, -0.2, 0], wl=[1, 0.5, 10]),
     'sppo_soft': dict(pw=[single(0.83), 1, 0.5], pl=[single(0.22), 0, 0.5]),
     'cpo:cpo_alpha=0+sft_mean:weight=2': dict(eps=[0, 0.1, 0.5]),
+    **{name: dict(ww=[single(0.61), 1.5], wl=[single(0.43), 2]) for name in WEIGHTED},
     'simpo': dict(gamma=[0.5, 0], eps=[0, 0.1]), 'cpo': dict(eps=[0, 0.1, 0.5], alpha=[1, 0, 0.25]),
     'alphapo': dict(gamma=[0.1, 0.5], alpha=[0.25, -0.1, 0.5, 0, 0.1, -0.25]),
     'fdpo_alpha_p': dict(alpha_p=[0.5, 1, 0.25, 1e-6]),
@@ -578,6 +620,7 @@ PAIR_PARAMS = {
     'xpo': dict(alpha=[1e-5, 0.1], lref=[lambda i: draw(20)]),
     'hinge+slic_hf:weight=2': dict(delta=[1, 0, 2.5], lam=[0.1, 0, 1], lref=[lambda i: draw(20)]),
 }
+PAIR_PARAMS.update({name: PAIR_PARAMS[name.split(':')[0]] for name in SCORED if name.split(':')[0] in PAIR_PARAMS})
 BETA = {'simpo': 2, 'simpo_ratio': 2, 'tpo_hinge': 0.01, 'tpo_ipo': 0.01, 'tpo_l': 0.01, 'discopop_card': 0.05, 'alphapo': 2.5, 'tpo': 0.01, 'wpo': 0.01, 'sigmoid_norm': 5, 'discopop': 0.05,
         'disco_cell': 0.05, 'disco_padll': 0.05, 'disco_pfl': 0.05, 'sppo_soft': 0.001}
 BATCHES = ('sigmoid', 'ipo', 'wpo', 'sigmoid:weight=0.75+bco_pair:weight=0.25+sft:weight=0.5')
@@ -663,7 +706,9 @@ def tail_cases(name):
     for i, (nw, nl) in enumerate([(2, 3), (5, 1), (4, 4), (1, 9), (1, 1)]):
         p = {k: [grid(-R.uniform(0.01, 3)) for _ in range(n)]
              for k, n in (('tw', nw), ('tl', nl), ('rw', nw), ('rl', nl))}
-        p.update(beta=M([0.1, 0.5][i % 2]), alpha=M([0.5, 0.25, 0, 1, 0.375][i]), ld_reference=M(i != 3 and i != 1))
+        p.update(beta=M([0.1, 0.5][i % 2]))
+        if name == 'ld_dpo':
+            p.update(alpha=M([0.5, 0.25, 0, 1, 0.375][i]), ld_reference=M(i != 3 and i != 1))
         yield p
 
 
@@ -718,7 +763,10 @@ COUNTS = ('nw', 'nl', 'ng', 'n', 'y')
 
 
 class Inputs:
-    pass
+    @staticmethod
+    def score(ratio):
+        """What takes the place of log-ratios: themselves, under the reverse KL divergence"""
+        return ratio
 
 
 def evaluate(name, case):
