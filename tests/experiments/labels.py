@@ -2,7 +2,8 @@
 """labels.py LABELS.csv FOLDER: the table and the plot of labels.sh, from its rows alone.
 
 labels.md: held-out accuracy on true labels of each loss, beta and share of flips, mean over seeds with the 95 % interval of
-that mean (Student's t over seeds; n stands beside it), and the answers to the article's claims as numbers.
+that mean (Student's t over seeds; n stands beside it), and the article's claims, each confirmed, refuted or undecided by its
+number.
 labels.svg: accuracy against flips, one panel a loss, one line a beta, the intervals as bars."""
 import csv
 import math
@@ -66,33 +67,109 @@ def best(found, loss, flips):
     return max(means) if means else (math.nan, math.nan)
 
 
-def claims(rows, found, flips):
-    lines = ['', '## The claims, as numbers', '']
-    margin = group(rows, 'margin')
-    most = max(flips)
-    for name, loss in (('DPO', 'sigmoid'), ('IPO', 'ipo')):
-        values = [v for b in margin[loss] for v in margin[loss][b].get(0, [])] if loss in margin else []
-        if values:
-            lines.append(f'* Near-deterministic preferences (0 % flips): mean held-out log-ratio margin of {name} over its betas '
-                         f'{interval(values)[0]:.2f} nats.')
-    for loss in found:
-        clean, noisy = best(found, loss, 0), best(found, loss, most)
-        if not math.isnan(clean[0]) and not math.isnan(noisy[0]):
-            lines.append(f'* Noise: {loss}, best β each: {clean[0]:.3f} (β {clean[1]:g}) without flips, {noisy[0]:.3f} '
-                         f'(β {noisy[1]:g}) with {most} %; lost {clean[0] - noisy[0]:.3f}.')
-    for loss in found:
-        means = [interval(found[loss][b][0])[0] for b in found[loss] if found[loss][b].get(0)]
-        if len(means) > 1:
-            lines.append(f'* Sensitivity to β: {loss}, accuracies between {min(means):.3f} and {max(means):.3f} over its three β '
-                         f'without flips.')
-    first = group(rows, 'first_margin')
-    if 'discopop' in first:
-        for beta in sorted(first['discopop']):
-            values = first['discopop'][beta].get(0, [])
-            if values:
-                lines.append(f'* Start of DiscoPOP (β {beta:g}, no flips): reward margin after a tenth of the steps '
-                             f'{cell(values)}; below 0 is the wrong way.')
+# ---- the claims ----
+
+def seeds(rows, key, loss, flips, beta=None):
+    """{seed: value}; without a beta the mean over betas"""
+    found = defaultdict(list)
+    for row in rows:
+        value = number(row, key)
+        if row['loss'] == loss and int(row['flips']) == flips and beta in (None, float(row['beta'])) and not math.isnan(value):
+            found[row['seed']].append(value)
+    return {seed: sum(v) / len(v) for seed, v in found.items()}
+
+
+def difference(a, b):
+    """a - b, seed by seed: both trained on the same pairs"""
+    values = [a[seed] - b[seed] for seed in a if seed in b]
+    return interval(values) if values else (math.nan, math.nan)
+
+
+def verdict(mean, half):
+    """Whether the 95 % interval lies above 0, below it, or on both sides"""
+    if math.isnan(mean) or math.isnan(half):
+        return 'no answer yet: too few seeds'
+    return 'confirmed' if mean - half > 0 else 'refuted' if mean + half < 0 else 'undecided'
+
+
+def shown(mean, half, digits=3):
+    return f'{mean:.{digits}f}' + ('' if math.isnan(half) else f' ± {half:.{digits}f}')
+
+
+def middle(found, loss):
+    """The library's setting of beta, between a smaller and a larger one"""
+    betas = sorted(found.get(loss, ()))
+    return betas[len(betas) // 2] if betas else math.nan
+
+
+def overfitting(rows, found):
+    """Near-deterministic preferences: every rule-abiding pair has the same label each time. Does DPO run away from the
+    reference where IPO, whose margin has a target, does not, and does that cost accuracy?"""
+    lines, dpo, ipo = [], middle(found, 'sigmoid'), middle(found, 'ipo')
+    for key, what, unit in (('margin', 'log-ratio margin', 'nats'), ('kl_reference', 'KL to the reference', 'nats a sequence')):
+        answer = difference(seeds(rows, key, 'sigmoid', 0, dpo), seeds(rows, key, 'ipo', 0, ipo))
+        if not math.isnan(answer[0]):
+            lines.append(f'* Near-deterministic preferences, DPO drives the {what} further than IPO: **{verdict(*answer)}** '
+                         f'(0 % flips, DPO at β {dpo:g} - IPO at β {ipo:g}: {shown(*answer, 1)} {unit}).')
+    gap = difference(seeds(rows, 'train_accuracy', 'sigmoid', 0), seeds(rows, 'accuracy', 'sigmoid', 0))
+    if not math.isnan(gap[0]):
+        lines.append(f'* And that costs DPO accuracy on pairs it has not seen: **{verdict(*gap)}** (0 % flips, accuracy in '
+                     f'the last step of training - held-out, mean over β: {shown(*gap)}).')
     return lines
+
+
+def noise(rows, found, most):
+    lines = []
+    clean, noisy = best(found, 'sigmoid', 0), best(found, 'sigmoid', most)
+    if math.isnan(clean[0]) or math.isnan(noisy[0]) or not most:
+        return lines
+    lost = difference(seeds(rows, 'accuracy', 'sigmoid', 0, clean[1]), seeds(rows, 'accuracy', 'sigmoid', most, noisy[1]))
+    lines.append(f'* Noise hurts DPO: **{verdict(*lost)}** (best β each, accuracy without flips - with {most} % {shown(*lost)}).')
+    for loss in found:
+        own = best(found, loss, most)
+        if loss == 'sigmoid' or math.isnan(own[0]):
+            continue
+        answer = difference(seeds(rows, 'accuracy', loss, most, own[1]), seeds(rows, 'accuracy', 'sigmoid', most, noisy[1]))
+        lines.append(f'* With {most} % flipped, {loss} (β {own[1]:g}) does better than DPO (β {noisy[1]:g}): '
+                     f'**{verdict(*answer)}** ({shown(*answer)}).')
+    return lines
+
+
+def spread(rows, loss, flips, betas):
+    """{seed: largest - smallest accuracy over betas}"""
+    each = [seeds(rows, 'accuracy', loss, flips, beta) for beta in betas]
+    return {seed: max(e[seed] for e in each) - min(e[seed] for e in each) for seed in each[0] if all(seed in e for e in each)}
+
+
+def sensitivity(rows, found, flips):
+    lines = []
+    for share in (flips[0], flips[-1]):
+        if not all(loss in found and len(found[loss]) > 1 for loss in ('discopop', 'sigmoid')):
+            continue
+        answer = difference(spread(rows, 'discopop', share, list(found['discopop'])),
+                            spread(rows, 'sigmoid', share, list(found['sigmoid'])))
+        if not math.isnan(answer[0]):
+            lines.append(f'* DiscoPOP depends more on β than DPO: **{verdict(*answer)}** ({share} % flips, spread of accuracy over '
+                         f'three β, {max(found["discopop"]) / min(found["discopop"]):g} and '
+                         f'{max(found["sigmoid"]) / min(found["sigmoid"]):g} times apart: difference {shown(*answer)}).')
+    return lines
+
+
+def start(rows, found):
+    lines = []
+    for beta in sorted(found.get('discopop', ())):
+        values = list(seeds(rows, 'first_margin', 'discopop', 0, beta).values())
+        if values:
+            mean, half = interval(values)
+            lines.append(f'* DiscoPOP starts the wrong way, β {beta:g}: **{verdict(-mean, half)}** (0 % flips, reward margin after '
+                         f'a tenth of the steps {shown(mean, half, 4)}; below 0 is the wrong way).')
+    return lines
+
+
+def claims(rows, found, flips):
+    return ['', '## The claims', '', 'A claim is confirmed or refuted where the 95 % interval of the mean over seeds, compared seed by '
+            'seed, lies on one side of 0, and undecided where it does not.', ''] + overfitting(rows, found) + noise(rows, found, max(flips)) \
+        + sensitivity(rows, found, flips) + start(rows, found)
 
 
 # ---- the plot ----
