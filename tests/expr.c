@@ -26,6 +26,8 @@ static void mistakes_have_a_column(void **state)
 	refuses("x * qqqqqqqqq", "column 5: unknown name");
 	refuses("2x", "column 2: an operator is missing");
 	refuses("x $ 2", "column 3: \"$\" is not understood");
+	refuses("x + \xd1\x85", "column 5: byte 0xd1 (formulas are ASCII) where a number");
+	refuses("x \xff", "column 3: byte 0xff (formulas are ASCII) is not understood");
 	refuses("(x", "column 3: \")\" is missing");
 	refuses("x)", "column 2: \")\" is not understood");
 	refuses("exp x", "column 5: \"(\" is missing behind exp");

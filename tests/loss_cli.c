@@ -202,6 +202,21 @@ static void losses_lists_every_row(void **state)
 	json_decref(list);
 }
 
+static void losses_shows_what_is_named(void **state)
+{
+	const char *const two[] = { program, "losses", "ipo", "dpo", "--format", "json", NULL };
+	const char *const wrong[] = { program, "losses", "ipo", "sigmod", NULL };
+	json_t *list;
+
+	(void)state;
+	assert_int_equal(run(two, tmpfile()), 0);
+	list = json_loads(output, 0, NULL);
+	assert_int_equal(json_array_size(list), 2);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 1), "name")), "sigmoid");
+	json_decref(list);
+	assert_int_equal(run(wrong, tmpfile()), 2);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +227,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(many_lines_keep_their_order),
 		cmocka_unit_test(an_answer_does_not_wait_for_more),
 		cmocka_unit_test(losses_lists_every_row),
+		cmocka_unit_test(losses_shows_what_is_named),
 	};
 
 	if (argc != 2)

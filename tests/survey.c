@@ -182,6 +182,20 @@ static void the_verb_prints_both_ways(void **state)
 	}
 }
 
+static void a_file_without_records_is_an_error(void **state)
+{
+	char command[1024], out[1 << 12];
+	(void)state;
+	snprintf(command, sizeof command, "%s inspect --data %s 2>&1", program,
+	         scratch_text("none.jsonl", "\x7f" "ELF\n{broken\n[1]\n"));
+	FILE *pipe = popen(command, "r");
+	assert_non_null(pipe);
+	out[fread(out, 1, sizeof out - 1, pipe)] = '\0';
+	assert_int_not_equal(pclose(pipe), 0);
+	assert_non_null(strstr(out, "3 records"));
+	assert_non_null(strstr(out, "none of its 3 lines is a record"));
+}
+
 static int open_scratch(void **state)
 {
 	(void)state;
@@ -197,7 +211,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_fault_is_counted), cmocka_unit_test(lists_have_ties_and_groups_are_flat),
 		cmocka_unit_test(repetitions_are_estimated_in_fixed_memory), cmocka_unit_test(quantiles_are_near),
-		cmocka_unit_test(the_verb_prints_both_ways),
+		cmocka_unit_test(the_verb_prints_both_ways), cmocka_unit_test(a_file_without_records_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, open_scratch, NULL);
 }

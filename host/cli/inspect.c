@@ -224,6 +224,12 @@ int pf_verb_inspect(const struct pf_options *o)
 		if (o->eval_data)
 			print_survey(&survey[1], o->eval_data, unit);
 	}
+	for (int i = 0; i < 2 && !code; i++)
+		if (survey[i].lines && pf_survey_form(&survey[i]) == PF_RECORD_AUTO)
+			code = pf_fail(&error, PF_E_DATA,
+			               "%s: none of its %" PRIu64 " lines is a record; a record is one JSON object a "
+			               "line, such as {\"prompt\": .., \"chosen\": .., \"rejected\": ..}",
+			               i ? o->eval_data : o->data, survey[i].lines);
 	for (int i = 0; i < 2 && survey; i++)
 		pf_survey_close(&survey[i]);
 	free(survey);

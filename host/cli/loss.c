@@ -85,12 +85,20 @@ static json_t *json_loss(const struct pf_loss_row *row)
 	                 "gradient", row->grad);
 }
 
-static int print_json(void)
+/* Rows in order: the named ones, or all */
+static const struct pf_loss_row *next_row(const struct pf_options *options, unsigned i)
+{
+	if (options->arguments == 0)
+		return pf_loss_row(i);
+	return i < (unsigned)options->arguments ? pf_loss_find(options->argument[i]) : NULL;
+}
+
+static int print_json(const struct pf_options *options)
 {
 	json_t *list = json_array();
 	const struct pf_loss_row *row;
 
-	for (unsigned i = 0; (row = pf_loss_row(i)) != NULL; i++)
+	for (unsigned i = 0; (row = next_row(options, i)) != NULL; i++)
 		json_array_append_new(list, json_loss(row));
 	json_dumpf(list, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
 	putchar('\n');
@@ -137,11 +145,18 @@ static void print_modifier(unsigned i)
 int pf_verb_losses(const struct pf_options *options)
 {
 	const struct pf_loss_row *row;
+	struct pf_error error = { 0 };
+	struct pf_loss loss;
 
+	for (int i = 0; i < options->arguments; i++)
+		if (!pf_loss_find(options->argument[i]))
+			return pf_cli_usage(options, "%s", pf_loss_parse(options->argument[i], &loss, &error)
+			                                           ? error.text
+			                                           : "give names alone, without parameters");
 	if (strcmp(options->format, "json") == 0)
-		return print_json();
+		return print_json(options);
 	printf("%-22s %-7s %-11s %s\n", "NAME", "DATA", "NEEDS", "COMPUTED BY");
-	for (unsigned i = 0; (row = pf_loss_row(i)) != NULL; i++)
+	for (unsigned i = 0; (row = next_row(options, i)) != NULL; i++)
 		print_row(row);
 	printf("Losses of pairs also take, as keys like parameters (TRL's modifiers of any loss_type):\n");
 	for (unsigned i = 0; pf_loss_modifier(i); i++)

@@ -2,11 +2,12 @@
 #include "expr_parse.h"
 #include <ctype.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "prefpga/internal/nearest.h"
 
-enum { DEPTH_MOST = 60, WORD_BYTES = 32 };
+enum { DEPTH_MOST = 60, WORD_BYTES = 32, SHOWN_BYTES = 48 };
 
 struct parser {
 	const char      *formula, *at;
@@ -251,8 +252,17 @@ static int literal(struct parser *p)
 	return place(p, from, number(p, value));
 }
 
+/* A character, or the number of a byte that is none of ASCII's */
+static const char *shown(char c, char text[SHOWN_BYTES])
+{
+	const int printable = (unsigned char)c > 32 && (unsigned char)c < 127;
+	snprintf(text, SHOWN_BYTES, printable ? "\"%c\"" : "byte 0x%02x (formulas are ASCII)", (unsigned char)c);
+	return text;
+}
+
 static int primary(struct parser *p)
 {
+	char character[SHOWN_BYTES];
 	skip(p);
 	const char *from = p->at;
 	if (isdigit((unsigned char)*from) || (*from == '.' && isdigit((unsigned char)from[1])))
@@ -260,7 +270,7 @@ static int primary(struct parser *p)
 	if (isalpha((unsigned char)*from))
 		return name(p);
 	if (!take(p, "("))
-		return *from ? FAIL(p, from, "\"%c\" where a number, a name or ( belongs", *from)
+		return *from ? FAIL(p, from, "%s where a number, a name or ( belongs", shown(*from, character))
 		             : FAIL(p, from, "the formula ends where a number, a name or ( belongs");
 	const int inside = expression(p);
 	if (inside >= 0 && !take(p, ")"))
@@ -354,11 +364,12 @@ static int expression(struct parser *p)
 int pf_expr_parse(const char *formula, int per_item, struct pf_graph *graph, int *root, struct pf_error *error)
 {
 	struct parser p = { .formula = formula, .at = formula, .graph = graph, .per_item = per_item, .error = error };
+	char character[SHOWN_BYTES];
 	memset(graph, 0, sizeof *graph);
 	*root = expression(&p);
 	skip(&p);
 	if (*root >= 0 && *p.at)
-		*root = FAIL(&p, p.at, "\"%c\" is not understood here", *p.at);
+		*root = FAIL(&p, p.at, "%s is not understood here", shown(*p.at, character));
 	if (*root < 0 && graph->full)
 		return pf_fail(error, PF_E_RANGE, "the formula is too large");
 	return *root < 0 ? PF_E_ARGUMENT : 0;
