@@ -1,4 +1,5 @@
-/* How long a run may take: what the watchdog learns from earlier ones. Time is the test's own. */
+/* How long a run may take: what the watchdog learns from earlier ones; and when it ran, if the card says. Time is the
+ * test's own. */
 #include <errno.h>
 #include <pthread.h>
 #include "driver/core.h"
@@ -177,12 +178,63 @@ static void old_shapes_are_forgotten(void **state)
 	}
 }
 
+/* ---- the card's own times ---- */
+static uint64_t card_began, card_ended;
+
+static void card_times(void *card, unsigned queue, unsigned cu, uint64_t *started_ns, uint64_t *done_ns)
+{
+	(void)card, (void)queue, (void)cu;
+	*started_ns = card_began;
+	*done_ns = card_ended;
+}
+
+/* What the card's events say of a run stands in its ticket, within the time of the call that ran it */
+static void times_are_the_cards(void **state)
+{
+	static const struct { uint64_t began, ended, start, done; } cases[] = {
+		{ 100, 300, 100, 300 },        /* as it says */
+		{ 0, 1000, 0, 1000 },
+		{ 200, 5000, 200, 1000 },      /* not after the call was over, */
+		{ 7000, 9000, 1000, 1000 },
+		{ 600, 400, 400, 400 },        /* and not before it began */
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct pf_arg args[PF_ARG_coef_COUNT];
+		struct pf_ticket run = { 0 };
+		struct pf_device *device;
+		struct job job;
+		wrap_reset(&pf_backend_sim);
+		struct pf_backend outer = *wrap_backend();
+		outer.times = card_times;
+		card_began = card_ended = 0;
+		assert_int_equal(pf_device_open_backend(&outer, "*1", NULL, &device, NULL), 0);
+		pf_device_clock(device, now, NULL);
+		assert_int_equal(job_open(device, &job, NULL), 0);
+		assert_int_equal(job_submit(&job, 1), 0);
+		assert_int_equal(job_wait(&job, 1, NULL), 0);
+		card_began = cases[i].began;
+		card_ended = cases[i].ended;
+		job_args(&job, args);
+		wrap_pass(WRAP_RUN, 1);
+		const uint64_t t0 = now(NULL);
+		assert_int_equal(pf_run(device, PF_KERNEL_coef, args, PF_ARG_coef_COUNT, NULL, &run), 0);
+		wrap_await_entered(WRAP_RUN, 2);
+		pass_time(device, 1000);
+		wrap_pass(WRAP_RUN, WRAP_ALL);
+		assert_int_equal(pf_wait(&run, NULL), 0);
+		assert_true(run.started_ns == t0 + cases[i].start && run.done_ns == t0 + cases[i].done);
+		job_close(&job);
+		assert_int_equal(pf_device_close(device), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(limit_moves), cmocka_unit_test(limit_learns),
 		cmocka_unit_test(limit_is_that_of_the_shape), cmocka_unit_test(limit_of_a_new_shape),
-		cmocka_unit_test(old_shapes_are_forgotten),
+		cmocka_unit_test(old_shapes_are_forgotten), cmocka_unit_test(times_are_the_cards),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
