@@ -18,34 +18,40 @@ int pf_device_lost(int code)
 	return code == PF_E_DEVICE || code == PF_E_TIMEOUT || code == PF_E_DEPENDENCY || code == PF_E_CLOSED;
 }
 
-/* ---- the check: kernel coef over one sequence, whose coefficients are minus its gradient ---- */
+/* ---- the check: kernel seq_sum, which every image has, over one sequence whose sum is known ---- */
 enum { CHECK_ROWS = 64 };
-struct check { struct pf_buf *item, *span, *out; struct pf_ticket ticket[4]; };
+struct check {
+	struct pf_buf *row, *span, *out;
+	struct pf_ticket ticket[4];
+	struct pf_row    rows[CHECK_ROWS];
+	int64_t          sum;
+};
 
 static int check_alloc(struct pf_device *device, struct check *c, struct pf_error *error)
 {
-	int code = pf_buf_alloc(device, PF_KERNEL_coef, PF_ARG_coef_item, sizeof(struct pf_item_out), &c->item, error);
+	int code = pf_buf_alloc(device, PF_CHECK_KERNEL, PF_ARG_seq_sum_row, sizeof c->rows, &c->row, error);
 	if (code == 0)
-		code = pf_buf_alloc(device, PF_KERNEL_coef, PF_ARG_coef_span, sizeof(struct pf_span), &c->span, error);
+		code = pf_buf_alloc(device, PF_CHECK_KERNEL, PF_ARG_seq_sum_span, sizeof(struct pf_span), &c->span,
+		                    error);
 	if (code == 0)
-		code =
-		    pf_buf_alloc(device, PF_KERNEL_coef, PF_ARG_coef_out, CHECK_ROWS * sizeof(float), &c->out, error);
+		code = pf_buf_alloc(device, PF_CHECK_KERNEL, PF_ARG_seq_sum_out, sizeof(struct pf_seq), &c->out,
+		                    error);
+	for (int64_t i = 0; i < CHECK_ROWS; i++)
+		c->sum += c->rows[i].logp_q32 = -(INT64_C(1) << 32) * (i + 1) - i * i;
 	return code;
 }
 
-static int check_run(struct pf_device *device, struct check *c, float *result, struct pf_error *error)
+static int check_run(struct pf_device *device, struct check *c, struct pf_seq *result, struct pf_error *error)
 {
-	const struct pf_item_out item = { .grad = 0.375 };
 	const struct pf_span span = { 0, CHECK_ROWS, CHECK_ROWS, 0 };
-	struct pf_arg arg[PF_ARG_coef_COUNT] = { { .buf = c->item }, { .buf = c->span }, { .buf = c->out } };
+	struct pf_arg arg[PF_ARG_seq_sum_COUNT] = { { .buf = c->row }, { .buf = c->span }, { .buf = c->out } };
 	int code = 0;
-	arg[PF_ARG_coef_rows].val.u32 = CHECK_ROWS;
-	arg[PF_ARG_coef_seqs].val.u32 = 1;
-	arg[PF_ARG_coef_tail].val.f32 = 1.0f;
-	pf_copy_in(c->item, 0, &item, sizeof item, NULL, &c->ticket[0]);
+	arg[PF_ARG_seq_sum_rows].val.u32 = CHECK_ROWS;
+	arg[PF_ARG_seq_sum_seqs].val.u32 = 1;
+	pf_copy_in(c->row, 0, c->rows, sizeof c->rows, NULL, &c->ticket[0]);
 	pf_copy_in(c->span, 0, &span, sizeof span, &c->ticket[0], &c->ticket[1]);
-	pf_run(device, PF_KERNEL_coef, arg, PF_ARG_coef_COUNT, &c->ticket[1], &c->ticket[2]);
-	pf_copy_out(c->out, 0, result, CHECK_ROWS * sizeof *result, &c->ticket[2], &c->ticket[3]);
+	pf_run(device, PF_CHECK_KERNEL, arg, PF_ARG_seq_sum_COUNT, &c->ticket[1], &c->ticket[2]);
+	pf_copy_out(c->out, 0, result, sizeof *result, &c->ticket[2], &c->ticket[3]);
 	for (unsigned i = 0; i < 4; i++) {
 		int one = pf_wait(&c->ticket[i], code ? NULL : error);
 		code = code ? code : one;
@@ -56,17 +62,16 @@ static int check_run(struct pf_device *device, struct check *c, float *result, s
 int pf_device_check(struct pf_device *device, struct pf_error *error)
 {
 	struct check c = { 0 };
-	float result[CHECK_ROWS] = { 0 };
-	if (pf_device_cus(device, PF_KERNEL_coef) == 0)
+	struct pf_seq result = { 0 };
+	if (pf_device_cus(device, PF_CHECK_KERNEL) == 0)
 		return 0;                      /* an image without that kernel: nothing to compare */
 	int code = check_alloc(device, &c, error);
 	if (code == 0)
-		code = check_run(device, &c, result, error);
-	for (unsigned i = 0; i < CHECK_ROWS && code == 0; i++)
-		if (result[i] != -0.375f)
-			code = pf_fail(error, PF_E_DEVICE, "%s: kernel coef computes %g where -0.375 is right",
-			               pf_device_facts(device)->name, (double)result[i]);
-	pf_buf_free(c.item);
+		code = check_run(device, &c, &result, error);
+	if (code == 0 && (result.logp != c.sum || result.n != CHECK_ROWS || result.status != 0))
+		code = pf_fail(error, PF_E_DEVICE, "%s: kernel seq_sum computes %lld where %lld is right",
+		               pf_device_facts(device)->name, (long long)result.logp, (long long)c.sum);
+	pf_buf_free(c.row);
 	pf_buf_free(c.span);
 	pf_buf_free(c.out);
 	return code;

@@ -285,8 +285,9 @@ static void the_image_of_a_run(void **state)
 	uint32_t cus[PF_KERNEL_COUNT];
 	(void)state;
 	assert_string_equal(chosen(images, "", cus), "prefpga.xclbin");
-	assert_string_equal(chosen(images, "coef pref seq_sum", cus), "prefpga.xclbin");
-	assert_string_equal(chosen(images, "seq_sum pref coef linear_logprob linear_grad", cus), "prefpga.xclbin");
+	assert_string_equal(chosen(images, "pref seq_sum", cus), "prefpga.xclbin");
+	assert_string_equal(chosen(images, "coef", cus), "prefpga-bf16.xclbin");       /* of two that have it */
+	assert_string_equal(chosen(images, "seq_sum pref linear_logprob linear_grad", cus), "prefpga.xclbin");
 	assert_true(cus[PF_KERNEL_linear_grad] == 1 && cus[PF_KERNEL_logprob] == 0);
 	assert_string_equal(chosen(images, "seq_sum pref coef logprob logit_grad", cus), "prefpga-logits.xclbin");
 	assert_true(cus[PF_KERNEL_linear_grad] == 0 && cus[PF_KERNEL_logprob] == 1 && cus[PF_KERNEL_pref] == 1);

@@ -108,7 +108,7 @@ def check_ports(checker, text, ports, where):
         checker.faults.append("%s: no port" % where)
 
 
-NEEDS = {"": {"seq_sum", "pref", "coef", "linear_logprob", "linear_grad"},
+NEEDS = {"": {"seq_sum", "pref", "linear_logprob", "linear_grad"},
          "logits": {"seq_sum", "pref", "coef", "logprob", "logit_grad"},
          "bf16": {"seq_sum", "pref", "coef", "logprob_bf16", "logit_grad_bf16"}}
 

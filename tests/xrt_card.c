@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "driver/image.h"
+#include "prefpga/recover.h"
 #include "tests/cmocka.h"
 #include "tests/fake_xrt.h"
 #include "tests/job.h"
@@ -165,6 +166,17 @@ static void what_is_tried_again(void **state)
 	assert_int_equal(pf_device_close(device), 0);
 }
 
+/* The stand-in computes nothing but coef, so the check of a card that was reset, for instance, sees through it */
+static void a_card_that_computes_wrong(void **state)
+{
+	struct pf_device *device = opened("xrt:1");
+	struct pf_error error = { 0 };
+	(void)state;
+	assert_int_equal(pf_device_check(device, &error), PF_E_DEVICE);
+	assert_non_null(strstr(error.text, "kernel seq_sum computes 0 where -"));
+	assert_int_equal(pf_device_close(device), 0);
+}
+
 int main(int argc, char **argv)
 {
 	struct pf_error error = { 0 };
@@ -186,7 +198,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cards_by_address), cmocka_unit_test(cards_by_number), cmocka_unit_test(unknown_cards),
 		cmocka_unit_test(what_opening_says), cmocka_unit_test(what_working_says),
-		cmocka_unit_test(what_is_tried_again),
+		cmocka_unit_test(what_is_tried_again), cmocka_unit_test(a_card_that_computes_wrong),
 	};
 	return cmocka_run_group_tests_name("xrt_card", tests, NULL, NULL);
 }

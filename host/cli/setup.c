@@ -27,7 +27,7 @@ static uint64_t kernels_of(const struct pf_options *o)
 {
 	return o->head && strcmp(o->head, "logits") == 0
 	               ? pf_kernel_set("seq_sum pref coef logprob logit_grad")
-	               : pf_kernel_set("seq_sum pref coef linear_logprob linear_grad");
+	               : pf_kernel_set("seq_sum pref linear_logprob linear_grad");
 }
 
 int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)

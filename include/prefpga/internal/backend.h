@@ -63,6 +63,9 @@ struct pf_backend {
 	int  (*reset)(const char *where, enum pf_reset level, struct pf_error *error);
 };
 
+/* What pf_device_check runs; every image has it (vitis.def) */
+#define PF_CHECK_KERNEL PF_KERNEL_seq_sum
+
 /* The longest the core waits after a successful abort */
 #define PF_ABORT_GRACE_NS 2000000000u
 
