@@ -112,17 +112,21 @@ class Kernel:
 def definitions(kernels, operators):
     lines = ["/* operations.def: what an iteration of a pipelined loop does, and what a kernel takes. Written by",
              " * bitstreams/derive.py --write from the sources and operators.def, which says how good the costs are; its test",
-             " * compares.", " *", " *   W(kernel, source file, label, DSP slices and LUTs busy for a cycle, bytes to and from "
-             "on-chip memories)", " *   S(kernel, DSP, LUT, FF, BRAM18, URAM): operators, memories and ports; no multiplexers, "
+             " * compares.", " *", " *   W(kernel, source file, label, II that PIPELINE asks for, II derived, what sets it, depth,",
+             " *     DSP slices and LUTs busy for a cycle, bytes to and from on-chip memories)", " *   S(kernel, DSP, LUT, FF, BRAM18, URAM): operators, memories and ports; no multiplexers, "
              "no control */", "#define PF_OPERATIONS(W) \\"]
     for kernel in kernels:
         labels = {}
         for (file, label, _), found in sorted(kernel.loops.items()):
             dsp, lut = found.operations(operators)
-            have = labels.setdefault((file, label), [0, 0, 0])
-            labels[(file, label)] = [max(have[0], round(dsp)), max(have[1], round(lut)), max(have[2], found.moved)]
-        for (file, label), (dsp, lut, moved) in labels.items():
-            lines.append("\tW(%s, %s, %s, %d, %d, %d) \\" % (kernel.name, file, label, dsp, lut, moved))
+            have = labels.setdefault((file, label), [found.loop.ii, 0, "", 0, 0, 0, 0])
+            worse = found.ii > have[1]
+            labels[(file, label)] = [max(have[0], found.loop.ii), found.ii if worse else have[1],
+                                     found.why if worse else have[2], max(have[3], found.depth), max(have[4], round(dsp)),
+                                     max(have[5], round(lut)), max(have[6], found.moved)]
+        for (file, label), row in labels.items():
+            lines.append("\tW(%s, %s, %s, %d, %d, \\" % (kernel.name, file, label, row[0], row[1]))
+            lines.append('\t  "%s", %d, %d, %d, %d) \\' % tuple(row[2:]))
     lines[-1] = lines[-1][:-2]
     lines.append("#define PF_SIZES(S) \\")
     for kernel in kernels:

@@ -11,12 +11,14 @@
  *	      hls       configuration of one kernel for v++ or vitis_hls (--card --vitis --target --kernel --source)
  *	      commands  shell script from sources to the target (--card --vitis --target --source --program)
  *	      budget    images of a card, their ports against their limits (--card), markdown
+ *	      quality   what the kernels make of a card, by their sources (--card: markdown; else CSV of all cards)
  *	      docs      table of kernels and arguments, markdown
  *	      image     xclbin for XRT's software emulation (--library: the kernels); with --card, of an image's */
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include "image.h"
+#include "quality.h"
 #include "vitis.h"
 
 struct request {
@@ -106,6 +108,8 @@ static int write_kind(FILE *out, const struct request *request, struct pf_error 
 		return write_commands(out, request, error);
 	if (strcmp(request->kind, "budget") == 0)
 		return write_budget(out, request, error);
+	if (strcmp(request->kind, "quality") == 0)
+		return pf_quality(out, request->vitis.card, error);
 	if (strcmp(request->kind, "image") == 0)
 		return write_image(out, request, error);
 	return pf_fail(error, PF_E_UNKNOWN, "unknown kind %s", request->kind);

@@ -95,7 +95,7 @@ static void pf_tile_dz(const float raw[PF_TOKENS][PF_TOKENS], const struct pf_to
 	uint32_t kept = 0;
 dz:
 	for (uint32_t r = 0; r < PF_TOKENS; r++) {
-#pragma HLS PIPELINE II=8
+#pragma HLS PIPELINE II=16
 		const uint32_t v = pf_tile_index(vocab, tile, r), port = r / PF_TILE_ROWS;
 		float share[PF_TOKENS];
 #pragma HLS ARRAY_PARTITION variable=share complete

@@ -2,15 +2,17 @@
  *
  * Logits live for one tile: formed (linear_tile.h), then scanned into the integers of row_scan.h, a beat of one token
  * after that of another: the order of tiles and beats is no part of the result, and a token's state has time to be
- * written before it is read again. On their way they are bent (scale, softcap, temperature), 16 in two cycles, as many
- * as the scan takes. A block's states are finished together, as in logprob. With PF_LINEAR_RAW the raw logits are also
- * written, for linear_grad to read instead of forming them.
+ * written before it is read again. On their way they are bent (scale, softcap, temperature), 16 in four cycles, as
+ * many as the scan takes. A block's states are finished together, as in logprob. With PF_LINEAR_RAW the raw logits are
+ * also written, for linear_grad to read instead of forming them.
  *
  * Errors: those of logprob at the logits that fp32 products give; kernels.def states the order of the sums and
  * tests/kernels_linear.c the bound. */
 #include "linear_tile.h"
 #include "prefpga/internal/row_finish.h"
 PF_KERNELS(PF_PROTOTYPE)
+
+#define PF_TILE_STEPS (PF_TOKENS * ((PF_PIECE_BEATS + PF_STEP - 1) / PF_STEP))
 
 /* Raw logits of a tile for the block in ht: raw[row of the tile][token] */
 static void pf_tile_raw(const struct PF_BEAT *w0, const struct PF_BEAT *w1, const struct PF_BEAT *w2,
@@ -81,25 +83,26 @@ static void pf_block_scan(const float raw[PF_TOKENS][PF_TOKENS], const struct pf
                           struct pf_scan scan[PF_TOKENS], int64_t sum[PF_TOKENS][PF_BINS],
                           int64_t moment[PF_TOKENS][PF_BINS], int64_t square[PF_TOKENS][PF_BINS])
 {
-parts:
-	for (uint32_t b = 0; b < PF_PIECE_BEATS; b += PF_STEP) {
-#pragma HLS LOOP_TRIPCOUNT min=4 max=4
-		const uint32_t beats = pf_step_beats(PF_PIECE_BEATS - b), first = b * PF_BEAT_LANES;
 steps:
-		for (uint32_t t = 0; t < PF_TOKENS; t++) {
-#pragma HLS PIPELINE II=2
-			float x[PF_LANES], unused;
+	for (uint32_t n = 0; n < PF_TILE_STEPS; n++) {
+#pragma HLS PIPELINE II=4
+#pragma HLS DEPENDENCE variable=scan inter RAW distance=64 true
+#pragma HLS DEPENDENCE variable=sum inter RAW distance=64 true
+#pragma HLS DEPENDENCE variable=moment inter RAW distance=64 true
+#pragma HLS DEPENDENCE variable=square inter RAW distance=64 true
+		const uint32_t t = n % PF_TOKENS, b = n / PF_TOKENS * PF_STEP, first = b * PF_BEAT_LANES;
+		const uint32_t beats = pf_step_beats(PF_PIECE_BEATS - b);
+		float x[PF_LANES], unused;
 #pragma HLS ARRAY_PARTITION variable=x complete
-			if (target[t] < 0)
-				continue;
+		if (target[t] < 0)
+			continue;
 logits:
-			for (uint32_t l = 0; l < beats * PF_BEAT_LANES; l++)
-				x[l] = pf_form_logit(raw[first + l][t], form, &unused);
-			struct pf_scan s = scan[t];
-			pf_token_scan(x, beats, vocab, tile, first, flags, (uint32_t)target[t], &s, sum[t], moment[t],
-			              square[t]);
-			scan[t] = s;
-		}
+		for (uint32_t l = 0; l < beats * PF_BEAT_LANES; l++)
+			x[l] = pf_form_logit(raw[first + l][t], form, &unused);
+		struct pf_scan s = scan[t];
+		pf_token_scan(x, beats, vocab, tile, first, flags, (uint32_t)target[t], &s, sum[t], moment[t],
+		              square[t]);
+		scan[t] = s;
 	}
 }
 
@@ -229,7 +232,7 @@ tiles:
 		for (uint32_t tile = 0; tile < tiles; tile++) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
 			float z[PF_TOKENS][PF_TOKENS];
-#pragma HLS ARRAY_PARTITION variable=z cyclic factor=4 dim=1
+#pragma HLS ARRAY_PARTITION variable=z cyclic factor=2 dim=1
 #pragma HLS ARRAY_PARTITION variable=z complete dim=2
 			pf_tile_raw(weight0, weight1, weight2, weight3, bias, vocab, tile, depth, mode & PF_LINEAR_BIAS,
 			            ht, z);

@@ -38,7 +38,8 @@ PF_LOOPS(PF_LOOP_COUNT)
 static const struct loop loops[] = { PF_LOOPS(PF_LOOP_ROW) };
 enum { LOOPS = sizeof loops / sizeof *loops };
 
-#define PF_WORK_ROW(kernel, file, label, dsp, lut, onchip) { PF_KERNEL_##kernel, #file, #label, dsp, lut, onchip },
+#define PF_WORK_ROW(kernel, file, label, claimed, derived, why, depth, dsp, lut, onchip) \
+	{ PF_KERNEL_##kernel, #file, #label, dsp, lut, onchip },
 static const struct work works[] = { PF_OPERATIONS(PF_WORK_ROW) };
 
 static void add_work(const struct loop *loop, double trips, struct pf_run_cost *cost)

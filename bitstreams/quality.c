@@ -1,0 +1,233 @@
+#include "quality.h"
+#include <math.h>
+#include <string.h>
+#include "prefpga/cycles.h"
+#include "prefpga/internal/cards.def"
+#include "prefpga/internal/operations.def"
+
+/* A kernel at work: its scalars; products: of T V D, that its array forms; main: the loop that takes the time */
+struct use {
+	enum pf_kernel kernel;
+	const char *how, *main;
+	double lanes, vocab, depth, products;
+	unsigned values;
+	uint32_t value[10];
+};
+enum { MACS = 256, TRAINED = PF_LINEAR_DWEIGHT | PF_LINEAR_ADD, SPILLED = TRAINED | PF_LINEAR_RAW };
+#define BEATS(v, lanes) (((v) + (lanes) - 1) / (lanes))
+#define SCORE(kernel, lanes, v) \
+	{ PF_KERNEL_##kernel, "", "steps", lanes, v, 0, 0, 4, { 1024, v, BEATS(v, lanes), 0 } }
+#define GRAD(kernel, lanes, v) \
+	{ PF_KERNEL_##kernel, "", "steps", lanes, v, 0, 0, 3, { 1024, v, BEATS(v, lanes) } }
+#define HEAD(d, v) { PF_KERNEL_linear_logprob, "", "visits", MACS, v, d, 1, 7, { 1024, BEATS(d, 16), v, 0 } }
+#define BACK(how, mode, products, d, v) \
+	{ PF_KERNEL_linear_grad, how, "visits", MACS, v, d, products, 10, { 1024, BEATS(d, 16), v, mode } }
+static const struct use uses[] = {
+	SCORE(logprob, 16, 32000), SCORE(logprob, 16, 128256), SCORE(logprob_bf16, 32, 128256),
+	{ PF_KERNEL_seq_sum, "16 sequences", "tokens", 1, 0, 0, 0, 2, { 1024, 16 } },
+	{ PF_KERNEL_pref, "32 words, at most; a token is an item", "lanes", 1, 0, 0, 0, 3, { 32, 1024, 512 } },
+	{ PF_KERNEL_coef, "16 sequences", "tokens", 1, 0, 0, 0, 3, { 1024, 16 } },
+	GRAD(logit_grad, 16, 32000), GRAD(logit_grad, 16, 128256), GRAD(logit_grad_bf16, 32, 128256),
+	HEAD(128, 264), HEAD(768, 50257), HEAD(4096, 128256),
+	BACK("frozen head", 0, 2, 768, 50257), BACK("recompute", TRAINED, 3, 768, 50257),
+	BACK("spill", SPILLED, 2, 768, 50257), BACK("recompute", TRAINED, 3, 4096, 128256),
+};
+enum { USES = sizeof uses / sizeof *uses };
+
+struct loop { enum pf_kernel kernel; const char *label, *why; unsigned claimed, derived, depth; };
+static const struct loop loops[] = {
+#define LOOP_ROW(kernel, file, label, claimed, derived, why, depth, ...) \
+	{ PF_KERNEL_##kernel, #label, why, claimed, derived, depth },
+	PF_OPERATIONS(LOOP_ROW)
+};
+
+enum { RESOURCES = 5 };
+static const char *const resources[RESOURCES] = { "dsp", "lut", "ff", "bram18", "uram" };
+struct size { enum pf_kernel kernel; double of[RESOURCES]; };
+static const struct size sizes[] = {
+#define SIZE_ROW(kernel, dsp, lut, ff, bram18, uram) { PF_KERNEL_##kernel, { dsp, lut, ff, bram18, uram } },
+	PF_SIZES(SIZE_ROW)
+};
+static const char *const cards[] = {
+#define CARD_ROW(name, ...) #name,
+	PF_CARDS(CARD_ROW)
+};
+
+struct row {
+	const struct use *use;
+	const struct loop *main;
+	double cycles, bytes, line, array;     /* a token; shares */
+};
+
+static const struct loop *find_loop(enum pf_kernel kernel, const char *label)
+{
+	for (size_t i = 0; i < sizeof loops / sizeof *loops; i++)
+		if (loops[i].kernel == kernel && strcmp(loops[i].label, label) == 0)
+			return &loops[i];
+	return NULL;
+}
+
+static const double *find_size(enum pf_kernel kernel)
+{
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		if (sizes[i].kernel == kernel)
+			return sizes[i].of;
+	return NULL;
+}
+
+/* What a card has, NAN where nobody says */
+static double has(const char *card, const char *resource)
+{
+	const struct pf_card_fact *f;
+	for (unsigned i = 0; (f = pf_card_fact(i)); i++)
+		if (strcmp(f->card, card) == 0 && strcmp(f->name, resource) == 0)
+			return f->value;
+	return NAN;
+}
+
+static int measure(const struct use *use, struct row *row, struct pf_error *error)
+{
+	struct pf_run_cost cost;
+	const double tokens = use->kernel == PF_KERNEL_pref ? use->value[1] : use->value[0];
+	const int status = pf_cycles_cost(use->kernel, use->value, use->values, &cost, error);
+	*row = (struct row){ .use = use, .main = find_loop(use->kernel, use->main) };
+	if (!status && (!row->main || !find_size(use->kernel)))
+		return pf_fail(error, PF_E_DATA, "operations.def lacks kernel %s, loop %s",
+		               pf_kernel_rows[use->kernel].name, use->main);
+	if (status)
+		return status;
+	row->cycles = cost.cycles / tokens;
+	row->bytes = (cost.bytes[0] + cost.bytes[1] + cost.bytes[2]) / tokens;
+	row->line = cost.port_most / (cost.cycles * PF_BEAT_BYTES);
+	row->array = use->products * use->vocab * use->depth / (MACS * row->cycles);
+	return 0;
+}
+
+/* The resource of which a card has least for this; its share, NAN if nothing is known */
+static double scarcest(const char *card, const double of[RESOURCES], const char **which)
+{
+	double most = NAN;
+	*which = "unknown";
+	for (unsigned r = 0; r < RESOURCES; r++) {
+		const double share = of[r] / has(card, resources[r]);
+		if (isnan(share) || share <= most)
+			continue;
+		most = share;
+		*which = resources[r];
+	}
+	return most;
+}
+
+/* ---- CSV ---- */
+
+static void csv_row(FILE *out, const struct row *r, const char *card)
+{
+	const double *of = find_size(r->use->kernel);
+	const char *which;
+	const double share = scarcest(card, of, &which);
+	fprintf(out, "%s,\"%s\",%s,%.0f,%.0f,%.0f,%s,%u,%u,\"%s\",%u,%.1f,%.1f,%.3f,",
+	        pf_kernel_rows[r->use->kernel].name, r->use->how, card, r->use->vocab, r->use->depth, r->use->lanes,
+	        r->main->label, r->main->claimed,
+	        r->main->derived, r->main->why, r->main->depth, r->cycles, r->bytes, r->line);
+	if (r->use->products > 0.0)
+		fprintf(out, "%.3f", r->array);
+	for (unsigned i = 0; i < RESOURCES; i++)
+		fprintf(out, ",%.0f", of[i]);
+	if (isnan(share))
+		fputs(",unknown,\n", out);
+	else
+		fprintf(out, ",%.1f,%s\n", 100.0 * share, which);
+}
+
+static int csv(FILE *out, struct pf_error *error)
+{
+	fputs("kernel,how,card,V,D,lanes,main_loop,ii,derived_ii,set_by,depth,cycles_per_token_estimate,", out);
+	fputs("bytes_per_token,share_of_port_estimate,share_of_array_estimate,dsp_estimate,lut_estimate,ff_estimate,"
+	      "bram18_estimate,uram_estimate,percent_of_card_estimate,scarcest\n", out);
+	for (unsigned i = 0; i < USES; i++)
+		for (size_t c = 0; c < sizeof cards / sizeof *cards; c++) {
+			struct row row;
+			const int status = measure(&uses[i], &row, error);
+			if (status)
+				return status;
+			csv_row(out, &row, cards[c]);
+		}
+	return 0;
+}
+
+/* ---- markdown of one card ---- */
+
+static void shares(FILE *out, const char *card, const double of[RESOURCES])
+{
+	for (unsigned r = 0; r < RESOURCES; r++) {
+		const double all = has(card, resources[r]);
+		fprintf(out, " %.0f", of[r]);
+		if (!isnan(all))
+			fprintf(out, " (%.1f %%)", 100.0 * of[r] / all);
+		fputs(" |", out);
+	}
+	fputc('\n', out);
+}
+
+static int image_rows(FILE *out, const char *card, struct pf_error *error)
+{
+	fputs("\n| image | DSP | LUT | FF | BRAM18 | URAM |\n|---|--:|--:|--:|--:|--:|\n", out);
+	for (unsigned i = 0; pf_image_name(i, NULL); i++) {
+		struct pf_layout layout;
+		double sum[RESOURCES] = { 0 };
+		pf_layout_default(&layout);
+		const int status = pf_layout_image(&layout, card, pf_image_name(i, NULL), error);
+		if (status)
+			return status;
+		for (int k = 0; k < PF_KERNEL_COUNT; k++)
+			for (unsigned r = 0; layout.cus[k] && r < RESOURCES; r++)
+				sum[r] += layout.cus[k] * find_size((enum pf_kernel)k)[r];
+		const char *which;
+		const int large = scarcest(card, sum, &which) > 1.0;
+		fprintf(out, "| %s%s%s |", pf_image_name(i, NULL), large ? ", too large by its " : "",
+		        large ? which : "");
+		shares(out, card, sum);
+	}
+	return 0;
+}
+
+static int markdown(FILE *out, const char *card, struct pf_error *error)
+{
+	fprintf(out, "# Kernels on %s: estimates\n\nMade by `prefpga-emit quality` of cycles.def and operations.def.\n",
+	        card);
+	fprintf(out, "No tool has seen these kernels:\nintervals and depths are what the sources allow with the "
+	        "latencies of operators.def, logic is operators,\nmemories and ports, without multiplexers and "
+	        "control. Tokens: 1024. Share of the port: bytes of the busiest\nport by 64 a cycle; of the array: "
+	        "products of T V D by %d a cycle.\n\n", MACS);
+	fputs("| kernel | how | V | D | lanes | loop | II | set by | depth | cycles/token | bytes/token | of the port |"
+	      " of the array |\n|---|---|--:|--:|--:|---|--:|---|--:|--:|--:|--:|--:|\n", out);
+	for (unsigned i = 0; i < USES; i++) {
+		struct row r;
+		const int status = measure(&uses[i], &r, error);
+		if (status)
+			return status;
+		fprintf(out, "| %s | %s | %.0f | %.0f | %.0f | %s | %u | %s | %u | %.1f | %.1f | %.1f %% |",
+		        pf_kernel_rows[r.use->kernel].name, r.use->how, r.use->vocab, r.use->depth,
+		        r.use->lanes, r.main->label, r.main->claimed, r.main->why, r.main->depth, r.cycles,
+		        r.bytes, 100.0 * r.line);
+		if (r.use->products > 0.0)
+			fprintf(out, " %.1f %%", 100.0 * r.array);
+		fputs(" |\n", out);
+	}
+	fputs("\n| kernel | DSP | LUT | FF | BRAM18 | URAM |\n|---|--:|--:|--:|--:|--:|\n", out);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		fprintf(out, "| %s |", pf_kernel_rows[sizes[i].kernel].name);
+		shares(out, card, sizes[i].of);
+	}
+	return image_rows(out, card, error);
+}
+
+int pf_quality(FILE *out, const char *card, struct pf_error *error)
+{
+	if (!card)
+		return csv(out, error);
+	for (size_t c = 0; c < sizeof cards / sizeof *cards; c++)
+		if (strcmp(cards[c], card) == 0)
+			return markdown(out, card, error);
+	return pf_fail(error, PF_E_UNKNOWN, "no card is called %s", card);
+}
