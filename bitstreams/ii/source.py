@@ -13,9 +13,6 @@ PASSES = ("always-inline,globaldce,function(sroa,early-cse,simplifycfg,instcombi
 DECLARATION = re.compile(r"^\t+(?:const )?(?:struct \w+|float|double|u?int\d+_t) (\w+\[.*);")
 
 
-SHARED = ["../include/prefpga/internal/row_sum.h", "../include/prefpga/internal/row_finish.h"]   # with the host
-
-
 class Loop:
     """A loop of the sources. ii: what its PIPELINE asks for, or None; distances: {array: iterations} that DEPENDENCE
     promises; dataflow: its processes work at the same time"""
@@ -35,15 +32,18 @@ class Sources:
     def __init__(self, folder, changes=None):
         self.folder, self.functions = folder, 0
         self.loops, self.partitions, self.texts, self.bundles = {}, {}, {}, {}
+        self.shared = set()
         self.twice = set()                     # arrays between processes: one is written while the other is read
-        for file in sorted(os.listdir(os.path.join(folder, "hls"))) + SHARED:
-            if file.endswith((".c", ".h")):
-                text = open(os.path.join(folder, "hls", file)).read()
+        for room in ("hls", "include/prefpga/internal"):       # headers of the latter are shared with the host
+            for file in sorted(f for f in os.listdir(os.path.join(folder, room)) if f.endswith((".c", ".h"))):
+                text = open(os.path.join(folder, room, file)).read()
+                if room != "hls":
+                    self.shared.add(file)
                 for before, after in [(changes or {}).get(file, ("", ""))]:
                     if before not in text:
                         raise SystemExit("%s has no `%s`" % (file, before))
                     text = text.replace(before, after, 1) if before else text
-                self.read(os.path.basename(file), text.split("\n"))
+                self.read(file, text.split("\n"))
 
     def read(self, file, lines):
         """Pragmas stand directly under the head of their loop, or under the declaration of their array; a pragma that
@@ -108,9 +108,8 @@ class Sources:
         """The text of the IR of one kernel"""
         with tempfile.TemporaryDirectory() as work:
             os.makedirs(os.path.join(work, "prefpga", "internal"))
-            shared = [os.path.basename(file) for file in SHARED]
             for name, text in self.texts.items():
-                open(os.path.join(work, "prefpga/internal" if name in shared else "", name), "w").write(text)
+                open(os.path.join(work, "prefpga/internal" if name in self.shared else "", name), "w").write(text)
             flags = ["-DPF_STEP=1", "-DPF_KERNEL_SUFFIX="] + (["-DPF_BF16"] if bf16 else [])
             run = subprocess.run([clang, "--target=spir64", "-ffreestanding", "-std=c11", "-O1", "-Xclang", "-disable-llvm-passes", "-g", "-w",
                                   "-fno-discard-value-names", "-ffp-contract=off", "-fno-math-errno", "-I", work, "-I",
