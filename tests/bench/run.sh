@@ -1,11 +1,12 @@
 #!/bin/sh
-# run.sh BUILD [bench...]: runs the benchmarks of a build and writes tests/bench/results/<bench>.csv, each row with the
-# machine, the commit and the day. Without names: those that `make bench` runs.
+# run.sh BUILD [table...]: measures with a build and writes tests/bench/results/<table>.csv, each row with the machine,
+# the commit and the day. Without names: those that `make bench` makes. kernels and steps are `prefpga bench`; body is
+# what bench_body prints; torch_logprob needs python3-torch.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$1
 shift
-[ $# -gt 0 ] || set -- logprob body linear torch_logprob
+[ $# -gt 0 ] || set -- kernels steps body torch_logprob
 mkdir -p "$here/results"
 machine="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1 | tr ',' ' '), $(nproc) processors"
 commit=$(git -C "$here" rev-parse --short HEAD 2>/dev/null || echo none)
@@ -16,14 +17,28 @@ table() {                               # rows from stdin, with the three column
 	awk -v tail="$tail" '{ print $0 "," (NR == 1 ? "machine,commit,date" : tail); fflush() }'
 }
 
-for bench; do
-	out="$here/results/$bench.csv"
-	if [ -x "$build/tests/bench/bench_$bench" ]; then
-		"$build/tests/bench/bench_$bench" | table | tee "$out.new"
+bench() {                               # bench FILE OPTIONS...: rows of prefpga bench, which has machine and day
+	csv=$1
+	shift
+	"$build/prefpga" bench --csv "$csv.part" "$@"
+	awk -v commit="$commit" '{ print $0 "," (NR == 1 ? "commit" : commit) }' "$csv.part" > "$csv"
+	rm "$csv.part"
+}
+
+for table; do
+	out="$here/results/$table.csv"
+	if [ "$table" = kernels ]; then
+		bench "$out.new" --shapes "8192,32000 2048,128256" --device cpu,cpu:avx2,cpu:baseline,sim,model:u55c \
+			--work logprob,logprob-bf16,logit_grad,logit_grad-bf16
+	elif [ "$table" = steps ]; then
+		bench "$out.new" --shapes "demo gpt2 qwen2-0.5b" --device cpu,model:u55c \
+			--work linear_logprob,linear_grad,linear_grad_recompute,pref,step
+	elif [ -x "$build/tests/bench/bench_$table" ]; then
+		"$build/tests/bench/bench_$table" | table | tee "$out.new"
 	elif python=$(command -v /usr/bin/python3 || command -v python3) && "$python" -c 'import torch' 2>/dev/null; then
-		"$python" "$here/$bench.py" 1024 "$(nproc)" | table | tee "$out.new"
+		"$python" "$here/$table.py" 1024 "$(nproc)" | table | tee "$out.new"
 	else
-		echo "$bench: left out: python3-torch is not installed" >&2
+		echo "$table: left out: python3-torch is not installed" >&2
 		continue
 	fi
 	mv "$out.new" "$out"

@@ -1,4 +1,4 @@
-"""The same work as bench_logprob in PyTorch on the CPU: log_softmax, gather, backward over [T,V] float32.
+"""The same work as logprob and logit_grad of `prefpga bench` in PyTorch on the CPU: log_softmax, gather, backward.
 
 Prints CSV, medians over the repeats. Debian's package is python3-torch.
 usage: torch_logprob.py [megabytes [threads [repeats]]]

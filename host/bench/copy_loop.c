@@ -1,4 +1,4 @@
-#include "tests/bench/copy_loop.h"
+#include "copy_loop.h"
 
 void copy_loop(float *to, const float *from, size_t count)
 {

@@ -1,0 +1,286 @@
+/* Works linear_logprob and linear_grad: the fused head from hidden states in the host's memory to log-probs and
+ * gradients there, W on the device already. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../model/model.h"
+#include "../train/fused.h"
+#include "bench.h"
+#include "plain.h"
+#include "prefpga/internal/kernels.h"
+
+enum { LOOKED_AT = 2 };
+#define EXP_ERROR 1e-6
+
+struct linear {
+	struct pf_bench_task task;
+	int grad;
+	struct pf_fused *fused;
+	float *hidden, *weight, *coef; /* [T,D], [V,D], [T] */
+	float *dhidden, *dweight;
+	int32_t *target;
+	struct pf_row *row;
+};
+
+static void close_linear(void *state)
+{
+	struct linear *l = state;
+	if (!l)
+		return;
+	pf_fused_close(l->fused);
+	float *arrays[] = { l->hidden, l->weight, l->coef, l->dhidden, l->dweight };
+	for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+		free(arrays[i]);
+	free(l->target);
+	free(l->row);
+	free(l);
+}
+
+/* ---- data ---- */
+static void fill(float *to, uint64_t count, float size)
+{
+	uint64_t state = 88172645463325252u;
+	for (uint64_t i = 0; i < count; i++) {
+		state = state * 6364136223846793005u + 1442695040888963407u;
+		to[i] = size * ((float)(state >> 40) * 0x1p-23f - 1);
+	}
+}
+
+/* Pages that a device can adopt */
+static float *pages(uint64_t count)
+{
+	const uint64_t bytes = (count * sizeof(float) + PF_PAGE_BYTES - 1) / PF_PAGE_BYTES * PF_PAGE_BYTES;
+	float *memory = aligned_alloc(PF_PAGE_BYTES, bytes);
+	if (memory)
+		memset(memory, 0, bytes);
+	return memory;
+}
+
+static int open_arrays(struct linear *l, struct pf_error *error)
+{
+	const struct pf_bench_shape *s = &l->task.shape;
+	const uint64_t matrix = (uint64_t)s->vocab * s->dim, states = (uint64_t)s->tokens * s->dim;
+	l->hidden = pages(states);
+	l->weight = pages(matrix);
+	l->coef = pages(s->tokens);
+	l->dhidden = l->grad ? pages(states) : NULL;
+	l->dweight = l->grad ? pages(matrix) : NULL;
+	l->target = calloc(s->tokens, sizeof *l->target);
+	l->row = calloc(s->tokens, sizeof *l->row);
+	if (!l->hidden || !l->weight || !l->coef || !l->target || !l->row || (l->grad && (!l->dhidden || !l->dweight)))
+		return pf_fail(error, -ENOMEM, "no memory for a head of [%u, %u]", s->vocab, s->dim);
+	fill(l->hidden, states, 1);
+	fill(l->weight, matrix, 3 / sqrtf((float)s->dim));
+	for (uint32_t t = 0; t < s->tokens; t++) {
+		l->coef[t] = 0.1f + (float)(t % 7);
+		l->target[t] = (int32_t)((uint64_t)t * 7919 % s->vocab);
+	}
+	return 0;
+}
+
+static int open_linear(const struct pf_bench_task *task, int grad, enum pf_way way, void **state,
+                       struct pf_error *error)
+{
+	struct linear *l = calloc(1, sizeof *l);
+	*state = l;
+	if (!l)
+		return pf_fail(error, -ENOMEM, "no memory for the bench");
+	*l = (struct linear){ .task = *task, .grad = grad };
+	const struct pf_fused_options options = { .device = task->device,
+		                                  .vocab = task->shape.vocab,
+		                                  .dim = task->shape.dim,
+		                                  .backward = grad,
+		                                  .way = way,
+		                                  .memory_bytes = task->memory_bytes,
+		                                  .form = PF_FUSED_PLAIN };
+	int code = open_arrays(l, error);
+	return code ? code : pf_fused_open(&options, &l->fused, error);
+}
+
+/* ---- runs ---- */
+static int run_forward(void *state, struct pf_error *error)
+{
+	struct linear *l = state;
+	const struct pf_fused_weight weight = { l->weight, NULL, 1 };
+	const struct pf_fused_tokens tokens = { l->hidden, l->target, NULL, l->task.shape.tokens, 0, 0 };
+	int code = pf_fused_forward(l->fused, &weight, &tokens, NULL, l->row, error);
+	return code ? code : pf_fused_wait(l->fused, error);
+}
+
+/* The way back of the forward that the check has run */
+static int run_backward(void *state, struct pf_error *error)
+{
+	struct linear *l = state;
+	int code = pf_fused_backward(l->fused, l->coef, l->dhidden, l->dweight, NULL, error);
+	return code ? code : pf_fused_wait(l->fused, error);
+}
+
+/* ---- the plain reference, on some rows ---- */
+static int differs(const struct linear *l, const char *what, uint32_t t, double got, double want,
+                   struct pf_error *error)
+{
+	return pf_fail(
+		error, PF_E_DATA,
+		"%s of row %u is %.9g, the plain reference says %.9g: %s computes wrong numbers, nothing was timed",
+		what, t, got, want, pf_device_facts(l->task.device)->name);
+}
+
+/* dhidden[t] = sum over v of dz[v] W[v]; z becomes dz. share: how far exponentials of rounded logits may be off */
+static int check_dhidden(const struct linear *l, uint32_t t, double *z, double lse, double share,
+                         struct pf_error *error)
+{
+	const struct pf_bench_shape *s = &l->task.shape;
+	for (uint32_t v = 0; v < s->vocab; v++)
+		z[v] = (double)l->coef[t] * (exp(z[v] - lse) - ((int32_t)v == l->target[t]));
+	for (uint32_t d = 0; d < s->dim; d++) {
+		double want = 0, size = 0;
+		for (uint32_t v = 0; v < s->vocab; v++) {
+			want += z[v] * (double)l->weight[(uint64_t)v * s->dim + d];
+			size += fabs(z[v] * (double)l->weight[(uint64_t)v * s->dim + d]);
+		}
+		const double got = (double)l->dhidden[(uint64_t)t * s->dim + d];
+		if (!(fabs(got - want) <= share * size))
+			return differs(l, "dhidden", t, got, want, error);
+	}
+	return 0;
+}
+
+/* A row of dW, from the log-probs that were just looked at: dW[v] = sum over t of dz[t,v] h[t] */
+static int check_dweight(const struct linear *l, uint32_t v, double share, struct pf_error *error)
+{
+	const struct pf_bench_shape *s = &l->task.shape;
+	double *sum = calloc(2 * (size_t)s->dim, sizeof *sum), *size = sum ? sum + s->dim : NULL, z;
+	int code = sum ? 0 : pf_fail(error, -ENOMEM, "no memory for a row");
+	for (uint32_t t = 0; !code && t < s->tokens; t++) {
+		const float *h = l->hidden + (uint64_t)t * s->dim;
+		pf_plain_logits(h, l->weight + (uint64_t)v * s->dim, 1, s->dim, &z);
+		const double lse = (double)l->row[t].max + (double)l->row[t].log_sum;
+		const double dz = (double)l->coef[t] * (exp(z - lse) - ((int32_t)v == l->target[t]));
+		for (uint32_t d = 0; d < s->dim; d++) {
+			sum[d] += dz * (double)h[d];
+			size[d] += fabs(dz * (double)h[d]);
+		}
+	}
+	for (uint32_t d = 0; !code && d < s->dim; d++) {
+		const double got = (double)l->dweight[(uint64_t)v * s->dim + d];
+		if (!(fabs(got - sum[d]) <= share * size[d]))
+			code = differs(l, "dweight", v, got, sum[d], error);
+	}
+	free(sum);
+	return code;
+}
+
+static int check_row(const struct linear *l, uint32_t t, double *z, double *share, struct pf_error *error)
+{
+	const struct pf_bench_shape *s = &l->task.shape;
+	const double off = pf_plain_logits(l->hidden + (uint64_t)t * s->dim, l->weight, s->vocab, s->dim, z);
+	const double lse = pf_plain_lse(z, s->vocab), want = z[l->target[t]] - lse;
+	const double got = (double)l->row[t].logp_q32 * 0x1p-32;
+	*share = 4 * off + EXP_ERROR;
+	if (!(fabs(got - want) <= 2 * off + EXP_ERROR))
+		return differs(l, "log-prob", t, got, want, error);
+	return l->grad ? check_dhidden(l, t, z, lse, *share, error) : 0;
+}
+
+static int check_linear(void *state, struct pf_error *error)
+{
+	struct linear *l = state;
+	const struct pf_bench_shape *s = &l->task.shape;
+	double *z = malloc(s->vocab * sizeof *z), share = 0;
+	int code = z ? 0 : pf_fail(error, -ENOMEM, "no memory for a row");
+	if (!code && l->grad)
+		memset(l->dweight, 0, (uint64_t)s->vocab * s->dim * sizeof *l->dweight);
+	if (!code)
+		code = run_forward(l, error);
+	if (!code && l->grad)
+		code = run_backward(l, error);
+	for (uint32_t i = 0; !code && i < LOOKED_AT; i++)
+		code = check_row(l, (uint32_t)((uint64_t)(s->tokens - 1) * i / (LOOKED_AT - 1)), z, &share, error);
+	if (!code && l->grad)
+		code = check_dweight(l, (uint32_t)l->target[s->tokens / 2], share, error);
+	free(z);
+	return code;
+}
+
+/* ---- the works ---- */
+static double forward_operations(const struct pf_bench_shape *s)
+{
+	return 2.0 * s->tokens * s->vocab * s->dim;
+}
+
+/* dhidden and dW; that recompute forms the logits once more is not useful work */
+static double backward_operations(const struct pf_bench_shape *s)
+{
+	return 4.0 * s->tokens * s->vocab * s->dim;
+}
+
+static unsigned put(const struct pf_bench_shape *s, uint32_t rows, uint32_t mode, unsigned floats, uint32_t *value)
+{
+	value[0] = rows;
+	value[1] = (s->dim + 15) / 16;
+	value[2] = s->vocab;
+	value[3] = mode;
+	return 4 + floats;
+}
+
+static unsigned scalars_logprob(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
+{
+	return put(s, rows, 0, 3, value);
+}
+
+static unsigned scalars_grad(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
+{
+	return put(s, rows, PF_LINEAR_RAW | PF_LINEAR_DWEIGHT, 5, value);
+}
+
+static unsigned scalars_recompute(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
+{
+	return put(s, rows, PF_LINEAR_DWEIGHT, 5, value);
+}
+
+#define OPEN(name, grad, way)                                                                                          \
+	static int open_##name(const struct pf_bench_task *task, void **state, struct pf_error *error)                 \
+	{                                                                                                              \
+		return open_linear(task, grad, way, state, error);                                                     \
+	}
+OPEN(logprob, 0, PF_WAY_AUTO)
+OPEN(spill, 1, PF_WAY_SPILL)
+OPEN(recompute, 1, PF_WAY_RECOMPUTE)
+
+const struct pf_bench_work pf_bench_linear_logprob = { "linear_logprob",
+	                                               "f32",
+	                                               PF_BENCH_SGEMM,
+	                                               1,
+	                                               PF_KERNEL_linear_logprob,
+	                                               forward_operations,
+	                                               NULL,
+	                                               open_logprob,
+	                                               check_linear,
+	                                               run_forward,
+	                                               close_linear,
+	                                               scalars_logprob };
+const struct pf_bench_work pf_bench_linear_grad = { "linear_grad",
+	                                            "f32",
+	                                            PF_BENCH_SGEMM,
+	                                            1,
+	                                            PF_KERNEL_linear_grad,
+	                                            backward_operations,
+	                                            NULL,
+	                                            open_spill,
+	                                            check_linear,
+	                                            run_backward,
+	                                            close_linear,
+	                                            scalars_grad };
+const struct pf_bench_work pf_bench_linear_recompute = { "linear_grad_recompute",
+	                                                 "f32",
+	                                                 PF_BENCH_SGEMM,
+	                                                 1,
+	                                                 PF_KERNEL_linear_grad,
+	                                                 backward_operations,
+	                                                 NULL,
+	                                                 open_recompute,
+	                                                 check_linear,
+	                                                 run_backward,
+	                                                 close_linear,
+	                                                 scalars_recompute };
