@@ -1,6 +1,7 @@
 #include "yardstick.h"
 #include <cblas.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../model/model.h"
@@ -87,9 +88,34 @@ static void square_piece(void *context, size_t i, unsigned worker)
 	            m + 2 * SIZE * SIZE, SIZE);
 }
 
+double pf_yardstick_operations(const struct pf_yardstick *y)
+{
+	return 2.0 * y->threads * SIZE * SIZE * (double)SIZE;
+}
+
 double pf_yardstick_sgemm(struct pf_yardstick *y)
 {
 	const double began = pf_seconds();
 	pf_parallel(y->threads, y->threads, square_piece, y);
-	return 2.0 * y->threads * SIZE * SIZE * (double)SIZE / (pf_seconds() - began);
+	return pf_yardstick_operations(y) / (pf_seconds() - began);
+}
+
+static double processor_seconds(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double pf_yardstick_sgemm_free(struct pf_yardstick *y, unsigned tries, double *free_part)
+{
+	double best = 0;
+	for (unsigned i = 0; i < tries; i++) {
+		const double began = processor_seconds(), wall = pf_yardstick_sgemm(y);
+		const double rate = pf_yardstick_operations(y) / (processor_seconds() - began) * y->threads;
+		if (rate > best && free_part)
+			*free_part = fmin(1, wall / rate);
+		best = fmax(best, rate);
+	}
+	return best;
 }

@@ -16,4 +16,9 @@ void pf_yardstick_close(struct pf_yardstick *yardstick); /* NULL is allowed */
 double pf_yardstick_copy(struct pf_yardstick *yardstick);
 /* Operations/s (a multiplication and an addition are two): BLAS's SGEMM on 1024 x 1024 matrices, one per thread */
 double pf_yardstick_sgemm(struct pf_yardstick *yardstick);
+/* The same by processor time instead of wall time, best of `tries`: what a machine that is busy with other programs
+ * could do. *free_part (may be NULL): wall rate of that measurement over it, 1 on a machine of one's own */
+double pf_yardstick_sgemm_free(struct pf_yardstick *yardstick, unsigned tries, double *free_part);
+/* Operations of one such measurement */
+double pf_yardstick_operations(const struct pf_yardstick *yardstick);
 #endif

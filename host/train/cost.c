@@ -163,6 +163,13 @@ static void fused_backward(struct schedule *s, uint32_t shards, uint32_t raw, ui
 	}
 }
 
+static void fused_schedule(struct schedule *s, uint32_t raw, uint32_t shards)
+{
+	const uint32_t gathered = fused_forward(s, shards, raw);
+	if (s->head->backward)
+		fused_backward(s, shards, raw, gathered);
+}
+
 static double fused_memory(const struct pf_cost_place *p, const struct pf_cost_head *h, uint32_t shards, uint32_t raw)
 {
 	const double words = shards > 1 ? (double)h->vocab / p->devices : h->vocab;
@@ -196,9 +203,7 @@ static int fused_plan(struct schedule *s, uint32_t raw, uint32_t shards, struct 
 	plan->shards = shards;
 	plan->card_bytes = fused_memory(s->place, s->head, shards, raw);
 	plan->possible = plan->card_bytes <= s->place->card.memory_bytes;
-	const uint32_t gathered = fused_forward(s, shards, raw);
-	if (s->head->backward)
-		fused_backward(s, shards, raw, gathered);
+	fused_schedule(s, raw, shards);
 	return play(s, plan, error);
 }
 
@@ -261,17 +266,42 @@ static int fill(struct schedule *s, struct pf_cost *cost, struct pf_error *error
 	return code;
 }
 
+static int open_schedule(struct schedule *s, struct pf_error *error)
+{
+	const int code = check(s->place, s->head, error);
+	if (code)
+		return code;
+	s->job = calloc(9 * (size_t)s->place->devices * s->place->cus + 9 * BLOCKS, sizeof *s->job);
+	return s->job ? 0 : pf_fail(error, -ENOMEM, "no memory for a schedule");
+}
+
+int pf_cost_schedule(const struct pf_cost_place *place, const struct pf_cost_head *head, enum pf_cost_way way,
+                     uint32_t shards, struct pf_job **job, size_t *jobs, struct pf_error *error)
+{
+	struct schedule s = { .place = place, .head = head };
+	const uint32_t raw = way == PF_COST_SPILL && head->backward ? PF_LINEAR_RAW : 0;
+	int code = open_schedule(&s, error);
+	*job = NULL;
+	*jobs = 0;
+	if (code)
+		return code;
+	if (way == PF_COST_LOGITS)
+		logits_schedule(&s);
+	else if (way != PF_COST_HOST)
+		fused_schedule(&s, raw, shards);
+	*job = s.job;
+	*jobs = s.jobs;
+	return s.code ? pf_fail(error, s.code, "the cost model has no figures of these kernels") : 0;
+}
+
 int pf_cost(const struct pf_cost_place *place, const struct pf_cost_head *head, struct pf_cost *cost,
             struct pf_error *error)
 {
 	struct schedule s = { .place = place, .head = head };
 	memset(cost, 0, sizeof *cost);
-	int code = check(place, head, error);
+	int code = open_schedule(&s, error);
 	if (code)
 		return code;
-	s.job = calloc(9 * (size_t)place->devices * place->cus + 9 * BLOCKS, sizeof *s.job);
-	if (!s.job)
-		return pf_fail(error, -ENOMEM, "no memory for a schedule");
 	code = fill(&s, cost, error);
 	free(s.job);
 	if (code)

@@ -61,6 +61,10 @@ const char *pf_cost_way_name(enum pf_cost_way way);
  * Equal times: the way named first */
 int pf_cost(const struct pf_cost_place *place, const struct pf_cost_head *head, struct pf_cost *cost,
             struct pf_error *error);
+/* The schedule behind a plan of pf_cost, by its way and shards. *job: malloc, the caller frees; of way HOST there are
+ * none */
+int pf_cost_schedule(const struct pf_cost_place *place, const struct pf_cost_head *head, enum pf_cost_way way,
+                     uint32_t shards, struct pf_job **job, size_t *jobs, struct pf_error *error);
 /* Units of the fused head that a card's DSPs allow, 1,280 each in four fifths of the device; 1 where no figure of it is
  * known */
 uint32_t pf_cost_units(const char *card);

@@ -1,0 +1,54 @@
+/* advise.h: what verb advise has played, and how it is shown. */
+#ifndef PF_CLI_ADVISE_H
+#define PF_CLI_ADVISE_H
+#include "cli.h"
+#include "host/bench/table.h"
+#include "host/report/offload.h"
+
+enum { PF_ADVISE_CARDS = 8, PF_ADVISE_ROWS = 256 };
+
+/* This host: measured now, or told */
+struct pf_advise_host {
+	char name[160];
+	double flops, copy;    /* operations/s of products; bytes/s of a copy loop, NaN: not measured */
+	int told;              /* 1: --host-gflops */
+	double free_part;      /* of its processors, while it was measured */
+	double joule_per_flop; /* NaN: refused says why */
+	const char *scope;
+	char refused[1024];
+};
+
+/* One point: a card and a shape. code: why there is no answer, with text */
+struct pf_advise_row {
+	const char *card;
+	uint32_t cards;
+	struct pf_offload_shape shape;
+	struct pf_offload answer;
+	struct pf_error error;
+};
+
+struct pf_advise {
+	const struct pf_options *options;
+	enum pf_offload_head head;
+	struct pf_offload_shape shape;
+	struct pf_advise_host host;
+	char *cards; /* --card, cut into card[] */
+	const char *card[PF_ADVISE_CARDS];
+	unsigned card_count;
+	struct pf_advise_row *row; /* [rows] */
+	unsigned rows;
+};
+
+/* Asks for one point; with an answer or an error there is a row more. NULL: there are PF_ADVISE_ROWS already */
+const struct pf_advise_row *pf_advise_ask(struct pf_advise *advise, const char *card, uint32_t cards, uint32_t units,
+                                          const struct pf_offload_shape *shape);
+/* The answer for each card, and what would change it */
+void pf_advise_show(const struct pf_advise *advise);
+void pf_advise_print_json(const struct pf_advise *advise);
+/* All rows; at NULL, or the name of what was grown */
+int pf_advise_save(const struct pf_advise *advise, struct pf_error *error);
+/* One sentence: do not offload, offload, or why neither can be said */
+void pf_advise_verdict(const struct pf_advise *advise, const struct pf_advise_row *row, char *text, size_t room);
+/* --sweep, its chart and its summary */
+int pf_advise_sweep(struct pf_advise *advise, struct pf_error *error);
+#endif
