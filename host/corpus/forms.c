@@ -1,10 +1,8 @@
 #include "forms.h"
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
+#include "fields.h"
 #include "messages.h"
 
 static const char *const form_names[] = { "auto", "pairs", "binary", "sft", "rankings", "groups" };
@@ -80,117 +78,10 @@ size_t pf_prompt_length(struct pf_text chosen, struct pf_text rejected, const ch
 	return best;
 }
 
-/* ---- fields ---- */
-
-struct reading {
-	json_t          *json;
-	enum pf_fault   *fault;
-	struct pf_error *error;
-};
-
-PF_PRINTF(2, 3) static int fail_field(const struct reading *reading, const char *format, ...)
-{
-	char text[512];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text, sizeof text, format, arguments);
-	va_end(arguments);
-	*reading->fault = PF_FAULT_FIELD;
-	return pf_fail(reading->error, PF_E_DATA, "%s", text);
-}
-
-/* A member that is not null, or NULL */
-static json_t *member(const struct reading *reading, const char *name)
-{
-	json_t *value = json_object_get(reading->json, name);
-
-	return json_is_null(value) ? NULL : value;
-}
-
-static int has(const struct reading *reading, const char *name)
-{
-	return member(reading, name) != NULL;
-}
-
-static const char *type_name(const json_t *value)
-{
-	static const char *const names[] = { "an object", "a list", "a string", "a number", "a number", "true", "false",
-	                                     "null" };
-
-	return names[json_typeof(value)];
-}
-
-static int take_text(const struct reading *reading, const json_t *value, const char *name, struct pf_text *text)
-{
-	if (!value)
-		return fail_field(reading, "field \"%s\" is missing", name);
-	if (!json_is_string(value))
-		return fail_field(reading, "field \"%s\" must be a string, it is %s", name, type_name(value));
-	*text = (struct pf_text){ json_string_value(value), json_string_length(value) };
-	return 0;
-}
-
-static int read_text(const struct reading *reading, const char *name, struct pf_text *text)
-{
-	return take_text(reading, member(reading, name), name, text);
-}
-
-static int take_number(const struct reading *reading, const json_t *value, const char *name, float *number)
-{
-	double wide;
-
-	if (!json_is_number(value))
-		return fail_field(reading, "field \"%s\" must be a number, it is %s", name, type_name(value));
-	wide = json_number_value(value);
-	if (!(fabs(wide) <= 1e30))
-		return fail_field(reading, "field \"%s\" is too large", name);
-	*number = (float)wide;
-	return 0;
-}
-
-/* A number that may be missing: *number stays as it is then */
-static int read_number(const struct reading *reading, const char *name, float *number)
-{
-	json_t *value = member(reading, name);
-
-	return value ? take_number(reading, value, name, number) : 0;
-}
-
-static int read_weight(const struct reading *reading, float *weight)
-{
-	int status = read_number(reading, "weight", weight);
-
-	if (!status && *weight < 0)
-		return fail_field(reading, "field \"%s\" is negative", "weight");
-	return status;
-}
-
-static int read_label(const struct reading *reading, int *desirable)
-{
-	json_t *value = member(reading, "label");
-
-	if (!value)
-		return fail_field(reading, "field \"%s\" is missing", "label");
-	if (json_is_boolean(value))
-		*desirable = json_is_true(value);
-	else if (json_is_integer(value) && (json_integer_value(value) == 0 || json_integer_value(value) == 1))
-		*desirable = (int)json_integer_value(value);
-	else
-		return fail_field(reading, "field \"%s\" must be true or false, it is %s", "label", type_name(value));
-	return 0;
-}
-
-static int fail_empty(const struct reading *reading, const char *name)
-{
-	*reading->fault = PF_FAULT_EMPTY;
-	return pf_fail(reading->error, PF_E_DATA, "field \"%s\" holds an empty completion", name);
-}
-
 /* ---- forms ---- */
 
 /* Chosen and rejected hold whole conversations: moves their common beginning to the prompt */
-static int split_prompt(const struct reading *reading, const char *marker, struct pf_record *record)
+static int split_prompt(const struct pf_fields *reading, const char *marker, struct pf_record *record)
 {
 	struct pf_text *chosen = &record->completion[0], *rejected = &record->completion[1];
 	size_t length = pf_prompt_length(*chosen, *rejected, marker);
@@ -211,31 +102,31 @@ static int same_text(struct pf_text a, struct pf_text b)
 	return a.length == b.length && memcmp(a.text, b.text, a.length) == 0;
 }
 
-static int check_pair(const struct reading *reading, const struct pf_record *record)
+static int check_pair(const struct pf_fields *reading, const struct pf_record *record)
 {
 	const struct pf_text *chosen = &record->completion[0], *rejected = &record->completion[1];
 
 	if (!chosen->length)
-		return fail_empty(reading, "chosen");
+		return pf_field_empty(reading, "chosen");
 	if (!rejected->length)
-		return fail_empty(reading, "rejected");
+		return pf_field_empty(reading, "rejected");
 	if (!same_text(*chosen, *rejected))
 		return 0;
 	*reading->fault = PF_FAULT_IDENTICAL;
 	return pf_fail(reading->error, PF_E_DATA, "chosen and rejected are the same: there is nothing to prefer");
 }
 
-static int read_pair(const struct reading *reading, const char *marker, struct pf_record *record)
+static int read_pair(const struct pf_fields *reading, const char *marker, struct pf_record *record)
 {
 	record->completions = 2;
-	if (read_text(reading, "chosen", &record->completion[0]) ||
-	    read_text(reading, "rejected", &record->completion[1]) ||
-	    read_number(reading, "score_chosen", &record->score[0]) ||
-	    read_number(reading, "score_rejected", &record->score[1]) ||
-	    read_number(reading, "margin", &record->margin) || read_weight(reading, &record->weight))
+	if (pf_field_text(reading, "chosen", &record->completion[0]) ||
+	    pf_field_text(reading, "rejected", &record->completion[1]) ||
+	    pf_field_number(reading, "score_chosen", &record->score[0]) ||
+	    pf_field_number(reading, "score_rejected", &record->score[1]) ||
+	    pf_field_number(reading, "margin", &record->margin) || pf_field_weight(reading, &record->weight))
 		return PF_E_DATA;
-	if (has(reading, "prompt")) {
-		if (read_text(reading, "prompt", &record->prompt))
+	if (pf_field_has(reading, "prompt")) {
+		if (pf_field_text(reading, "prompt", &record->prompt))
 			return PF_E_DATA;
 	} else if (!same_text(record->completion[0], record->completion[1])) {
 		if (split_prompt(reading, marker, record))
@@ -244,106 +135,108 @@ static int read_pair(const struct reading *reading, const char *marker, struct p
 	return check_pair(reading, record);
 }
 
-static int read_single(const struct reading *reading, struct pf_record *record)
+static int read_single(const struct pf_fields *reading, struct pf_record *record)
 {
 	record->completions = 1;
-	if (read_text(reading, "prompt", &record->prompt) || read_text(reading, "completion", &record->completion[0]) ||
-	    read_weight(reading, &record->weight))
+	if (pf_field_text(reading, "prompt", &record->prompt) ||
+	    pf_field_text(reading, "completion", &record->completion[0]) ||
+	    pf_field_weight(reading, &record->weight))
 		return PF_E_DATA;
 	if (!record->completion[0].length)
-		return fail_empty(reading, "completion");
-	return record->form == PF_RECORD_BINARY ? read_label(reading, &record->desirable) : 0;
+		return pf_field_empty(reading, "completion");
+	return record->form == PF_RECORD_BINARY ? pf_field_label(reading, &record->desirable) : 0;
 }
 
-static int read_sft(const struct reading *reading, struct pf_record *record)
+static int read_sft(const struct pf_fields *reading, struct pf_record *record)
 {
-	if (has(reading, "completion") || !has(reading, "text"))
+	if (pf_field_has(reading, "completion") || !pf_field_has(reading, "text"))
 		return read_single(reading, record);
 	record->completions = 1;
-	if (read_text(reading, "text", &record->completion[0]) || read_weight(reading, &record->weight))
+	if (pf_field_text(reading, "text", &record->completion[0]) || pf_field_weight(reading, &record->weight))
 		return PF_E_DATA;
 	record->prompt = (struct pf_text){ "", 0 };
-	return record->completion[0].length ? 0 : fail_empty(reading, "text");
+	return record->completion[0].length ? 0 : pf_field_empty(reading, "text");
 }
 
-static int read_scores(const struct reading *reading, struct pf_record *record)
+static int read_scores(const struct pf_fields *reading, struct pf_record *record)
 {
-	json_t *scores = member(reading, "scores");
+	json_t *scores = pf_field(reading, "scores");
 
 	if (scores && (!json_is_array(scores) || json_array_size(scores) != record->completions))
-		return fail_field(reading, "field \"%s\" must be a list of numbers as long as completions", "scores");
+		return pf_field_fail(reading, "field \"%s\" must be a list of numbers as long as completions",
+		                     "scores");
 	for (unsigned i = 0; i < record->completions; i++) {
 		record->score[i] = (float)(record->completions - i);
-		if (scores && take_number(reading, json_array_get(scores, i), "scores", &record->score[i]))
+		if (scores && pf_field_take_number(reading, json_array_get(scores, i), "scores", &record->score[i]))
 			return PF_E_DATA;
 	}
 	return 0;
 }
 
-static int read_completions(const struct reading *reading, size_t least, struct pf_record *record)
+static int read_completions(const struct pf_fields *reading, size_t least, struct pf_record *record)
 {
-	json_t *list = member(reading, "completions");
+	json_t *list = pf_field(reading, "completions");
 	size_t count = json_array_size(list);
 
 	if (!json_is_array(list) || count < least || count > PF_COMPLETIONS_MAX)
-		return fail_field(reading, "field \"%s\" must be a list of %zu to 64 strings", "completions", least);
+		return pf_field_fail(reading, "field \"%s\" must be a list of %zu to 64 strings", "completions", least);
 	record->completions = (unsigned)count;
 	for (unsigned i = 0; i < count; i++) {
-		if (take_text(reading, json_array_get(list, i), "completions", &record->completion[i]))
+		if (pf_field_take_text(reading, json_array_get(list, i), "completions", &record->completion[i]))
 			return PF_E_DATA;
 		if (!record->completion[i].length)
-			return fail_empty(reading, "completions");
+			return pf_field_empty(reading, "completions");
 	}
-	return read_text(reading, "prompt", &record->prompt);
+	return pf_field_text(reading, "prompt", &record->prompt);
 }
 
-static int read_ranking(const struct reading *reading, struct pf_record *record)
+static int read_ranking(const struct pf_fields *reading, struct pf_record *record)
 {
 	if (read_completions(reading, 2, record) || read_scores(reading, record))
 		return PF_E_DATA;
-	return read_weight(reading, &record->weight);
+	return pf_field_weight(reading, &record->weight);
 }
 
 /* A list of one number for each completion, which may be missing */
-static int read_numbers(const struct reading *reading, const char *name, unsigned count, float *number)
+static int read_numbers(const struct pf_fields *reading, const char *name, unsigned count, float *number)
 {
-	json_t *list = member(reading, name);
+	json_t *list = pf_field(reading, name);
 
 	if (!list)
 		return 0;
 	if (!json_is_array(list) || json_array_size(list) != count)
-		return fail_field(reading, "field \"%s\" must be a list of numbers as long as completions", name);
+		return pf_field_fail(reading, "field \"%s\" must be a list of numbers as long as completions", name);
 	for (unsigned i = 0; i < count; i++)
-		if (take_number(reading, json_array_get(list, i), name, &number[i]))
+		if (pf_field_take_number(reading, json_array_get(list, i), name, &number[i]))
 			return PF_E_DATA;
 	return 0;
 }
 
-static int read_old(const struct reading *reading, struct pf_record *record)
+static int read_old(const struct pf_fields *reading, struct pf_record *record)
 {
-	json_t *list = member(reading, "old_logps");
+	json_t *list = pf_field(reading, "old_logps");
 	float number = 0.0f;
 
 	if (list && (!json_is_array(list) || json_array_size(list) != record->completions))
-		return fail_field(reading, "field \"%s\" must be a list as long as completions", "old_logps");
+		return pf_field_fail(reading, "field \"%s\" must be a list as long as completions", "old_logps");
 	for (unsigned i = 0; list && i < record->completions; i++) {
 		json_t *tokens = json_array_get(list, i);
 
 		if (!json_is_array(tokens))
-			return fail_field(reading, "field \"%s\" must hold a list of log-probs for each completion",
+			return pf_field_fail(reading, "field \"%s\" must hold a list of log-probs for each completion",
 			                  "old_logps");
 		for (size_t t = 0; t < json_array_size(tokens); t++)
-			if (take_number(reading, json_array_get(tokens, t), "old_logps", &number))
+			if (pf_field_take_number(reading, json_array_get(tokens, t), "old_logps", &number))
 				return PF_E_DATA;
 			else if (!(number <= 0 && number > -1e6f))
-				return fail_field(reading, "field \"%s\" holds %g, which is no log-prob", "old_logps",
-				                  (double)number);
+				return pf_field_fail(reading, "field \"%s\" holds %g, which is no log-prob",
+				                     "old_logps", (double)number);
 		record->old[i] = tokens;
 	}
 	return 0;
 }
 
-static int read_group(const struct reading *reading, struct pf_record *record)
+static int read_group(const struct pf_fields *reading, struct pf_record *record)
 {
 	for (unsigned i = 0; i < PF_COMPLETIONS_MAX; i++)
 		record->advantage[i] = NAN;
@@ -351,32 +244,33 @@ static int read_group(const struct reading *reading, struct pf_record *record)
 	    read_numbers(reading, "rewards", record->completions, record->score) ||
 	    read_numbers(reading, "advantages", record->completions, record->advantage) || read_old(reading, record))
 		return PF_E_DATA;
-	if (!has(reading, "rewards") && !has(reading, "advantages"))
-		return fail_field(reading, "field \"%s\" is missing, and so are advantages", "rewards");
-	return read_weight(reading, &record->weight);
+	if (!pf_field_has(reading, "rewards") && !pf_field_has(reading, "advantages"))
+		return pf_field_fail(reading, "field \"%s\" is missing, and so are advantages", "rewards");
+	return pf_field_weight(reading, &record->weight);
 }
 
 /* ---- a line ---- */
 
-static int find_form(const struct reading *reading, enum pf_record_form *form)
+static int find_form(const struct pf_fields *reading, enum pf_record_form *form)
 {
-	if (has(reading, "completions"))
-		*form = has(reading, "rewards") || has(reading, "advantages") ? PF_RECORD_GROUPS : PF_RECORD_RANKINGS;
-	else if (has(reading, "chosen") || has(reading, "rejected"))
+	if (pf_field_has(reading, "completions"))
+		*form = pf_field_has(reading, "rewards") || pf_field_has(reading, "advantages") ? PF_RECORD_GROUPS
+		                                                                                : PF_RECORD_RANKINGS;
+	else if (pf_field_has(reading, "chosen") || pf_field_has(reading, "rejected"))
 		*form = PF_RECORD_PAIRS;
-	else if (has(reading, "completion") && has(reading, "label"))
+	else if (pf_field_has(reading, "completion") && pf_field_has(reading, "label"))
 		*form = PF_RECORD_BINARY;
-	else if (has(reading, "completion") || has(reading, "text"))
+	else if (pf_field_has(reading, "completion") || pf_field_has(reading, "text"))
 		*form = PF_RECORD_SFT;
 	else
-		return fail_field(reading,
+		return pf_field_fail(reading,
 		                  "no known form: a record has prompt, chosen, rejected, or chosen, rejected, or "
 		                  "prompt, completion, label, or prompt, completion, or text, or messages, or prompt, "
 		                  "completions");
 	return 0;
 }
 
-static int read_form(const struct reading *reading, const char *marker, struct pf_record *record)
+static int read_form(const struct pf_fields *reading, const char *marker, struct pf_record *record)
 {
 	if (record->form == PF_RECORD_AUTO && find_form(reading, &record->form))
 		return PF_E_DATA;
@@ -413,7 +307,7 @@ int pf_record_read(const char *text, size_t length, enum pf_record_form form, co
                    struct pf_record *record, enum pf_fault *fault, struct pf_error *error)
 {
 	json_error_t problem;
-	struct reading reading = { json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem), fault, error };
+	struct pf_fields reading = { json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem), fault, error };
 	int status;
 
 	memset(record, 0, sizeof *record);
@@ -430,7 +324,8 @@ int pf_record_read(const char *text, size_t length, enum pf_record_form form, co
 	if (json_is_object(reading.json))
 		status = pf_messages_resolve(reading.json, chat, fault, error);
 	else
-		status = fail_field(&reading, "a record must be a JSON object, this is %s", type_name(reading.json));
+		status = pf_field_fail(&reading, "a record must be a JSON object, this is %s",
+		                       pf_json_type(reading.json));
 	if (!status)
 		status = read_form(&reading, marker, record);
 	if (status)
