@@ -246,7 +246,7 @@ static void rollouts_learn(void **state)
 		"grpo:beta=0.04", "dapo",          "bnpo",  "dr_grpo:max_completion_length=8",
 		"gspo",           "luspo",         "cispo", "sapo",
 		"vespo",          "gmpo",          "ppo",   "reinforce",
-		"rloo",           "a2po:beta2=0.1"
+		"rloo",           "a2po:beta2=0.1",        "rloo:beta=0.05"
 	};
 	(void)state;
 	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {
@@ -279,6 +279,7 @@ static void advantages_are_as_said(void **state)
 {
 	static const struct { enum pf_advantages kind; double liked, other; } want[] = {
 		{ PF_ADVANTAGES_NONE, 1.0 / 3, -2.0 / 3 }, { PF_ADVANTAGES_OTHERS, 0.5, -1 },
+		{ PF_ADVANTAGES_STEP, 1.0 / 3 / (0.49236596391733095 + 1e-4), -2.0 / 3 / (0.49236596391733095 + 1e-4) },
 		{ PF_ADVANTAGES_GROUP, 1.0 / 3 / (0.57735026918962576 + 1e-4), -2.0 / 3 / (0.57735026918962576 + 1e-4) },
 	};
 	struct pf_running r;
@@ -305,6 +306,43 @@ static void advantages_are_as_said(void **state)
 		pf_running_close(&r);
 		close_training(&w);
 	}
+}
+
+/* rloo:beta: rewards lose beta sum (old - reference) before they are compared with those of the others */
+static void rewards_lose_the_divergence(void **state)
+{
+	struct pf_running r;
+	struct pf_sampler sampler;
+	struct pf_step facts;
+	struct pf_error error;
+	struct pf_work work;
+	struct world w;
+	double reward[6];
+	size_t place = 0;
+	(void)state;
+	open_training(&w, "rloo:beta=0.5", NULL);
+	w.t.run.advantages = PF_ADVANTAGES_OTHERS;
+	assert_int_equal(pf_running_open(&r, &w.t.run, w.model, 1, &error), 0);
+	assert_int_equal(pf_running_sampler(&r, w.corpus, PF_SPLIT_TRAIN, 1, 1, 1, &sampler, &error), 0);
+	assert_int_equal(pf_sampler_step(&sampler, 0, &r.pack, &facts, &error), 0);
+	assert_int_equal(pf_work_open(&work, &r.objective, &r.pack, &error), 0);
+	for (size_t q = 0; q < 6; q++) {
+		reward[q] = (double)r.pack.member[q].score - 0.5 * 0.125 * (double)(q * r.pack.scored[q]);
+		r.pack.member[q].sampled = 0;
+		for (uint32_t t = 0; t < r.pack.scored[q]; t++, place++) {
+			work.token[place].logp = -((int64_t)1 << 32);
+			work.token_reference[place] = work.token[place].logp - (int64_t)q * (1 << 29);
+		}
+	}
+	pf_work_advantages(&work, &r.objective, &r.pack, facts.groups);
+	for (size_t q = 0; q < 6; q++) {
+		const size_t g = q / 3 * 3;
+		const double others = (reward[g] + reward[g + 1] + reward[g + 2] - reward[q]) / 2;
+		assert_true(fabs((double)work.advantage[q] - (reward[q] - others)) < 1e-5);
+	}
+	pf_work_close(&work);
+	pf_running_close(&r);
+	close_training(&w);
 }
 
 /* A loss without a reference never runs one: poisoned weights would show */
@@ -763,7 +801,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(policy_is_reference_before_the_first_step), cmocka_unit_test(every_loss_learns),
 		cmocka_unit_test(rollouts_learn),
-		cmocka_unit_test(advantages_are_as_said), cmocka_unit_test(free_losses_touch_no_reference),
+		cmocka_unit_test(advantages_are_as_said), cmocka_unit_test(rewards_lose_the_divergence),
+		cmocka_unit_test(free_losses_touch_no_reference),
 		cmocka_unit_test(reference_follows_the_policy), cmocka_unit_test(a_moving_reference_is_resumed),
 		cmocka_unit_test(watches_watch), cmocka_unit_test(figures_of_the_watches),
 		cmocka_unit_test(accumulation_is_one_large_batch),

@@ -118,6 +118,7 @@ static void print_row(const struct pf_loss_row *row)
 {
 	static const char *const wants[] = {
 		[PF_LOSS_FREE] = "-", [PF_LOSS_REF] = "reference", [PF_LOSS_REF_BETA] = "(reference)",
+		[PF_LOSS_REF_REWARD] = "(reference)",
 		[PF_LOSS_REF_FIXED] = "reference", [PF_LOSS_REF_OWN] = "reference", [PF_LOSS_REF_TAIL] = "reference",
 	};
 

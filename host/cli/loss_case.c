@@ -249,7 +249,7 @@ static int is_one_group(const struct pf_loss *loss)
 static int check_reference(const struct pf_cases *cases, const struct pf_loss *loss, const json_t *object,
                            struct pf_error *error)
 {
-	if (!pf_loss_needs_reference(loss))
+	if (!pf_loss_needs_reference(loss) || pf_loss_reward_kl(loss) > 0)
 		return 0;
 	for (unsigned i = 0; i < cases->keys; i++)
 		if (cases->key[i].field == PF_CASE_REFERENCE && !json_object_get(object, cases->key[i].name))

@@ -111,7 +111,7 @@ static void form_first(struct pf_cases *cases, unsigned own)
  * margins 0 */
 static void mark_required(struct pf_cases *cases, const struct pf_program *program)
 {
-	int reference = pf_loss_needs_reference(&cases->loss);
+	int reference = pf_loss_needs_reference(&cases->loss) && !(pf_loss_reward_kl(&cases->loss) > 0);
 
 	for (unsigned i = 0; i < cases->keys; i++) {
 		struct pf_case_key *key = &cases->key[i];

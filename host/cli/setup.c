@@ -269,7 +269,8 @@ int pf_setup_data(struct pf_setup *s, const struct pf_options *o, struct pf_erro
 static enum pf_advantages find_advantages(const char *name)
 {
 	static const char *const names[] = { [PF_ADVANTAGES_GROUP] = "group", [PF_ADVANTAGES_BATCH] = "batch",
-		[PF_ADVANTAGES_NONE] = "none", [PF_ADVANTAGES_OTHERS] = "leave_one_out" };
+		[PF_ADVANTAGES_NONE] = "none", [PF_ADVANTAGES_OTHERS] = "leave_one_out",
+		[PF_ADVANTAGES_STEP] = "step" };
 	for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
 		if (strcmp(names[i], name) == 0)
 			return (enum pf_advantages)i;

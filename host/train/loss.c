@@ -243,7 +243,7 @@ static int component_needs_reference(const struct pf_loss_component *c)
 	const struct pf_loss one = { 1, { *c } };
 	double beta;
 
-	if (c->row->reference == PF_LOSS_REF_BETA)
+	if (c->row->reference == PF_LOSS_REF_BETA || c->row->reference == PF_LOSS_REF_REWARD)
 		return pf_loss_param(&one, "beta", &beta) && beta > 0;
 	return c->row->reference != PF_LOSS_FREE;
 }
@@ -254,6 +254,18 @@ int pf_loss_needs_reference(const struct pf_loss *loss)
 		if (component_needs_reference(&loss->component[i]))
 			return 1;
 	return 0;
+}
+
+double pf_loss_reward_kl(const struct pf_loss *loss)
+{
+	double beta = 0;
+
+	for (unsigned i = 0; i < loss->components && beta == 0; i++) {
+		const struct pf_loss one = { 1, { loss->component[i] } };
+		if (loss->component[i].row->reference == PF_LOSS_REF_REWARD)
+			pf_loss_param(&one, "beta", &beta);
+	}
+	return beta;
 }
 
 int pf_loss_own_weights(const struct pf_loss *loss)

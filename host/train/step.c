@@ -252,6 +252,19 @@ static int run_chunks(struct pf_objective *o, const struct pf_pack *pack, const 
 	return code;
 }
 
+/* Log-probs of the whole step, in so many chunks */
+static int score_all(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts, struct pf_work *w,
+                     size_t *chunks, struct pf_error *error)
+{
+	struct pf_chunk chunk;
+	int code = 0;
+	*chunks = 0;
+	for (size_t g = 0; !code && pf_pack_chunk(pack, g, facts->groups, &o->limit, &chunk);
+	     g += chunk.groups, ++*chunks)
+		code = score(o, pack, &chunk, w, error);
+	return code;
+}
+
 /* All sums before the first gradient: the loss looks at the whole step. Chunks, if there are several, go forward
  * again */
 static int run_coupled(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts,
@@ -264,9 +277,7 @@ static int run_coupled(struct pf_objective *o, const struct pf_pack *pack, const
 	int code = 0;
 	if (!pf_pack_chunk(pack, 0, facts->groups, &all, &whole))
 		return 0;
-	for (size_t g = 0; !code && pf_pack_chunk(pack, g, facts->groups, &o->limit, &chunk);
-	     g += chunk.groups, chunks++)
-		code = score(o, pack, &chunk, w, error);
+	code = score_all(o, pack, facts, w, &chunks, error);
 	if (!code)
 		code = find_loss(o, pack, &whole, batch, w, tally, error);
 	for (size_t g = 0; gradient && !code && pf_pack_chunk(pack, g, facts->groups, &o->limit, &chunk);
@@ -283,13 +294,16 @@ int pf_step_run(struct pf_objective *o, const struct pf_pack *pack, const struct
 {
 	struct pf_loss_batch batch;
 	struct pf_work w;
+	size_t chunks;
 	pf_tally_clear(tally);
 	tally->origin = pf_reference_origin(o->cache);
 	int code = pf_work_open(&w, o, pack, error);
 	if (code)
 		return code;
 	code = find_scalars(o, pack, facts, &w, &batch, tally, error);
-	if (pf_loss_form(o->loss) == PF_FORM_ROLLOUT)
+	if (!code && pf_loss_reward_kl(o->loss) > 0.0)
+		code = score_all(o, pack, facts, &w, &chunks, error);
+	if (!code && pf_loss_form(o->loss) == PF_FORM_ROLLOUT)
 		pf_work_advantages(&w, o, pack, facts->groups);
 	if (!code)
 		code = (pf_loss_coupled(o->loss) ? run_coupled : run_chunks)(o, pack, facts, &batch, &w, gradient,

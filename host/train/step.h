@@ -15,8 +15,11 @@
 struct pf_loss_state { double mean, count; };
 
 /* What rewards of a prompt's completions become when the data has no advantages: (reward - mean) over the group's
- * deviation (+ 1e-4), over the step's, over nothing; or the reward minus the mean of the others */
-enum pf_advantages { PF_ADVANTAGES_GROUP, PF_ADVANTAGES_BATCH, PF_ADVANTAGES_NONE, PF_ADVANTAGES_OTHERS };
+ * deviation (+ 1e-4), over the step's, over nothing; the reward minus the mean of the others; or all against the step:
+ * (reward - its mean) over its deviation (REINFORCE++) */
+enum pf_advantages {
+	PF_ADVANTAGES_GROUP, PF_ADVANTAGES_BATCH, PF_ADVANTAGES_NONE, PF_ADVANTAGES_OTHERS, PF_ADVANTAGES_STEP
+};
 
 struct pf_objective {
 	const struct pf_loss    *loss;

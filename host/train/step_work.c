@@ -12,6 +12,7 @@ void pf_work_close(struct pf_work *w)
 	free(w->token);
 	free(w->token_reference);
 	free(w->grad);
+	free(w->reward);
 	free(w->advantage);
 	free(w->item);
 	free(w->result);
@@ -32,6 +33,7 @@ int pf_work_open(struct pf_work *w, const struct pf_objective *o, const struct p
 	*w = (struct pf_work){ .seq = calloc(seqs, sizeof *w->seq),
 		               .reference = calloc(seqs, sizeof *w->reference),
 		               .grad = calloc(per_token ? places : seqs, sizeof *w->grad),
+		               .reward = calloc(seqs, sizeof *w->reward),
 		               .advantage = calloc(seqs, sizeof *w->advantage),
 		               .item = calloc(items, sizeof *w->item),
 		               .result = calloc(items, sizeof *w->result),
@@ -41,8 +43,8 @@ int pf_work_open(struct pf_work *w, const struct pf_objective *o, const struct p
 		w->token = calloc(places, sizeof *w->token);
 		w->token_reference = calloc(places, sizeof *w->token_reference);
 	}
-	if (w->seq && w->reference && w->grad && w->advantage && w->item && w->result && w->group && w->owner &&
-	    (!per_token || (w->token && w->token_reference)))
+	if (w->seq && w->reference && w->grad && w->reward && w->advantage && w->item && w->result && w->group &&
+	    w->owner && (!per_token || (w->token && w->token_reference)))
 		return 0;
 	pf_work_close(w);
 	return pf_fail(error, -ENOMEM, "no memory for a step of %zu sequences", pack->sequences);
@@ -63,26 +65,47 @@ double pf_reward_scale(const struct pf_loss *loss)
 
 struct rewards { double mean, deviation; size_t count; };
 
+/* A sequence's log-prob of token t under the policy that sampled it: this one unless the data says otherwise */
+static int64_t sampled(const struct pf_pack *pack, const struct pf_work *w, size_t sequence, size_t place,
+                       uint32_t t)
+{
+	const int given = pack->old && pack->member[sequence].sampled;
+	return given ? pack->old[pack->first[sequence] + t] : w->token[place].logp;
+}
+
+/* Scores less beta sum (old - reference), as TRL's RLOO has it */
+static void find_rewards(struct pf_work *w, const struct pf_objective *o, const struct pf_pack *pack,
+                         size_t sequences)
+{
+	const double beta = pf_loss_reward_kl(o->loss);
+	for (size_t i = 0, place = 0; i < sequences; i++) {
+		double kl = 0.0;
+		for (uint32_t t = 0; beta > 0.0 && t < pack->scored[i]; t++, place++)
+			kl += (double)(sampled(pack, w, i, place, t) - w->token_reference[place]) * 0x1p-32;
+		w->reward[i] = (double)pack->member[i].score - beta * kl;
+	}
+}
+
 /* Of the members' rewards, with the unbiased deviation; 0 for a single one */
-static struct rewards describe(const struct pf_pack *pack, size_t from, size_t to)
+static struct rewards describe(const double *reward, size_t from, size_t to)
 {
 	struct rewards r = { 0.0, 0.0, to - from };
 	for (size_t i = from; i < to; i++)
-		r.mean += pack->member[i].score / (double)r.count;
+		r.mean += reward[i] / (double)r.count;
 	for (size_t i = from; i < to; i++)
-		r.deviation += ((double)pack->member[i].score - r.mean) * ((double)pack->member[i].score - r.mean);
+		r.deviation += (reward[i] - r.mean) * (reward[i] - r.mean);
 	r.deviation = r.count > 1 ? sqrt(r.deviation / (double)(r.count - 1)) : 0.0;
 	return r;
 }
 
 /* beta1 log mean e^(reward / beta1): A*-PO's estimate of the best value */
-static double best_value(const struct pf_pack *pack, size_t from, size_t to, double beta1)
+static double best_value(const double *reward, size_t from, size_t to, double beta1)
 {
 	double most = -INFINITY, sum = 0.0;
 	for (size_t i = from; i < to; i++)
-		most = fmax(most, pack->member[i].score);
+		most = fmax(most, reward[i]);
 	for (size_t i = from; i < to; i++)
-		sum += exp(((double)pack->member[i].score - most) / beta1);
+		sum += exp((reward[i] - most) / beta1);
 	return most + beta1 * log(sum / (double)(to - from));
 }
 
@@ -91,6 +114,7 @@ static double advantage(enum pf_advantages kind, double reward, const struct rew
 	switch (kind) {
 	case PF_ADVANTAGES_NONE:  return reward - group->mean;
 	case PF_ADVANTAGES_BATCH: return (reward - group->mean) / (step->deviation + 1e-4);
+	case PF_ADVANTAGES_STEP:  return (reward - step->mean) / (step->deviation + 1e-4);
 	case PF_ADVANTAGES_OTHERS:
 		return group->count > 1 ? (reward - group->mean) * (double)group->count / (double)(group->count - 1)
 		                        : 0.0;
@@ -100,17 +124,18 @@ static double advantage(enum pf_advantages kind, double reward, const struct rew
 
 void pf_work_advantages(struct pf_work *w, const struct pf_objective *o, const struct pf_pack *pack, size_t groups)
 {
-	const struct rewards step = describe(pack, 0, pack->groups[groups]);
+	find_rewards(w, o, pack, pack->groups[groups]);
+	const struct rewards step = describe(w->reward, 0, pack->groups[groups]);
 	double beta1;
 	const int regression = pf_loss_param(o->loss, "beta1", &beta1);
 	for (size_t g = 0; g < groups; g++) {
 		const size_t from = pack->groups[g], to = pack->groups[g + 1];
-		const struct rewards group = describe(pack, from, to);
-		const double value = regression ? best_value(pack, from, to, beta1) : 0.0;
+		const struct rewards group = describe(w->reward, from, to);
+		const double value = regression ? best_value(w->reward, from, to, beta1) : 0.0;
 		for (size_t i = from; i < to; i++) {
 			const struct pf_member *m = &pack->member[i];
-			const double own =
-				regression ? m->score - value : advantage(o->advantages, m->score, &group, &step);
+			const double own = regression ? w->reward[i] - value
+			                              : advantage(o->advantages, w->reward[i], &group, &step);
 			w->advantage[i] = isnan(m->advantage) ? (float)own : m->advantage;
 		}
 	}
@@ -134,15 +159,13 @@ static struct pf_loss_item sequence_item(const struct pf_objective *o, const str
 		                      .status = s->status };
 }
 
-/* The sampling policy is this one unless the data says otherwise */
 static struct pf_loss_item token_item(const struct pf_pack *pack, const struct pf_work *w, size_t sequence,
                                       size_t place, uint32_t t)
 {
 	const struct pf_member *m = &pack->member[sequence];
-	const int64_t *old = pack->old && m->sampled ? &pack->old[pack->first[sequence] + t] : &w->token[place].logp;
 	return (struct pf_loss_item){ .policy = w->token[place].logp,
 		                      .reference = w->token_reference[place],
-		                      .old = *old,
+		                      .old = sampled(pack, w, sequence, place, t),
 		                      .n = 1,
 		                      .kind = PF_ITEM_CHOSEN,
 		                      .score = m->score,

@@ -12,6 +12,7 @@ struct pf_work {
 	struct pf_seq *token;          /* [scored places]; NULL unless the loss is per token, like the next */
 	int64_t *token_reference;
 	double *grad;                  /* [sequences], or [scored places] */
+	double *reward;                /* [sequences] scores, less the divergence from the reference where the loss says so */
 	float *advantage;              /* [sequences] */
 	struct pf_loss_item *item; /* [items]: one a sequence and one more a group of a triple, or one a scored place */
 	struct pf_loss_result *result; /* [items] */
@@ -29,7 +30,8 @@ void pf_work_close(struct pf_work *work);
 size_t pf_work_place(const struct pf_pack *pack, size_t sequence);
 /* log-ratio of a sequence in nats; its own log-prob where there is no reference */
 double pf_work_ratio(const struct pf_work *work, size_t sequence);
-/* Advantages of groups [0, groups): from the data, or from rewards */
+/* Rewards and advantages of groups [0, groups): from the data, or from scores. With pf_loss_reward_kl all of their
+ * tokens have log-probs already */
 void pf_work_advantages(struct pf_work *work, const struct pf_objective *objective, const struct pf_pack *pack,
                         size_t groups);
 /* Items of the chunk's groups, and the loss's groups of them */

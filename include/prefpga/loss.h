@@ -21,6 +21,7 @@ enum pf_loss_reference {
 	PF_LOSS_REF,                   /* its log-probs */
 	PF_LOSS_REF_BETA,              /* them, if parameter beta is above 0 */
 	PF_LOSS_REF_FIXED,             /* them, and another divergence than the reverse KL has no meaning */
+	PF_LOSS_REF_REWARD,            /* the same, taken from rewards before they become advantages */
 	PF_LOSS_REF_OWN,               /* them, and the policy's own likelihood as the items' weights */
 	PF_LOSS_REF_TAIL,              /* them, summed with smaller weights of long tails (LD-DPO) */
 };
@@ -90,6 +91,8 @@ PF_API int pf_loss_per_item(const struct pf_loss *loss);
 PF_API int pf_loss_per_token(const struct pf_loss *loss);
 /* 1: some component looks at the reference */
 PF_API int pf_loss_needs_reference(const struct pf_loss *loss);
+/* Weight of sum over tokens of old - reference log-probs that each reward loses before advantages are made; 0: none */
+PF_API double pf_loss_reward_kl(const struct pf_loss *loss);
 /* 1: items' weights must be e^(mean over tokens of logp - log sum p^2) of the policy */
 PF_API int pf_loss_own_weights(const struct pf_loss *loss);
 /* 1: sums must be those of LD-DPO, see PF_LOSS_REF_TAIL */
