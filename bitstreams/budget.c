@@ -47,19 +47,14 @@ static int budget_image(FILE *out, const struct pf_layout *layout, const char *c
 	return 0;
 }
 
-/* Every image of the card that is worth building */
+/* Every image of the card */
 static int budget_images(FILE *out, const char *card, struct pf_error *error)
 {
 	struct pf_layout layout = { .control = PF_XCLBIN_CTRL_CHAIN };
 	const char *name, *purpose;
 	int status = 0;
 	for (unsigned i = 0; status == 0 && (name = pf_image_name(i, &purpose)); i++) {
-		const char *instead = pf_image_instead(card, name);
 		fprintf(out, "\n## Image %s: %s\n\n", name, purpose);
-		if (strcmp(instead, name) != 0) {
-			fprintf(out, "Needs no file of its own: image %s has its kernels.\n", instead);
-			continue;
-		}
 		status = pf_layout_image(&layout, card, name, error);
 		fprintf(out, "File `prefpga%s%s.xclbin`.\n\n", i ? "-" : "", i ? name : "");
 		if (status == 0)

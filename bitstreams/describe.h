@@ -37,10 +37,6 @@ int  pf_layout_fits(const struct pf_ports *ports);
 const char *pf_image_name(unsigned i, const char **purpose);
 /* What image `image` of a card holds, NULL: the first; control and host_memory of `layout` stay */
 int  pf_layout_image(struct pf_layout *layout, const char *card, const char *image, struct pf_error *error);
-/* Name of the first image of the card that has every kernel that `image` is made for: `image` itself, or an earlier
- * one, which makes it superfluous */
-const char *pf_image_instead(const char *card, const char *image);
-
 /* All return 0 or an error; `out` stays open */
 int pf_describe_xml(FILE *out, const struct pf_layout *layout);
 int pf_describe_manifest(FILE *out, const struct pf_layout *layout);

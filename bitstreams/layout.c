@@ -128,52 +128,21 @@ static int image_number(const char *image)
 	return image ? -1 : 0;
 }
 
-/* Adds an image's kernels if they fit beside what is there */
-static int add_image(struct pf_layout *layout, const char *card, unsigned i, struct pf_error *error)
+int pf_layout_image(struct pf_layout *layout, const char *card, const char *image, struct pf_error *error)
 {
-	struct pf_layout more = *layout;
 	struct pf_ports ports;
-	int status = pf_layout_set(&more, images[i].kernels, error);
+	const int number = image_number(image);
+	if (number < 0)
+		return pf_fail(error, PF_E_UNKNOWN, "no image is called %s; vitis.def has them", image);
+	memset(layout->cus, 0, sizeof layout->cus);
+	int status = pf_layout_set(layout, images[number].kernels, error);
 	if (status == 0)
-		status = pf_layout_count(&more, card, &ports, error);
+		status = pf_layout_count(layout, card, &ports, error);
 	if (status == 0 && !pf_layout_fits(&ports))
 		status = pf_fail(error, PF_E_RANGE,
 		                 "image %s takes %u + %u + %u ports of classes STREAM, WEIGHT, SMALL, which do not "
 		                 "fit the %s of %s: it takes %u",
-		                 images[i].name, ports.used[0], ports.used[1], ports.used[2], ports.memory, card,
-		                 ports.limit);
-	if (status == 0)
-		*layout = more;
+		                 images[number].name, ports.used[0], ports.used[1], ports.used[2], ports.memory,
+		                 card, ports.limit);
 	return status;
-}
-
-int pf_layout_image(struct pf_layout *layout, const char *card, const char *image, struct pf_error *error)
-{
-	const int own = image_number(image);
-	if (own < 0)
-		return pf_fail(error, PF_E_UNKNOWN, "no image is called %s; vitis.def has them", image);
-	memset(layout->cus, 0, sizeof layout->cus);
-	int status = add_image(layout, card, (unsigned)own, error);
-	for (unsigned i = 0; i < IMAGES && status == 0; i++)
-		add_image(layout, card, i, NULL);
-	return status;
-}
-
-static int has_image(const struct pf_layout *layout, unsigned i)
-{
-	struct pf_layout own = { .control = layout->control };
-	int all = pf_layout_set(&own, images[i].kernels, NULL) == 0;
-	for (int k = 0; k < PF_KERNEL_COUNT; k++)
-		all &= layout->cus[k] >= own.cus[k];
-	return all;
-}
-
-const char *pf_image_instead(const char *card, const char *image)
-{
-	struct pf_layout layout = { .control = PF_XCLBIN_CTRL_CHAIN };
-	const int own = image_number(image);
-	for (int i = 0; i < own; i++)
-		if (pf_layout_image(&layout, card, images[i].name, NULL) == 0 && has_image(&layout, (unsigned)own))
-			return images[i].name;
-	return own < 0 ? NULL : images[own].name;
 }
