@@ -434,13 +434,14 @@ static int32_t token_of(const struct pf_pack *pack, size_t i, size_t place)
 	return pack->ids.id[pack->offsets[i] + place];
 }
 
-static void assert_mismatches(uint32_t samples, uint32_t batch)
+static void assert_mismatches(uint32_t samples, uint32_t batch, int rotation)
 {
 	struct pf_corpus_options options = defaults();
 	struct pf_corpus *corpus = open_with(write_singles("singles", samples), &options);
 	struct pf_sampler sampler =
 		sampler_of(corpus, (struct pf_sampler_options){
-					   .seed = 2, .batch = batch, .accumulate = 1, .shuffle = 1, .mismatched = 1 });
+					   .seed = 2, .batch = batch, .accumulate = 1, .shuffle = 1,
+					   .mismatched = rotation });
 	struct pf_pack pack = { 0 };
 	struct pf_step step;
 
@@ -449,11 +450,12 @@ static void assert_mismatches(uint32_t samples, uint32_t batch)
 		assert_int_equal(step.mismatched, samples > 1 ? step.groups : 0);
 		assert_true(pack.group_count == step.groups + step.mismatched);
 		for (size_t i = 0; i < step.mismatched; i++) {
-			size_t k = step.sequences + i, before = (i + step.groups - 1) % step.groups;
+			size_t k = step.sequences + i;
+			size_t other = (i + step.groups - (size_t)rotation) % step.groups;
 
 			assert_int_equal(token_of(&pack, k, 1), token_of(&pack, i, 1));
 			assert_int_not_equal(token_of(&pack, k, 2), token_of(&pack, i, 2));
-			assert_true(step.groups == 1 || token_of(&pack, k, 2) == token_of(&pack, before, 2));
+			assert_true(step.groups == 1 || token_of(&pack, k, 2) == token_of(&pack, other, 2));
 			assert_true(pack.member[k].mismatched == 1 && pack.member[i].mismatched == 0);
 		}
 	}
@@ -467,7 +469,8 @@ static void mismatched_completions_are_never_the_own(void **state)
 	(void)state;
 	for (uint32_t samples = 1; samples <= 11; samples++)
 		for (uint32_t batch = 1; batch <= 6; batch++)
-			assert_mismatches(samples, batch);
+			for (int rotation = -1; rotation <= 1; rotation += 2)
+				assert_mismatches(samples, batch, rotation);
 }
 
 static void wrong_samplers_are_refused(void **state)

@@ -47,9 +47,11 @@ static int add_samples(const struct pf_sampler *sampler, const struct pf_step *f
 /* Place in the epoch whose completion goes with the prompt at place position + i of the step */
 static uint64_t partner(const struct pf_sampler *sampler, const struct pf_step *facts, uint64_t count, uint64_t i)
 {
+	const uint64_t all = sampler->samples, back = sampler->options.mismatched > 0 ? 1 : 0;
+
 	if (count == 1)
-		return (facts->position + sampler->samples - 1) % sampler->samples;
-	return facts->position + (i + count - 1) % count;
+		return (facts->position + (back ? all - 1 : 1)) % all;
+	return facts->position + (i + (back ? count - 1 : 1)) % count;
 }
 
 static int add_mismatched(const struct pf_sampler *sampler, const struct pf_step *facts, uint64_t count,

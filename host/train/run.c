@@ -156,8 +156,10 @@ int pf_running_reference(struct pf_running *r, struct pf_corpus *corpus, enum pf
 int pf_running_sampler(const struct pf_running *r, struct pf_corpus *corpus, enum pf_split split, uint64_t seed,
                        int shuffle, uint32_t accumulate, struct pf_sampler *sampler, struct pf_error *error)
 {
+	double rotation = 1.0;
+	const int rotated = pf_loss_param(r->run->loss, "kl_rotation", &rotation) && rotation < 0.0;
 	const struct pf_sampler_options options = { seed, r->run->batch, accumulate, shuffle,
-		                                    pf_loss_uses(r->run->loss, PF_LOSS_Z0) };
+		                                    !pf_loss_uses(r->run->loss, PF_LOSS_Z0) ? 0 : rotated ? -1 : 1 };
 	return pf_sampler_open(sampler, corpus, split, &options, error);
 }
 
