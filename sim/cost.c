@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "prefpga/cycles.h"
+#include "prefpga/reports.h"
 #include "prefpga/internal/backend.h"
 #include "prefpga/internal/cycles.def"
 #include "prefpga/internal/operations.def"
@@ -83,8 +84,38 @@ static void add_bytes(int kernel, const uint32_t *value, struct pf_run_cost *cos
 	}
 }
 
-int pf_cycles_cost(int kernel, const uint32_t *value, unsigned values, struct pf_run_cost *cost,
-                   struct pf_error *error)
+/* The slowest loop of that label, alone or behind those that the tool made one with it */
+static const struct pf_loop_report *find_report(const struct pf_reports *reports, const struct loop *loop)
+{
+	const struct pf_kernel_report *r = reports ? pf_report_of(reports, loop->kernel) : NULL;
+	const struct pf_loop_report *found = NULL;
+	const size_t length = strlen(loop->label);
+	for (unsigned i = 0; r && i < r->loops; i++) {
+		const size_t own = strlen(r->loop[i].name);
+		const char *tail = r->loop[i].name + (own < length ? 0 : own - length);
+		if (strcmp(tail, loop->label) != 0 || (tail > r->loop[i].name && tail[-1] != '_'))
+			continue;
+		if (!found || r->loop[i].ii > found->ii)
+			found = &r->loop[i];
+	}
+	return found;
+}
+
+static void add_cycles(const struct loop *loop, const struct counts *n, const struct pf_loop_report *report,
+                       struct pf_run_cost *cost)
+{
+	if (!(n->entries > 0.0))
+		return;
+	const double trips = n->seen * n->trips / n->entries;
+	const double ii = report ? report->ii : loop->ii, depth = report ? report->depth : loop->depth;
+	const double cycles = trips * ii + n->seen * depth;
+	cost->cycles += cycles;
+	cost->cycles_reported += report ? cycles : 0.0;
+	cost->cycles_doubted += report ? 0.0 : trips;
+}
+
+int pf_reports_cost(const struct pf_reports *reports, int kernel, const uint32_t *value, unsigned values,
+                    struct pf_run_cost *cost, struct pf_error *error)
 {
 	uint32_t all[PF_ARGS_MAX] = { 0 };
 	unsigned scalars = 0, found = 0;
@@ -92,6 +123,9 @@ int pf_cycles_cost(int kernel, const uint32_t *value, unsigned values, struct pf
 	if (kernel < 0 || kernel >= PF_KERNEL_COUNT)
 		return pf_fail(error, PF_E_ARGUMENT, "kernel number %d", kernel);
 	const struct pf_kernel_row *row = &pf_kernel_rows[kernel];
+	if (reports && pf_report_of(reports, kernel)->cosim == PF_COSIM_FAIL)
+		return pf_fail(error, PF_E_DATA, "cosim of kernel %s failed: what was synthesised is not this kernel",
+		               row->name);
 	for (unsigned i = 0; i < row->count; i++)
 		if (row->arg[i].dir == PF_DIR_VAL && scalars++ < values)
 			all[i] = value[scalars - 1];
@@ -101,8 +135,7 @@ int pf_cycles_cost(int kernel, const uint32_t *value, unsigned values, struct pf
 		if ((int)loops[i].kernel != kernel)
 			continue;
 		const struct counts n = loops[i].count(all);
-		if (n.entries > 0.0)
-			cost->cycles += n.seen * (n.trips / n.entries * loops[i].ii + loops[i].depth);
+		add_cycles(&loops[i], &n, find_report(reports, &loops[i]), cost);
 		add_work(&loops[i], n.trips, cost);
 		found++;
 	}
@@ -110,4 +143,10 @@ int pf_cycles_cost(int kernel, const uint32_t *value, unsigned values, struct pf
 		return pf_fail(error, PF_E_UNSUPPORTED, "kernel %s has no loops in cycles.def", row->name);
 	add_bytes(kernel, all, cost);
 	return 0;
+}
+
+int pf_cycles_cost(int kernel, const uint32_t *value, unsigned values, struct pf_run_cost *cost,
+                   struct pf_error *error)
+{
+	return pf_reports_cost(NULL, kernel, value, values, cost, error);
 }

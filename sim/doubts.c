@@ -1,5 +1,7 @@
 /* How much the figures' doubts move what pf_cycles_play says. */
+#include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include "prefpga/cycles.h"
 
@@ -33,6 +35,34 @@ static void scale(struct pf_cycles_card *c, size_t at, double by)
 		c->class_rate[k] *= by;
 }
 
+/* Jobs whose runs take `share` more of the cycles that no report gave, and `interval` more a trip */
+static struct pf_job *slower(const struct pf_job *job, size_t jobs, double share, double interval)
+{
+	struct pf_job *copy = malloc((jobs + 1) * sizeof *copy);
+	for (size_t i = 0; copy && i < jobs; i++) {
+		copy[i] = job[i];
+		if (job[i].kind == PF_JOB_RUN)
+			copy[i].cost.cycles += share * (job[i].cost.cycles - job[i].cost.cycles_reported) +
+			                       interval * job[i].cost.cycles_doubted;
+	}
+	return copy;
+}
+
+/* Seconds of such jobs, as a change */
+static int kernels_doubt(const struct pf_cycles_card *card, uint32_t devices, uint32_t cus, const struct pf_job *job,
+                         size_t jobs, double share, double interval, double middle, double *change,
+                         struct pf_error *error)
+{
+	struct pf_cycles_result result;
+	struct pf_job *copy = slower(job, jobs, share, interval);
+	const int code = copy ? pf_cycles_play(card, devices, cus, copy, jobs, NULL, &result, error)
+	                      : pf_fail(error, -ENOMEM, "no memory for %zu jobs", jobs);
+	free(copy);
+	if (!code)
+		*change = middle > 0.0 ? result.seconds / middle - 1.0 : 0.0;
+	return code;
+}
+
 int pf_cycles_doubts(const char *card, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
                      struct pf_cycles_doubt *doubt, unsigned room, unsigned *count, struct pf_error *error)
 {
@@ -55,6 +85,15 @@ int pf_cycles_doubts(const char *card, uint32_t devices, uint32_t cus, const str
 			doubt[(*count)++] = (struct pf_cycles_doubt){ figures[i].name, by, fmin(change[0], change[1]),
 			                                              fmax(change[0], change[1]) };
 	}
+	double change[3] = { 0.0, 0.0, 0.0 };
+	for (int i = 0; !code && i < 3; i++)
+		code = kernels_doubt(&base, devices, cus, job, jobs, i == 0 ? -0.1 : i == 1 ? 0.1 : 0.0, i == 2,
+		                     middle.seconds, &change[i], error);
+	if (!code && *count < room)
+		doubt[(*count)++] = (struct pf_cycles_doubt){ "cycles", 0.1, fmin(change[0], 0.0),
+		                                              fmax(change[1], 0.0) };
+	if (!code && *count < room)
+		doubt[(*count)++] = (struct pf_cycles_doubt){ "interval", 0.0, 0.0, fmax(change[2], 0.0) };
 	return code;
 }
 

@@ -128,7 +128,7 @@ static void the_same_work_on_a_card(void **state)
 	(void)state;
 	assert_int_equal(pf_trace_open(scratch_path("t.json"), 1, &trace, NULL), 0);
 	fill(trace);
-	if (pf_replay_run(trace, "u250", 1, &r, &error) != 0)
+	if (pf_replay_run(trace, "u250", 1, NULL, &r, &error) != 0)
 		fail_msg("%s", error.text);
 	/* the run waits for the copy in, both were submitted within 5 ms; then 2 ms of the host between two waits */
 	const double first = in + 119e-6 + fmax(cycles, port) + out, all = first + 2e-3 + again + 0.0 + last;
@@ -170,7 +170,7 @@ static void the_file_keeps_clocks_apart(void **state)
 	fill(trace);
 	pf_trace_phase(trace, "a \"phase\"\n", 1.0, 1.25);
 	pf_trace_power(trace, "meter", 1.5, 12.5);
-	assert_int_equal(pf_replay_run(trace, "u250", 1, &r, NULL), 0);
+	assert_int_equal(pf_replay_run(trace, "u250", 1, NULL, &r, NULL), 0);
 	assert_int_equal(pf_trace_close(trace, NULL), 0);
 	json_t *file = json_load_file(scratch_path("t.json"), 0, &why);
 	if (!file)
@@ -203,10 +203,10 @@ static void wrong_places_are_errors(void **state)
 		assert_non_null(strstr(error.text, "/dev/full"));
 	}
 	assert_int_equal(pf_trace_open(scratch_path("t.json"), 1, &trace, NULL), 0);
-	assert_int_equal(pf_replay_run(trace, "u250", 1, &r, NULL), 0);        /* nothing happened */
+	assert_int_equal(pf_replay_run(trace, "u250", 1, NULL, &r, NULL), 0);        /* nothing happened */
 	assert_true(r.modelled.seconds == 0.0 && r.measured_s == 0.0);
 	fill(trace);
-	assert_int_equal(pf_replay_run(trace, "u999", 1, &r, &error), PF_E_UNKNOWN);
+	assert_int_equal(pf_replay_run(trace, "u999", 1, NULL, &r, &error), PF_E_UNKNOWN);
 	assert_int_equal(pf_trace_close(trace, NULL), 0);
 }
 

@@ -1,5 +1,6 @@
 #include "replay.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 const char *pf_cli_replay_card(const struct pf_options *o, const struct pf_setup *s)
@@ -14,13 +15,27 @@ const char *pf_cli_replay_card(const struct pf_options *o, const struct pf_setup
 static int play(const struct pf_options *o, const struct pf_setup *s, struct pf_replay *r)
 {
 	const char *card = pf_cli_replay_card(o, s);
+	struct pf_reports *reports = NULL;
 	struct pf_error error;
 	if (!card)
 		return 0;
-	if (pf_replay_run(s->trace, card, 1, r, &error) == 0)
-		return 1;
-	pf_cli_note(o, "not modelled on %s: %s", card, error.text);
-	return 0;
+	int code = o->reports ? pf_reports_open(o->reports, &reports, &error) : 0;
+	if (!code)
+		code = pf_replay_run(s->trace, card, 1, reports, r, &error);
+	pf_reports_close(reports);
+	if (code)
+		pf_cli_note(o, "not modelled on %s: %s", card, error.text);
+	return code == 0;
+}
+
+/* How far reports of the synthesis stand behind the kernels' cycles */
+static void say_calibrated(const struct pf_replay *r, char *text, size_t room)
+{
+	if (!(r->reported > 0.0))
+		snprintf(text, room, "uncalibrated");
+	else
+		snprintf(text, room, "%.0f %% of the kernels' cycles by reports of the synthesis",
+		         100.0 * r->reported / r->cycles);
 }
 
 json_t *pf_cli_replay_json(const struct pf_options *o, const struct pf_setup *s)
@@ -29,7 +44,10 @@ json_t *pf_cli_replay_json(const struct pf_options *o, const struct pf_setup *s)
 	if (!play(o, s, &r))
 		return NULL;
 	const struct pf_cycles_result *m = &r.modelled;
-	json_t *json = json_pack("{ss ss sI sf sf sf sf sf sf}", "kind", "modelled, uncalibrated", "card",
+	char how[80], kind[96];
+	say_calibrated(&r, how, sizeof how);
+	snprintf(kind, sizeof kind, "modelled, %s", how);
+	json_t *json = json_pack("{ss ss sI sf sf sf sf sf sf}", "kind", kind, "card",
 	                         pf_cli_replay_card(o, s), "jobs", (json_int_t)r.jobs, "measured_s", r.measured_s,
 	                         "modelled_s", m->seconds, "host_s", r.host_s, "copies_in_s", m->busy_in,
 	                         "copies_out_s", m->busy_out, "runs_s", m->busy_runs);
@@ -47,14 +65,21 @@ void pf_cli_replay_text(const struct pf_options *o, const struct pf_setup *s)
 	if (!play(o, s, &r))
 		return;
 	const struct pf_cycles_result *m = &r.modelled;
-	printf("modelled on %s, uncalibrated: %.3g s for what took %.3g s here; of it host %.3g s (measured), copies "
-	       "in %.3g s, out "
-	       "%.3g s, runs %.3g s\n",
-	       pf_cli_replay_card(o, s), m->seconds, r.measured_s, r.host_s, m->busy_in, m->busy_out, m->busy_runs);
+	char how[80];
+	say_calibrated(&r, how, sizeof how);
+	printf("modelled on %s, %s: %.3g s for what took %.3g s here; of it host %.3g s (measured), copies in %.3g s, "
+	       "out %.3g s, runs %.3g s\n",
+	       pf_cli_replay_card(o, s), how, m->seconds, r.measured_s, r.host_s, m->busy_in, m->busy_out,
+	       m->busy_runs);
 	for (unsigned i = 0; i < r.doubts; i++)
-		if (fmax(-r.doubt[i].low, r.doubt[i].high) >= 0.01)
+		if (fmax(-r.doubt[i].low, r.doubt[i].high) < 0.01)
+			continue;
+		else if (r.doubt[i].doubt > 0.0)
 			printf("    %s off by %.0f %%: %+.0f to %+.0f %% of the time\n", r.doubt[i].figure,
 			       100.0 * r.doubt[i].doubt, 100.0 * r.doubt[i].low, 100.0 * r.doubt[i].high);
+		else
+			printf("    every %s of a loop one cycle longer: %+.0f %% of the time\n", r.doubt[i].figure,
+			       100.0 * r.doubt[i].high);
 }
 
 int pf_cli_trace_close(const struct pf_options *o, struct pf_setup *s)

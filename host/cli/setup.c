@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "prefpga/reports.h"
 #include "progress.h"
 
 /* ---- devices ---- */
@@ -14,7 +15,10 @@ static void print_log(void *context, int level, const char *text)
 
 int pf_setup_trace(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
-	return o->trace ? pf_trace_open(o->trace, 1, &s->trace, error) : 0;
+	struct pf_reports *reports = NULL;
+	const int code = o->reports ? pf_reports_open(o->reports, &reports, error) : 0;        /* now, not after hours */
+	pf_reports_close(reports);
+	return !code && o->trace ? pf_trace_open(o->trace, 1, &s->trace, error) : code;
 }
 
 static void print_note(void *context, const char *text)

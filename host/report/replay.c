@@ -17,6 +17,7 @@ struct call {
 struct known { uint32_t *job; uint64_t room; };
 
 struct building {
+	const struct pf_reports *reports;
 	const char *device[DEVICES];
 	struct known known[DEVICES];
 	uint32_t devices;
@@ -92,7 +93,7 @@ static int add_submission(struct building *b, const struct pf_operation *o, uint
 		                .bank = o->bank,
 		                .kernel = o->kernel };
 	if (!code && o->kind == PF_OP_RUN)
-		code = pf_cycles_cost(o->kernel, o->value, o->values, &job->cost, error);
+		code = pf_reports_cost(b->reports, o->kernel, o->value, o->values, &job->cost, error);
 	b->of[b->jobs++] = o;
 	b->last = o->queued_ns;
 	return code;
@@ -152,6 +153,8 @@ static void measure(const struct building *b, struct pf_replay *r)
 {
 	uint64_t first = UINT64_MAX, last = 0;
 	for (uint32_t i = 0; i < b->jobs; i++) {
+		r->cycles += b->job[i].cost.cycles;
+		r->reported += b->job[i].cost.cycles_reported;
 		if (!b->of[i])
 			r->host_s += b->job[i].seconds;
 		else {
@@ -169,6 +172,8 @@ static int play(struct pf_trace *trace, const struct building *b, const char *na
 	struct pf_job_times *times = calloc(b->jobs + 1, sizeof *times);
 	int code = times ? pf_cycles_card(name, &card, error) : pf_fail(error, -ENOMEM, "no memory for a schedule");
 	if (!code)
+		pf_reports_clock(b->reports, &card);
+	if (!code)
 		code = pf_cycles_play(&card, r->devices, cus, b->job, b->jobs, times, &r->modelled, error);
 	if (!code)
 		code = pf_cycles_doubts(name, r->devices, cus, b->job, b->jobs, r->doubt,
@@ -179,12 +184,12 @@ static int play(struct pf_trace *trace, const struct building *b, const char *na
 	return code;
 }
 
-int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, struct pf_replay *replay,
-                  struct pf_error *error)
+int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, const struct pf_reports *reports,
+                  struct pf_replay *replay, struct pf_error *error)
 {
 	const struct pf_operation *operations;
 	size_t count;
-	struct building b = { .jobs = 0 };
+	struct building b = { .reports = reports };
 	*replay = (struct pf_replay){ 0 };
 	if (pf_trace_operations(trace, &operations, &count) != 0)
 		return pf_fail(error, -ENOMEM, "the run had more operations than are kept; trace fewer steps");

@@ -5,7 +5,7 @@
  * otherwise on a faster card is not imagined. One host thread is assumed to have called the devices. */
 #ifndef PF_REPORT_REPLAY_H
 #define PF_REPORT_REPLAY_H
-#include "prefpga/cycles.h"
+#include "prefpga/reports.h"
 #include "trace.h"
 
 struct pf_replay {
@@ -13,13 +13,15 @@ struct pf_replay {
 	double host_s;                 /* of it, the host computing (not waiting) */
 	uint32_t devices;
 	struct pf_cycles_result modelled;
-	struct pf_cycles_doubt doubt[8];
+	struct pf_cycles_doubt doubt[10];
+	double cycles, reported;       /* of the kernels; those whose interval and depth a report gave */
 	unsigned doubts;
 	uint64_t jobs;
 };
 
 /* Plays the kept operations on card `name` with cus compute units of each kernel, and adds the schedule to the trace in
- * groups that say `modelled`. PF_E_UNSUPPORTED names a kernel that the model does not know */
-int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, struct pf_replay *replay,
-                  struct pf_error *error);
+ * groups that say `modelled`. reports: of the kernels' synthesis, or NULL. PF_E_UNSUPPORTED names a kernel that the
+ * model does not know */
+int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, const struct pf_reports *reports,
+                  struct pf_replay *replay, struct pf_error *error);
 #endif

@@ -71,6 +71,8 @@ struct pf_run_cost {
 	double port_most;              /* bytes through the busiest port in its busier direction */
 	double dsp_operations, lut_operations;         /* busy DSP slices and LUTs, summed over cycles (energy.h) */
 	double onchip_bytes;           /* to and from on-chip memories */
+	double cycles_reported;        /* of `cycles` those whose interval and depth a report gave (reports.h) */
+	double cycles_doubted;         /* more if every other loop's interval were one cycle longer */
 };
 /* kernel: enum pf_kernel as int; value: its scalars in the order of the arguments, as submitted. PF_E_UNSUPPORTED for a
  * kernel without rows in cycles.def */
@@ -109,7 +111,9 @@ PF_API int pf_cycles_play(const struct pf_cycles_card *card, uint32_t devices, u
                           struct pf_error *error);
 
 /* How doubtful the result is: the relative change of `seconds` when one figure changes by its doubt. The figures are
- * those of struct pf_cycles_card by name; doubts follow the grade: 0.1 measured, 0.2 quoted, 0.5 assumed */
+ * those of struct pf_cycles_card by name; doubts follow the grade: 0.1 measured, 0.2 quoted, 0.5 assumed. Two more are
+ * of the kernels where no report replaces what is derived: "cycles", 0.1 more or fewer, and "interval", one cycle
+ * longer for every loop (its doubt is 0, for it is no share) */
 struct pf_cycles_doubt { const char *figure; double doubt, low, high; };
 PF_API int pf_cycles_doubts(const char *card, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
                             struct pf_cycles_doubt *doubt, unsigned room, unsigned *count, struct pf_error *error);
