@@ -491,7 +491,9 @@ static void accumulation_is_one_large_batch(void **state)
 	static const char *const losses[] = { "sigmoid",      "kto",         "sft",       "aot",
 		                              "aot_unpaired", "disco_dbaql", "disco_aql", "disco_aqfl",
 		                              "kto_pair",     "ld_dpo",      "wpo",       "dft",
-		                              "grpo",         "dapo",        "gspo",      "vespo" };
+		                              "grpo",         "dapo",        "gspo",      "vespo",
+		                              "rloo:beta=0.1", "ipo:ld_alpha=0.5,use_weighting=1",
+		                              "bco_pair:f_divergence_type=js_divergence+sft_mean" };
 	(void)state;
 	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {
 		struct pf_training_result result;
