@@ -13,7 +13,7 @@ struct use {
 	unsigned values;
 	uint32_t value[10];
 };
-enum { MACS = 256, TRAINED = PF_LINEAR_DWEIGHT | PF_LINEAR_ADD, SPILLED = TRAINED | PF_LINEAR_RAW };
+enum { MACS = 256, MX_MACS = 2048, TRAINED = PF_LINEAR_DWEIGHT | PF_LINEAR_ADD, SPILLED = TRAINED | PF_LINEAR_RAW };
 #define BEATS(v, lanes) (((v) + (lanes) - 1) / (lanes))
 #define SCORE(kernel, lanes, v) \
 	{ PF_KERNEL_##kernel, "", "steps", lanes, v, 0, 0, 4, { 1024, v, BEATS(v, lanes), 0 } }
@@ -31,6 +31,11 @@ static const struct use uses[] = {
 	HEAD(128, 264), HEAD(768, 50257), HEAD(4096, 128256),
 	BACK("frozen head", 0, 2, 768, 50257), BACK("recompute", TRAINED, 3, 768, 50257),
 	BACK("spill", SPILLED, 2, 768, 50257), BACK("recompute", TRAINED, 3, 4096, 128256),
+	{ PF_KERNEL_linear_logprob_bf16, "", "visits", MACS, 128256, 4096, 1, 7, { 1024, BEATS(4096, 32), 128256, 0 } },
+	{ PF_KERNEL_linear_grad_bf16, "recompute", "visits", MACS, 128256, 4096, 3, 10,
+	  { 1024, BEATS(4096, 32), 128256, TRAINED } },
+	{ PF_KERNEL_linear_logprob_mxint8, "", "products", MX_MACS, 128256, 4096, 1, 7,
+	  { 1024, BEATS(4096, 64), 128256, 0 } },
 };
 enum { USES = sizeof uses / sizeof *uses };
 
@@ -99,7 +104,7 @@ static int measure(const struct use *use, struct row *row, struct pf_error *erro
 	row->cycles = cost.cycles / tokens;
 	row->bytes = (cost.bytes[0] + cost.bytes[1] + cost.bytes[2]) / tokens;
 	row->line = cost.port_most / (cost.cycles * PF_BEAT_BYTES);
-	row->array = use->products * use->vocab * use->depth / (MACS * row->cycles);
+	row->array = use->products * use->vocab * use->depth / (use->lanes * row->cycles);
 	return 0;
 }
 
@@ -198,7 +203,7 @@ static int markdown(FILE *out, const char *card, struct pf_error *error)
 	fprintf(out, "No tool has seen these kernels:\nintervals and depths are what the sources allow with the "
 	        "latencies of operators.def, logic is operators,\nmemories and ports, without multiplexers and "
 	        "control. Tokens: 1024. Share of the port: bytes of the busiest\nport by 64 a cycle; of the array: "
-	        "products of T V D by %d a cycle.\n\n", MACS);
+	        "products of T V D by the lanes a cycle.\n\n");
 	fputs("| kernel | how | V | D | lanes | loop | II | set by | depth | cycles/token | bytes/token | of the port |"
 	      " of the array |\n|---|---|--:|--:|--:|---|--:|---|--:|--:|--:|--:|--:|\n", out);
 	for (unsigned i = 0; i < USES; i++) {

@@ -55,6 +55,7 @@ static int pf_check_shape(struct pf_work *work, const struct pf_kernel_row *row)
 {
 	const struct pf_arg_row *stride = pf_arg_named(row, "stride"), *vocab = pf_arg_named(row, "vocab");
 	const struct pf_arg_row *items = pf_arg_named(row, "items"), *groups = pf_arg_named(row, "groups");
+	const struct pf_arg_row *depth = pf_arg_named(row, "depth");
 	const uint32_t *value = work->launch.value;
 	if (stride && vocab && row->lanes) {
 		uint32_t v = value[vocab - row->arg], have = value[stride - row->arg];
@@ -64,6 +65,9 @@ static int pf_check_shape(struct pf_work *work, const struct pf_kernel_row *row)
 			                   "is %" PRIu32 " beats, but rows of %" PRIu32 " elements need %" PRIu32,
 			                   have, v, beats);
 	}
+	if (depth && value[depth - row->arg] > PF_DEPTH_MAX * 16 / row->lanes)
+		return pf_fail_run(work, PF_E_RANGE, depth, "is %" PRIu32 ", must lie in 1..%u: rows of %u elements",
+		                   value[depth - row->arg], PF_DEPTH_MAX * 16 / row->lanes, PF_DEPTH_MAX * 16);
 	if (items && groups && value[groups - row->arg] > value[items - row->arg])
 		return pf_fail_run(work, PF_E_SHAPE, groups, "is %" PRIu32 ", more than the %" PRIu32 " items",
 		                   value[groups - row->arg], value[items - row->arg]);

@@ -59,6 +59,7 @@ PF_KERNELS(PF_ELEMENTS)
 #define PF_LANES_none 0
 #define PF_LANES_f32  16
 #define PF_LANES_bf16 32
+#define PF_LANES_mxint8 64
 #define PF_SIGNATURE(kernel, name, dir, ctype, ports, bundle, bank, count) \
 	#dir " " #ctype " " #name "[" #count "] " #ports " " #bundle " " #bank ";"
 #define PF_KERNEL_ROW(kernel, file, state, lanes, brief) \

@@ -184,13 +184,23 @@ lanes:
 	}
 }
 
+static inline void pf_wide_read(const struct pf_beat_f32 *from, uint64_t at, uint32_t there, float to[PF_BEAT_LANES])
+{
+	struct pf_beat_f32 w = { { 0 } };
+	if (there)
+		w = from[at];
+lanes:
+	for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
+		to[l] = pf_float(w.lane[l]);
+}
+
 /* A tile of raw logits */
-static void pf_raw_read(const struct PF_BEAT *from, float z[PF_TOKENS][PF_TOKENS])
+static void pf_raw_read(const struct pf_beat_f32 *from, float z[PF_TOKENS][PF_TOKENS])
 {
 raw:
-	for (uint32_t n = 0; n < PF_SQUARE_BEATS; n++) {
+	for (uint32_t n = 0; n < PF_ROW_SQUARE; n++) {
 #pragma HLS PIPELINE II=1
-		pf_beat_read(from, n, 1, &z[n / PF_PIECE_BEATS][n % PF_PIECE_BEATS * PF_BEAT_LANES]);
+		pf_wide_read(from, n, 1, &z[n / PF_ROW_BEATS][n % PF_ROW_BEATS * PF_BEAT_LANES]);
 	}
 }
 
@@ -212,7 +222,7 @@ lanes:
 }
 
 /* The piece of hidden at beat k, rows that do not count 0 */
-static void pf_live_read(const struct PF_BEAT *hidden, const uint32_t live[PF_TOKENS], uint32_t depth, uint32_t k,
+static void pf_live_read(const struct PF_MATRIX *hidden, const uint32_t live[PF_TOKENS], uint32_t depth, uint32_t k,
                          float piece[PF_TOKENS][PF_TOKENS])
 {
 live:
@@ -220,16 +230,38 @@ live:
 #pragma HLS PIPELINE II=1
 		const uint32_t t = n / PF_PIECE_BEATS, b = n % PF_PIECE_BEATS;
 		pf_beat_read(hidden, (uint64_t)t * depth + k + b, live[t] && k + b < depth,
-		             &piece[t][b * PF_BEAT_LANES]);
+		             &piece[t][b * PF_MATRIX_LANES]);
+	}
+}
+
+/* A piece of the gradient of W that is there, at beat k of W's rows: a beat from every port at a time */
+static void pf_old_read(const struct pf_beat_f32 *d0, const struct pf_beat_f32 *d1, const struct pf_beat_f32 *d2,
+                        const struct pf_beat_f32 *d3, uint32_t vocab, uint32_t tile, uint32_t depth, uint32_t k,
+                        float piece[PF_TOKENS][PF_TOKENS])
+{
+	const uint32_t wide = PF_MATRIX_LANES / PF_BEAT_LANES, pitch = depth * wide;
+	const uint64_t first = (uint64_t)tile * PF_TILE_ROWS * pitch + k * wide;
+	const uint64_t n0 = pf_tile_rows(vocab, 0, tile), n1 = pf_tile_rows(vocab, 1, tile);
+	const uint64_t n2 = pf_tile_rows(vocab, 2, tile), n3 = pf_tile_rows(vocab, 3, tile);
+olds:
+	for (uint32_t n = 0; n < PF_ROW_TILE; n++) {
+#pragma HLS PIPELINE II=1
+		const uint32_t r = n / PF_ROW_BEATS, b = n % PF_ROW_BEATS, l = b * PF_BEAT_LANES;
+		const uint32_t there = k * wide + b < pitch;
+		const uint64_t at = first + (uint64_t)r * pitch + b;
+		pf_wide_read(d0, at, there && r < n0, &piece[r][l]);
+		pf_wide_read(d1, at, there && r < n1, &piece[PF_TILE_ROWS + r][l]);
+		pf_wide_read(d2, at, there && r < n2, &piece[2 * PF_TILE_ROWS + r][l]);
+		pf_wide_read(d3, at, there && r < n3, &piece[3 * PF_TILE_ROWS + r][l]);
 	}
 }
 
 /* The factors a and b of a product at beat k, and what the gradient of W is to be added to: all that is read from
  * memory, so that no port is read by two processes */
-static void pf_product_read(enum pf_product what, const struct PF_BEAT *hidden, const struct PF_BEAT *w0,
-                            const struct PF_BEAT *w1, const struct PF_BEAT *w2, const struct PF_BEAT *w3,
-                            const struct PF_BEAT *d0, const struct PF_BEAT *d1, const struct PF_BEAT *d2,
-                            const struct PF_BEAT *d3, uint32_t vocab, uint32_t tile, uint32_t depth, uint32_t k,
+static void pf_product_read(enum pf_product what, const struct PF_MATRIX *hidden, const struct PF_MATRIX *w0,
+                            const struct PF_MATRIX *w1, const struct PF_MATRIX *w2, const struct PF_MATRIX *w3,
+                            const struct pf_beat_f32 *d0, const struct pf_beat_f32 *d1, const struct pf_beat_f32 *d2,
+                            const struct pf_beat_f32 *d3, uint32_t vocab, uint32_t tile, uint32_t depth, uint32_t k,
                             uint32_t add, const uint32_t live[PF_TOKENS],
                             const float ht[PF_DEPTH_LANES][PF_TOKENS], const float dz[PF_TOKENS][PF_TOKENS],
                             const float dzt[PF_TOKENS][PF_TOKENS], float a[PF_TOKENS][PF_TOKENS],
@@ -237,7 +269,7 @@ static void pf_product_read(enum pf_product what, const struct PF_BEAT *hidden, 
 {
 	if (what == PF_PRODUCT_RAW) {
 		pf_weight_read(w0, w1, w2, w3, vocab, tile, depth, k, a);
-		pf_rows_copy(ht + k * PF_BEAT_LANES, b);
+		pf_rows_copy(ht + k * PF_MATRIX_LANES, b);
 	} else if (what == PF_PRODUCT_DHIDDEN) {
 		pf_rows_copy(dz, a);
 		pf_weight_read(w0, w1, w2, w3, vocab, tile, depth, k, b);
@@ -245,17 +277,17 @@ static void pf_product_read(enum pf_product what, const struct PF_BEAT *hidden, 
 		pf_rows_copy(dzt, a);
 		pf_live_read(hidden, live, depth, k, b);
 		if (add)
-			pf_weight_read(d0, d1, d2, d3, vocab, tile, depth, k, old);
+			pf_old_read(d0, d1, d2, d3, vocab, tile, depth, k, old);
 	}
 }
 
-static inline void pf_beat_write(struct PF_BEAT *to, uint64_t at, uint32_t there, uint32_t add,
+static inline void pf_beat_write(struct pf_beat_f32 *to, uint64_t at, uint32_t there, uint32_t add,
                                  const float old[PF_BEAT_LANES], const float row[PF_BEAT_LANES])
 {
-	struct PF_BEAT w;
+	struct pf_beat_f32 w;
 lanes:
 	for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
-		w.lane[l] = pf_lane_store((add ? old[l] : 0.0f) + row[l]);
+		w.lane[l] = pf_bits((add ? old[l] : 0.0f) + row[l]);
 	if (there)
 		to[at] = w;
 }
@@ -263,18 +295,20 @@ lanes:
 /* A piece of the gradient of W into memory, a beat to every port at a time */
 static void pf_weight_write(const float piece[PF_TOKENS][PF_TOKENS], const float old[PF_TOKENS][PF_TOKENS],
                             uint32_t vocab, uint32_t tile, uint32_t depth, uint32_t k, uint32_t add,
-                            struct PF_BEAT *d0, struct PF_BEAT *d1, struct PF_BEAT *d2, struct PF_BEAT *d3)
+                            struct pf_beat_f32 *d0, struct pf_beat_f32 *d1, struct pf_beat_f32 *d2,
+                            struct pf_beat_f32 *d3)
 {
-	const uint64_t first = (uint64_t)tile * PF_TILE_ROWS * depth + k;
+	const uint32_t wide = PF_MATRIX_LANES / PF_BEAT_LANES, pitch = depth * wide;
+	const uint64_t first = (uint64_t)tile * PF_TILE_ROWS * pitch + k * wide;
 	const uint64_t n0 = pf_tile_rows(vocab, 0, tile), n1 = pf_tile_rows(vocab, 1, tile);
 	const uint64_t n2 = pf_tile_rows(vocab, 2, tile), n3 = pf_tile_rows(vocab, 3, tile);
 write:
-	for (uint32_t n = 0; n < PF_TILE_BEATS; n++) {
+	for (uint32_t n = 0; n < PF_ROW_TILE; n++) {
 #pragma HLS PIPELINE II=1
-		const uint32_t r0 = n / PF_PIECE_BEATS, b = n % PF_PIECE_BEATS, l = b * PF_BEAT_LANES;
+		const uint32_t r0 = n / PF_ROW_BEATS, b = n % PF_ROW_BEATS, l = b * PF_BEAT_LANES;
 		const uint32_t r1 = r0 + PF_TILE_ROWS, r2 = r1 + PF_TILE_ROWS, r3 = r2 + PF_TILE_ROWS;
-		const uint32_t there = k + b < depth;
-		const uint64_t at = first + (uint64_t)r0 * depth + b;
+		const uint32_t there = k * wide + b < pitch;
+		const uint64_t at = first + (uint64_t)r0 * pitch + b;
 		pf_beat_write(d0, at, there && r0 < n0, add, &old[r0][l], &piece[r0][l]);
 		pf_beat_write(d1, at, there && r0 < n1, add, &old[r1][l], &piece[r1][l]);
 		pf_beat_write(d2, at, there && r0 < n2, add, &old[r2][l], &piece[r2][l]);
@@ -285,8 +319,8 @@ write:
 static void pf_product_add(enum pf_product what, const float product[PF_TOKENS][PF_TOKENS],
                            const float old[PF_TOKENS][PF_TOKENS], uint32_t vocab, uint32_t tile, uint32_t depth,
                            uint32_t k, uint32_t add, float z[PF_TOKENS][PF_TOKENS],
-                           float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS], struct PF_BEAT *d0,
-                           struct PF_BEAT *d1, struct PF_BEAT *d2, struct PF_BEAT *d3)
+                           float dh[PF_DEPTH_LANES / PF_TOKENS][PF_TOKENS][PF_TOKENS], struct pf_beat_f32 *d0,
+                           struct pf_beat_f32 *d1, struct pf_beat_f32 *d2, struct pf_beat_f32 *d3)
 {
 	if (what == PF_PRODUCT_RAW)
 		pf_piece_add(product, k == 0, z);
@@ -297,13 +331,14 @@ static void pf_product_add(enum pf_product what, const float product[PF_TOKENS][
 }
 
 /* All pieces of one kind of product of a tile */
-static void pf_products(enum pf_product what, const struct PF_BEAT *hidden, const struct PF_BEAT *w0,
-                        const struct PF_BEAT *w1, const struct PF_BEAT *w2, const struct PF_BEAT *w3,
-                        struct PF_BEAT *d0, struct PF_BEAT *d1, struct PF_BEAT *d2, struct PF_BEAT *d3, uint32_t vocab,
-                        uint32_t tile, uint32_t depth, uint32_t add, const uint32_t live[PF_TOKENS],
+static void pf_products(enum pf_product what, const struct PF_MATRIX *hidden, const struct PF_MATRIX *w0,
+                        const struct PF_MATRIX *w1, const struct PF_MATRIX *w2, const struct PF_MATRIX *w3,
+                        struct pf_beat_f32 *d0, struct pf_beat_f32 *d1, struct pf_beat_f32 *d2,
+                        struct pf_beat_f32 *d3, uint32_t vocab, uint32_t tile, uint32_t depth, uint32_t add,
+                        const uint32_t live[PF_TOKENS],
                         const float ht[PF_DEPTH_LANES][PF_TOKENS], const float dz[PF_TOKENS][PF_TOKENS],
                         const float dzt[PF_TOKENS][PF_TOKENS], float z[PF_TOKENS][PF_TOKENS],
-                        float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS])
+                        float dh[PF_DEPTH_LANES / PF_TOKENS][PF_TOKENS][PF_TOKENS])
 {
 pieces:
 	for (uint32_t k = 0; k < depth; k += PF_PIECE_BEATS) {
@@ -327,7 +362,7 @@ pieces:
 }
 
 /* dh[piece][t][d] of the block; a piece at a time is added to */
-static void pf_block_zero(uint32_t depth, float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS])
+static void pf_block_zero(uint32_t depth, float dh[PF_DEPTH_LANES / PF_TOKENS][PF_TOKENS][PF_TOKENS])
 {
 pieces:
 	for (uint32_t k = 0; k < depth; k += PF_PIECE_BEATS) {
@@ -343,8 +378,8 @@ lanes:
 	}
 }
 
-static void pf_block_write(const float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS],
-                           const struct pf_token token[PF_TOKENS], uint32_t n, uint32_t depth, struct PF_BEAT *to)
+static void pf_block_write(const float dh[PF_DEPTH_LANES / PF_TOKENS][PF_TOKENS][PF_TOKENS],
+                           const struct pf_token token[PF_TOKENS], uint32_t n, uint32_t depth, struct PF_MATRIX *to)
 {
 tokens:
 	for (uint32_t t = 0; t < n; t++) {
@@ -353,11 +388,11 @@ out:
 		for (uint32_t b = 0; b < depth; b++) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT min=1 max=512
-			struct PF_BEAT w;
+			struct PF_MATRIX w;
 lanes:
-			for (uint32_t l = 0; l < PF_BEAT_LANES; l++) {
-				const float d = dh[b / PF_PIECE_BEATS][t][b % PF_PIECE_BEATS * PF_BEAT_LANES + l];
-				w.lane[l] = pf_lane_store(token[t].live ? d : 0.0f);
+			for (uint32_t l = 0; l < PF_MATRIX_LANES; l++) {
+				const float d = dh[b / PF_PIECE_BEATS][t][b % PF_PIECE_BEATS * PF_MATRIX_LANES + l];
+				w.lane[l] = pf_matrix_store(token[t].live ? d : 0.0f);
 			}
 			to[(uint64_t)t * depth + b] = w;
 		}
@@ -397,15 +432,16 @@ dbias:
 	}
 }
 
-void PF_KERNEL_NAME(linear_grad)(const struct PF_BEAT *hidden, const struct PF_BEAT *weight0,
-                                 const struct PF_BEAT *weight1, const struct PF_BEAT *weight2,
-                                 const struct PF_BEAT *weight3, const float *bias, const int32_t *target,
-                                 const float *coef, const struct pf_row *row, const struct PF_BEAT *raw,
-                                 struct PF_BEAT *dhidden, struct PF_BEAT *dweight0, struct PF_BEAT *dweight1,
-                                 struct PF_BEAT *dweight2, struct PF_BEAT *dweight3, float *dbias, uint32_t rows,
-                                 uint32_t depth, uint32_t vocab, uint32_t mode, float scale, float softcap,
-                                 float temperature, float zloss, float entropy, struct pf_beat_f32 *filtered,
-                                 float filter)
+void PF_KERNEL_NAME(PF_LINEAR(linear_grad))(const struct PF_MATRIX *hidden, const struct PF_MATRIX *weight0,
+                                             const struct PF_MATRIX *weight1, const struct PF_MATRIX *weight2,
+                                             const struct PF_MATRIX *weight3, const float *bias, const int32_t *target,
+                                             const float *coef, const struct pf_row *row,
+                                             const struct pf_beat_f32 *raw, struct PF_MATRIX *dhidden,
+                                             struct pf_beat_f32 *dweight0, struct pf_beat_f32 *dweight1,
+                                             struct pf_beat_f32 *dweight2, struct pf_beat_f32 *dweight3, float *dbias,
+                                             uint32_t rows, uint32_t depth, uint32_t vocab, uint32_t mode, float scale,
+                                             float softcap, float temperature, float zloss, float entropy,
+                                             struct pf_beat_f32 *filtered, float filter)
 {
 #pragma HLS INTERFACE mode=m_axi port=hidden bundle=gmem0 offset=slave
 #pragma HLS INTERFACE mode=m_axi port=weight0 bundle=gmem1 offset=slave
@@ -455,7 +491,7 @@ void PF_KERNEL_NAME(linear_grad)(const struct PF_BEAT *hidden, const struct PF_B
 	const struct pf_form form = pf_form_of(scale, softcap, temperature);
 	const uint32_t tiles = PF_TILES(vocab);
 	float ht[PF_DEPTH_LANES][PF_TOKENS];
-	float dh[PF_DEPTH_MAX / PF_PIECE_BEATS][PF_TOKENS][PF_TOKENS];
+	float dh[PF_DEPTH_LANES / PF_TOKENS][PF_TOKENS][PF_TOKENS];
 	struct pf_token token[PF_TOKENS];
 	uint32_t live[PF_TOKENS];
 	struct pf_sieve sieve = { .least = mode & PF_LINEAR_FILTER && filter > 0.0f ? filter : 0.0f };
@@ -463,6 +499,7 @@ void PF_KERNEL_NAME(linear_grad)(const struct PF_BEAT *hidden, const struct PF_B
 	uint64_t mass[PF_WEIGHT_PORTS][PF_TOKENS];
 #pragma HLS ARRAY_PARTITION variable=mass complete dim=0
 #pragma HLS ARRAY_PARTITION variable=token complete
+#pragma HLS ARRAY_PARTITION variable=ht cyclic factor=2 dim=1
 #pragma HLS ARRAY_PARTITION variable=ht complete dim=2
 #pragma HLS ARRAY_PARTITION variable=dh complete dim=3
 blocks:
@@ -470,7 +507,7 @@ blocks:
 #pragma HLS LOOP_TRIPCOUNT min=1 max=16384
 		const uint32_t n = rows - first < PF_TOKENS ? rows - first : PF_TOKENS;
 		const uint32_t add = first > 0 || mode & PF_LINEAR_ADD;
-		const struct PF_BEAT *h = hidden + (uint64_t)first * depth;
+		const struct PF_MATRIX *h = hidden + (uint64_t)first * depth;
 		if (!(mode & PF_LINEAR_RAW))
 			pf_hidden_read(h, n, depth, ht);
 		pf_tokens_read(target + first, coef + first, row + first, n, zloss, entropy, token, live);

@@ -1,4 +1,4 @@
-/* linear_tile.h: what linear_logprob and linear_grad share: 64 x 64 tiles, their products, and raw logits to logits.
+/* linear_tile.h: what linear_logprob and linear_grad share: 64 x 64 tiles and their products, of fp32 or bf16.
  *
  * A block of PF_TOKENS tokens lies on chip transposed, ht[d][token] (2 MiB at D = 8192). W passes by in tiles of 64
  * rows, 16 from each port, cut along D into pieces of 64 x 64: one read of W serves the whole block. Pieces go through
@@ -12,16 +12,16 @@
  * memories, a column of 16 rows in each, so that the ports of W fill a buffer at the same time, too. A larger card has
  * more compute units, not other arrays. The order of every sum is fixed (kernels.def): PF_RUN products are added in one
  * visit of a row, 1 on a card, all 64 in the simulator, where sums then stay in registers. What Vitis makes of it, only
- * Vitis can confirm; tests/bench/results/loops.csv says what the sources allow. */
+ * Vitis can confirm; tests/bench/results/loops.csv says what the sources allow.
+ *
+ * bf16 is widened at the port: a piece takes 2 beats a row, half the bytes of everything that moves. The array is the
+ * same; that a tool makes smaller multipliers of it, as the low 16 bits of both factors are 0, only Vitis can
+ * confirm. */
 #ifndef PF_HLS_LINEAR_TILE_H
 #define PF_HLS_LINEAR_TILE_H
-#if defined(PF_STEP) && PF_STEP > 4
-#undef PF_STEP
-#define PF_STEP 4                      /* a tile's row of logits has four beats */
-#endif
-#include "row_scan.h"
+#include "linear_words.h"
 
-#define PF_PIECE_BEATS 4               /* beats of a row of a piece */
+#define PF_PIECE_BEATS (PF_TOKENS / PF_MATRIX_LANES)   /* beats of a row of a piece */
 #define PF_TILE_BEATS (PF_TILE_ROWS * PF_PIECE_BEATS)
 #define PF_SQUARE_BEATS (PF_TOKENS * PF_PIECE_BEATS)
 #define PF_DEPTH_LANES (PF_DEPTH_MAX * 16)
@@ -31,43 +31,33 @@
 #define PF_RUN PF_TOKENS
 #endif
 #define PF_VISITS (PF_TILE_ROWS * (PF_TOKENS / PF_RUN))
-_Static_assert(PF_TOKENS == 4 * PF_TILE_ROWS && PF_TOKENS == 16 * PF_PIECE_BEATS, "tiles are square");
-_Static_assert(PF_DEPTH_MAX % PF_PIECE_BEATS == 0, "the last piece fits");
+_Static_assert(PF_TOKENS == PF_MATRIX_LANES * PF_PIECE_BEATS && PF_DEPTH_LANES % PF_TOKENS == 0, "the last piece fits");
+
+#if PF_MATRIX_LANES == 32
+static inline float pf_matrix_load(uint16_t lane) { return pf_from_bf16(lane); }
+static inline uint16_t pf_matrix_store(float x) { return pf_bf16(x); }
+#else
+static inline float pf_matrix_load(uint32_t lane) { return pf_float(lane); }
+static inline uint32_t pf_matrix_store(float x) { return pf_bits(x); }
+#endif
 
 /* ---- pieces ---- */
 
 /* A beat of a row, 0 where it is not there */
-static inline void pf_beat_read(const struct PF_BEAT *from, uint64_t at, uint32_t there, float to[PF_BEAT_LANES])
+static inline void pf_beat_read(const struct PF_MATRIX *from, uint64_t at, uint32_t there, float to[PF_MATRIX_LANES])
 {
-	struct PF_BEAT w = { { 0 } };
+	struct PF_MATRIX w = { { 0 } };
 	if (there)
 		w = from[at];
 lanes:
-	for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
-		to[l] = pf_lane_load(w.lane[l]);
-}
-
-/* Rows of W behind one port that belong to a tile, of 16 */
-static inline uint64_t pf_tile_rows(uint32_t vocab, uint32_t port, uint32_t tile)
-{
-	const uint64_t all = PF_PORT_ROWS(vocab, port), first = (uint64_t)tile * PF_TILE_ROWS;
-	return all < first ? 0 : all - first < PF_TILE_ROWS ? all - first : PF_TILE_ROWS;
-}
-
-/* Vocabulary index of row r of a tile, in [0, 64), and whether there is one */
-static inline uint32_t pf_tile_index(uint32_t vocab, uint32_t tile, uint32_t r)
-{
-	return r / PF_TILE_ROWS * PF_PORT_SHARE(vocab) + tile * PF_TILE_ROWS + r % PF_TILE_ROWS;
-}
-static inline uint32_t pf_tile_has(uint32_t vocab, uint32_t tile, uint32_t r)
-{
-	return tile * PF_TILE_ROWS + r % PF_TILE_ROWS < PF_PORT_ROWS(vocab, r / PF_TILE_ROWS);
+	for (uint32_t l = 0; l < PF_MATRIX_LANES; l++)
+		to[l] = pf_matrix_load(w.lane[l]);
 }
 
 /* The piece of W at a tile and at beat k of its rows: a beat from every port at a time. Rows and beats that are not
  * there are 0 */
-static void pf_weight_read(const struct PF_BEAT *w0, const struct PF_BEAT *w1, const struct PF_BEAT *w2,
-                           const struct PF_BEAT *w3, uint32_t vocab, uint32_t tile, uint32_t depth, uint32_t k,
+static void pf_weight_read(const struct PF_MATRIX *w0, const struct PF_MATRIX *w1, const struct PF_MATRIX *w2,
+                           const struct PF_MATRIX *w3, uint32_t vocab, uint32_t tile, uint32_t depth, uint32_t k,
                            float piece[PF_TOKENS][PF_TOKENS])
 {
 	const uint64_t first = (uint64_t)tile * PF_TILE_ROWS * depth + k;
@@ -76,7 +66,7 @@ static void pf_weight_read(const struct PF_BEAT *w0, const struct PF_BEAT *w1, c
 beats:
 	for (uint32_t n = 0; n < PF_TILE_BEATS; n++) {
 #pragma HLS PIPELINE II=1
-		const uint32_t r = n / PF_PIECE_BEATS, b = n % PF_PIECE_BEATS, lane = b * PF_BEAT_LANES;
+		const uint32_t r = n / PF_PIECE_BEATS, b = n % PF_PIECE_BEATS, lane = b * PF_MATRIX_LANES;
 		const uint32_t there = k + b < depth;
 		const uint64_t at = first + (uint64_t)r * depth + b;
 		pf_beat_read(w0, at, there && r < n0, &piece[r][lane]);
@@ -86,9 +76,9 @@ beats:
 	}
 }
 
-/* ht[d][t] of tokens [0, n); other tokens, and what pads the last piece, 0. The 16 values of a beat lie in one memory
- * of two ports, hence II = 8: once a block, while W passes by for thousands of tiles */
-static void pf_hidden_read(const struct PF_BEAT *hidden, uint32_t n, uint32_t depth,
+/* ht[d][t] of tokens [0, n); other tokens, and what pads the last piece, 0. The values of a beat lie in one memory
+ * of two ports, or two of bf16, hence II = 8: once a block, while W passes by for thousands of tiles */
+static void pf_hidden_read(const struct PF_MATRIX *hidden, uint32_t n, uint32_t depth,
                            float ht[PF_DEPTH_LANES][PF_TOKENS])
 {
 	const uint32_t padded = (depth + PF_PIECE_BEATS - 1) / PF_PIECE_BEATS * PF_PIECE_BEATS;
@@ -99,12 +89,12 @@ hidden:
 		for (uint32_t b = 0; b < padded; b++) {
 #pragma HLS PIPELINE II=8
 #pragma HLS LOOP_TRIPCOUNT min=4 max=512
-			float row[PF_BEAT_LANES];
+			float row[PF_MATRIX_LANES];
 #pragma HLS ARRAY_PARTITION variable=row complete
 			pf_beat_read(hidden, (uint64_t)t * depth + b, t < n && b < depth, row);
 lanes:
-			for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
-				ht[b * PF_BEAT_LANES + l][t] = row[l];
+			for (uint32_t l = 0; l < PF_MATRIX_LANES; l++)
+				ht[b * PF_MATRIX_LANES + l][t] = row[l];
 		}
 	}
 }
@@ -160,55 +150,4 @@ lanes:
 	}
 }
 
-/* Bias of a tile; rows that are not there get -inf: raw logits without a probability */
-static void pf_tile_bias(const float *bias, uint32_t vocab, uint32_t tile, uint32_t given,
-                         float raw[PF_TOKENS][PF_TOKENS])
-{
-bias:
-	for (uint32_t r = 0; r < PF_TOKENS; r++) {
-#pragma HLS PIPELINE II=1
-		const uint32_t has = pf_tile_has(vocab, tile, r);
-		const float b = has && given ? bias[pf_tile_index(vocab, tile, r)] : 0.0f;
-lanes:
-		for (uint32_t t = 0; t < PF_TOKENS; t++)
-			raw[r][t] = has ? raw[r][t] + b : pf_float(PF_F32_SIGN | PF_F32_INF);
-	}
-}
-
-/* A tile of raw logits as it lies in memory: 64 rows of 64 tokens */
-static inline uint64_t pf_raw_at(uint32_t block, uint32_t vocab, uint32_t tile)
-{
-	return ((uint64_t)block * PF_TILES(vocab) + tile) * PF_TOKENS * PF_PIECE_BEATS;
-}
-
-/* ---- raw logits to logits ---- */
-struct pf_form { float scale, softcap, inverse_softcap, inverse_temperature; };
-
-static inline struct pf_form pf_form_of(float scale, float softcap, float temperature)
-{
-	struct pf_form f = { scale, softcap, 0.0f, 1.0f / temperature };
-	if (softcap > 0.0f)
-		f.inverse_softcap = 1.0f / softcap;
-	return f;
-}
-
-/* tanh x and 1 - tanh^2 x, both to a few ULP however near 1 the former is */
-static inline float pf_tanh(float x, float *slope)
-{
-	const float a = pf_float(pf_bits(x) & PF_F32_ABS), q = pf_exp(-2.0f * a), s = 1.0f / (1.0f + q);
-	const float t = -pf_expm1(-2.0f * a) * s;
-	*slope = 4.0f * q * s * s;
-	return x < 0.0f ? -t : t;
-}
-
-/* The logit; *slope: its derivative by the raw logit */
-static inline float pf_form_logit(float raw, const struct pf_form *f, float *slope)
-{
-	float y = raw * f->scale, bend = 1.0f;
-	if (f->softcap > 0.0f)
-		y = f->softcap * pf_tanh(y * f->inverse_softcap, &bend);
-	*slope = bend * f->scale * f->inverse_temperature;
-	const float other = pf_bits(raw) == (PF_F32_SIGN | PF_F32_INF) ? raw : pf_float(PF_F32_NAN);
-	return (pf_bits(raw) & PF_F32_ABS) < PF_F32_INF ? y * f->inverse_temperature : other;
-}
 #endif

@@ -108,48 +108,78 @@ static void hash_logits(int bf16, uint32_t vocab)
 }
 
 /* ---- the fused head ---- */
-static void draw_matrix(struct pf_beat_f32 *to, uint32_t rows, uint32_t depth)
+enum format { F32, BF16, MXINT8 };
+
+/* Beats of a row of `depth` beats of numbers */
+static uint32_t row_beats(enum format format, uint32_t depth)
 {
-	for (uint32_t i = 0; i < rows * depth; i++)
-		for (uint32_t l = 0; l < 16; l++)
-			to[i].lane[l] = draw_float(118, 126);
+	return format == MXINT8 ? PF_MX_BEATS(depth) : depth;
 }
 
-static void hash_head(uint32_t rows, uint32_t depth, uint32_t vocab, uint32_t mode, float softcap)
+static void draw_matrix(unsigned char *to, enum format format, uint32_t rows, uint32_t depth)
 {
-	const size_t row = (size_t)depth * PF_BEAT_BYTES, part = (size_t)PF_PORT_SHARE(vocab) * row;
-	struct pf_beat_f32 *h = room(rows * row), *w = room(4 * part), *dh = room(rows * row), *dw = room(4 * part);
-	struct pf_beat_f32 *raw = room(PF_RAW_BEATS(rows, vocab) * PF_BEAT_BYTES);
-	struct pf_beat_f32 *shard = room(rows * sizeof(struct pf_shard)), *filtered = room(rows * 16 + 64);
-	struct pf_row *out = room(rows * sizeof *out);
-	float *bias = room(vocab * sizeof *bias), *dbias = room(vocab * sizeof *dbias),
-	      *coef = room(rows * sizeof *coef);
-	int32_t *target = room(rows * sizeof *target);
-	const uint32_t step = PF_PORT_SHARE(vocab) * depth;
-	draw_matrix(h, rows, depth);
-	draw_matrix(w, vocab, depth);
-	for (uint32_t v = 0; v < vocab; v++)
+	const uint32_t pitch = row_beats(format, depth) * PF_BEAT_BYTES;
+	for (uint32_t r = 0; r < rows; r++, to += pitch)
+		for (uint32_t i = 0; i < pitch; i += 4) {
+			const uint32_t one = format == MXINT8 ? draw() : draw_float(118, 126);
+			const uint32_t bits = format == F32 ? one
+			                      : format == BF16 ? one >> 16 | (draw_float(118, 126) & 0xffff0000u)
+			                      : i < depth * PF_BEAT_BYTES ? one : 0x7f7e7d7cu + (one & 0x01010101u);
+			memcpy(to + i, &bits, 4);
+		}
+}
+
+struct shape { uint32_t rows, depth, vocab, mode; float softcap; };
+#define PORTS(type, w, step) (const struct type *)(w), (const struct type *)((w) + (step)), \
+	(const struct type *)((w) + 2 * (step)), (const struct type *)((w) + 3 * (step))
+#define FORWARD(kernel, type, more) \
+	PF_KERNEL_NAME(kernel)((const struct type *)h, PORTS(type, w, step), bias, target, out, raw, s.rows, s.depth, \
+	                       s.vocab, (s.mode) | (more), 0.75f, s.softcap, 1.25f, shard)
+#define BACKWARD(kernel, type) \
+	PF_KERNEL_NAME(kernel)((const struct type *)h, PORTS(type, w, step), bias, target, coef, out, raw, \
+	                       (struct type *)dh, dw, dw + dstep, dw + 2 * dstep, dw + 3 * dstep, dbias, s.rows, s.depth, \
+	                       s.vocab, s.mode | PF_LINEAR_FILTER, 0.75f, s.softcap, 1.25f, 0.01f, 0.05f, \
+	                       filtered, 0.02f)
+
+static void hash_head(enum format format, struct shape s)
+{
+	const size_t row = (size_t)row_beats(format, s.depth) * PF_BEAT_BYTES, step = PF_PORT_SHARE(s.vocab) * row;
+	const size_t drow = (size_t)s.depth * (format == BF16 ? 2 : 1), dstep = PF_PORT_SHARE(s.vocab) * drow;
+	unsigned char *h = room(s.rows * row), *w = room(4 * step), *dh = room(s.rows * row);
+	struct pf_beat_f32 *dw = room(4 * dstep * PF_BEAT_BYTES);
+	struct pf_beat_f32 *raw = room(PF_RAW_BEATS(s.rows, s.vocab) * PF_BEAT_BYTES);
+	struct pf_beat_f32 *shard = room(s.rows * sizeof(struct pf_shard)), *filtered = room(s.rows * 16 + 64);
+	struct pf_row *out = room(s.rows * sizeof *out);
+	float *bias = room(s.vocab * sizeof *bias), *dbias = room(s.vocab * sizeof *dbias),
+	      *coef = room(s.rows * sizeof *coef);
+	int32_t *target = room(s.rows * sizeof *target);
+	draw_matrix(h, format, s.rows, s.depth);
+	draw_matrix(w, format, s.vocab, s.depth);
+	for (uint32_t v = 0; v < s.vocab; v++)
 		bias[v] = pf_float(draw_float(110, 127));
-	for (uint32_t t = 0; t < rows; t++) {
-		target[t] = t % 9 == 8 ? PF_IGNORE : (int32_t)(draw() % vocab);
+	for (uint32_t t = 0; t < s.rows; t++) {
+		target[t] = t % 9 == 8 ? PF_IGNORE : (int32_t)(draw() % s.vocab);
 		coef[t] = pf_float(draw_float(110, 127));
 	}
-	PF_KERNEL_NAME(linear_logprob)
-	(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, out, raw, rows, depth, vocab, mode, 0.75f, softcap,
-	 1.25f, shard);
-	PF_KERNEL_NAME(linear_logprob)
-	(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, out, raw, rows, depth, vocab, mode | PF_LINEAR_SHARD,
-	 0.75f, softcap, 1.25f, shard);
-	PF_KERNEL_NAME(linear_grad)
-	(h, w, w + step, w + 2 * step, w + 3 * step, bias, target, coef, out, raw, dh, dw, dw + step, dw + 2 * step,
-	 dw + 3 * step, dbias, rows, depth, vocab, mode | PF_LINEAR_FILTER, 0.75f, softcap, 1.25f, 0.01f, 0.05f,
-	 filtered, 0.02f);
-	add(out, rows * sizeof *out);
-	add(dh, rows * row);
-	add(dw, 4 * part);
-	add(dbias, vocab * sizeof *dbias);
-	add(shard, rows * sizeof(struct pf_shard));
-	add(filtered, rows * sizeof(struct pf_filtered));
+	for (uint32_t more = 0; more <= PF_LINEAR_SHARD; more += PF_LINEAR_SHARD) {
+		if (format == MXINT8)
+			FORWARD(linear_logprob_mxint8, pf_beat_mxint8, more);
+		else if (format == BF16)
+			FORWARD(linear_logprob_bf16, pf_beat_bf16, more);
+		else
+			FORWARD(linear_logprob, pf_beat_f32, more);
+	}
+	if (format == BF16)
+		BACKWARD(linear_grad_bf16, pf_beat_bf16);
+	else if (format == F32)
+		BACKWARD(linear_grad, pf_beat_f32);
+	add(out, s.rows * sizeof *out);
+	add(raw, s.mode & PF_LINEAR_RAW ? PF_RAW_BEATS(s.rows, s.vocab) * PF_BEAT_BYTES : 0);
+	add(dh, s.rows * row);
+	add(dw, 4 * dstep * PF_BEAT_BYTES);
+	add(dbias, s.vocab * sizeof *dbias);
+	add(shard, s.rows * sizeof(struct pf_shard));
+	add(filtered, s.rows * sizeof(struct pf_filtered));
 	void *all[] = { h, w, dh, dw, raw, out, bias, dbias, coef, target, shard, filtered };
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		free(all[i]);
@@ -158,10 +188,12 @@ static void hash_head(uint32_t rows, uint32_t depth, uint32_t vocab, uint32_t mo
 static void hash_heads(void)
 {
 	const uint32_t all = PF_LINEAR_STATS | PF_LINEAR_BIAS | PF_LINEAR_DWEIGHT;
-	hash_head(1, 1, 1, all, 0.0f);
-	hash_head(70, 5, 67, all | PF_LINEAR_RAW, 3.0f);
-	hash_head(65, 8, 300, all, 0.0f);
-	hash_head(9, 3, 130, 0, 20.0f);
+	for (int format = F32; format <= MXINT8; format++) {
+		hash_head((enum format)format, (struct shape){ 1, 1, 1, all, 0.0f });
+		hash_head((enum format)format, (struct shape){ 70, 5, 67, all | PF_LINEAR_RAW, 3.0f });
+		hash_head((enum format)format, (struct shape){ 65, 8, 300, all, 0.0f });
+		hash_head((enum format)format, (struct shape){ 9, 3, 130, 0, 20.0f });
+	}
 }
 
 /* ---- sums, losses, coefficients ---- */

@@ -6,6 +6,7 @@
 #include "tests/cmocka.h"
 #include "tests/conformance.h"
 #include "tests/ref/linear.h"
+#include "tests/ref/mxint8.h"
 
 /* ---- randomness: splitmix64 ---- */
 static uint64_t seed;
@@ -548,6 +549,11 @@ static void pref_cases(void)
 /* ---- the fused head ---- */
 struct head_shape { uint32_t rows, vocab, depth, mode, form; };
 
+static int is_grad(enum pf_kernel kernel)
+{
+	return kernel == PF_KERNEL_linear_grad || kernel == PF_KERNEL_linear_grad_bf16;
+}
+
 static float *floats_of(struct conf_case *c, unsigned arg)
 {
 	return (float *)(void *)c->input[arg];
@@ -571,11 +577,11 @@ static struct conf_case *add_head(enum pf_kernel kernel, const struct head_shape
 	struct conf_case *c = add(kernel, name);
 	*scalar(c, "rows") = s->rows;
 	*scalar(c, "vocab") = s->vocab;
-	*scalar(c, "depth") = (s->depth + 15) / 16;
+	*scalar(c, "depth") = (s->depth + pf_kernel_rows[kernel].lanes - 1) / pf_kernel_rows[kernel].lanes;
 	*scalar(c, "mode") = s->mode;
 	for (size_t i = 0; i < sizeof form / sizeof *form; i++)
 		*scalar(c, form[i].name) = bits_of(form[i].value[s->form]);
-	if (kernel == PF_KERNEL_linear_grad) {
+	if (is_grad(kernel)) {
 		*scalar(c, "zloss") = bits_of(s->form == 3 ? 0.01f : 0);
 		*scalar(c, "entropy") = bits_of(s->form == 3 ? 0.05f : 0);
 	}
@@ -583,29 +589,51 @@ static struct conf_case *add_head(enum pf_kernel kernel, const struct head_shape
 	return c;
 }
 
-/* [rows, depth] in rows of whole beats */
-static void fill_matrix(float *to, uint64_t rows, uint32_t depth, double sigma)
+/* A row of the kernel's lane type from numbers */
+static void put_row(const struct conf_case *c, unsigned char *to, const float *x, uint32_t depth)
 {
-	const uint32_t pitch = (depth + 15) / 16 * 16;
-	for (uint64_t r = 0; r < rows; r++)
-		for (uint32_t d = 0; d < depth; d++)
-			to[r * pitch + d] = (float)normal(sigma);
+	const unsigned lanes = pf_kernel_rows[c->kernel].lanes;
+	if (lanes == 64)
+		ref_mx_pack(x, depth, (depth + 63) / 64, to);
+	for (uint32_t d = 0; lanes == 32 && d < depth; d++)
+		((uint16_t *)(void *)to)[d] = ref_to_bf16((double)x[d]);
+	if (lanes == 16)
+		memcpy(to, x, depth * sizeof *x);
 }
 
-/* Both kernels begin with the same arguments; form 2 has rows without numbers and forbidden words */
+/* [rows, depth] in rows of whole beats; each `odd`-th row from 3 on, if not 0, begins with what is no number */
+static void fill_matrix(struct conf_case *c, unsigned arg, uint64_t rows, uint32_t depth, double sigma, uint32_t odd)
+{
+	float *x = calloc(depth + 1, sizeof *x);
+	assert_non_null(x);
+	for (uint64_t r = 0; r < rows; r++) {
+		for (uint32_t d = 0; d < depth; d++)
+			x[d] = (float)normal(sigma);
+		if (odd && r >= 3 && (r - 3) % odd == 0)
+			x[0] = r % 2 ? NAN : INFINITY;
+		put_row(c, c->input[arg] + r * (c->bytes[arg] / rows), x, depth);
+	}
+	free(x);
+}
+
+/* All kernels of the head begin with the same arguments; form 2 has rows without numbers and forbidden words */
 static void fill_head(struct conf_case *c, const struct head_shape *s)
 {
-	float *hidden = floats_of(c, PF_ARG_linear_grad_hidden), *bias = floats_of(c, PF_ARG_linear_grad_bias);
-	const uint32_t pitch = (s->depth + 15) / 16 * 16;
-	fill_matrix(hidden, s->rows, s->depth, 1);
+	float *bias = floats_of(c, PF_ARG_linear_grad_bias);
+	fill_matrix(c, PF_ARG_linear_grad_hidden, s->rows, s->depth, 1, s->form == 2 ? 17 : 0);
 	for (unsigned p = 0; p < PF_WEIGHT_PORTS; p++)
-		fill_matrix(floats_of(c, PF_ARG_linear_grad_weight + p), PF_PORT_ROWS(s->vocab, p), s->depth,
-		            3 / sqrt(s->depth));
+		fill_matrix(c, PF_ARG_linear_grad_weight + p, PF_PORT_ROWS(s->vocab, p), s->depth, 3 / sqrt(s->depth),
+		            0);
 	for (uint32_t v = 0; s->mode & PF_LINEAR_BIAS && v < s->vocab; v++)
 		bias[v] = s->form == 2 && v % 5 == 2 ? -INFINITY : (float)normal(1);
 	fill_targets((int32_t *)(void *)c->input[PF_ARG_linear_grad_target], s->rows, s->vocab);
-	for (uint32_t t = 3; s->form == 2 && t < s->rows; t += 17)
-		hidden[t * pitch] = t % 2 ? NAN : INFINITY;
+}
+
+/* Sums that are added to */
+static void fill_sums(float *to, uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++)
+		to[i] = (float)normal(1);
 }
 
 /* The record that the way back reads, from the reference, so that every device gets the same bits */
@@ -627,21 +655,33 @@ static void fill_head_records(struct conf_case *c, const struct head_shape *s)
 	free(z);
 }
 
+static void forward_case(enum pf_kernel kernel, const struct head_shape *s)
+{
+	fill_head(add_head(kernel, s), s);
+}
+
+static void backward_case(enum pf_kernel kernel, const struct head_shape *s)
+{
+	struct conf_case *c = add_head(kernel, s);
+	fill_head(c, s);
+	for (uint32_t t = 0; t < s->rows; t++)
+		floats_of(c, PF_ARG_linear_grad_coef)[t] = t % 7 == 5 ? 0 : (float)normal(0.3);
+	fill_head_records(c, s);
+	for (unsigned p = 0; s->mode & PF_LINEAR_DWEIGHT && p < PF_WEIGHT_PORTS; p++)
+		fill_sums(floats_of(c, PF_ARG_linear_grad_dweight + p), c->bytes[PF_ARG_linear_grad_dweight + p] / 4);
+	if (s->mode & PF_LINEAR_BIAS)
+		fill_sums(floats_of(c, PF_ARG_linear_grad_dbias), s->vocab);
+}
+
 static void head_case(const struct head_shape *s)
 {
 	struct head_shape forward = *s;
-	forward.mode &= PF_LINEAR_STATS | PF_LINEAR_BIAS;
-	fill_head(add_head(PF_KERNEL_linear_logprob, &forward), &forward);
-	forward.mode = s->mode & ~(uint32_t)PF_LINEAR_RAW; /* raw logits: each backend's own; see tests/cpu_linear.c */
-	struct conf_case *c = add_head(PF_KERNEL_linear_grad, &forward);
-	fill_head(c, &forward);
-	for (uint32_t t = 0; t < s->rows; t++)
-		floats_of(c, PF_ARG_linear_grad_coef)[t] = t % 7 == 5 ? 0 : (float)normal(0.3);
-	fill_head_records(c, &forward);
-	for (unsigned p = 0; s->mode & PF_LINEAR_DWEIGHT && p < PF_WEIGHT_PORTS; p++)
-		fill_matrix(floats_of(c, PF_ARG_linear_grad_dweight + p), PF_PORT_ROWS(s->vocab, p), s->depth, 1);
-	for (uint32_t v = 0; s->mode & PF_LINEAR_BIAS && v < s->vocab; v++)
-		floats_of(c, PF_ARG_linear_grad_dbias)[v] = (float)normal(1);
+	forward.mode &= PF_LINEAR_STATS | PF_LINEAR_BIAS;      /* raw logits: each backend's own; see tests/cpu_linear.c */
+	forward_case(PF_KERNEL_linear_logprob, &forward);
+	forward_case(PF_KERNEL_linear_logprob_bf16, &forward);
+	forward_case(PF_KERNEL_linear_logprob_mxint8, &forward);
+	backward_case(PF_KERNEL_linear_grad, s);
+	backward_case(PF_KERNEL_linear_grad_bf16, s);
 }
 
 static void head_cases(void)
@@ -662,6 +702,7 @@ static void head_cases(void)
 		{ 520, 90, 24, B | W | A | S, 2 },
 		{ 4, 4500, 48, W | S, 0 },
 		{ 9, 2100, 20, B | S, 3 },
+		{ 70, 40, 1060, W, 0 },
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		head_case(&shapes[i]);

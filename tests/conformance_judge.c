@@ -8,6 +8,7 @@
 #include <string.h>
 #include "tests/cmocka.h"
 #include "tests/conformance.h"
+#include "tests/ref/mxint8.h"
 #include "tests/ref/ref.h"
 
 static char wrong[256];
@@ -204,32 +205,37 @@ static double float_of(uint32_t bits)
 	return (double)value;
 }
 
-/* Rows of whole beats without their padding, behind what `to` has already */
-static float *tighten(const unsigned char *from, uint64_t rows, uint32_t depth, float *to)
+/* Rows of `beats` beats as floats, behind what `to` has already. The padding is 0, so padded rows are as good as tight
+ * ones */
+static float *widen(const struct conf_case *c, unsigned arg, uint64_t rows, uint32_t beats, float *to)
 {
-	const uint32_t pitch = (depth + 15) / 16 * 16;
-	for (uint64_t r = 0; r < rows; r++)
-		memcpy(to + r * depth, (const float *)(const void *)from + r * pitch, depth * sizeof *to);
-	return to + rows * depth;
+	const unsigned lanes = pf_kernel_rows[c->kernel].lanes;
+	for (uint64_t r = 0; r < rows; r++, to += (size_t)beats * lanes) {
+		const unsigned char *from = c->input[arg] + r * (c->bytes[arg] / rows);
+		if (lanes == 64)
+			ref_mx_unpack(from, beats, to);
+		for (uint32_t d = 0; lanes < 64 && d < beats * lanes; d++)
+			to[d] = (float)lane(c, from, d);
+	}
+	return to;
 }
 
-/* The padding is 0, so that padded rows are as good as tight ones, and need not be told apart */
 void conf_head_make(const struct conf_case *c, struct conf_head *h)
 {
-	const int grad = c->kernel == PF_KERNEL_linear_grad;
+	const int grad = c->kernel == PF_KERNEL_linear_grad || c->kernel == PF_KERNEL_linear_grad_bf16;
 	const uint32_t *value = &c->value[grad ? PF_ARG_linear_grad_rows : PF_ARG_linear_logprob_rows];
-	const uint32_t rows = value[0], depth = value[1] * 16, vocab = value[2], mode = value[3];
+	const uint32_t rows = value[0], depth = value[1] * pf_kernel_rows[c->kernel].lanes, vocab = value[2];
 	h->hidden = calloc((size_t)rows * depth + 1, sizeof *h->hidden);
 	h->weight = calloc((size_t)vocab * depth + 1, sizeof *h->weight);
 	assert_true(h->hidden && h->weight);
-	tighten(c->input[PF_ARG_linear_grad_hidden], rows, depth, h->hidden);
+	widen(c, PF_ARG_linear_grad_hidden, rows, value[1], h->hidden);
 	float *to = h->weight;
 	for (unsigned p = 0; p < PF_WEIGHT_PORTS; p++)
-		to = tighten(c->input[PF_ARG_linear_grad_weight + p], PF_PORT_ROWS(vocab, p), depth, to);
+		to = widen(c, PF_ARG_linear_grad_weight + p, PF_PORT_ROWS(vocab, p), value[1], to);
 	h->ref = (struct ref_linear){
 		h->hidden,
 		h->weight,
-		mode & PF_LINEAR_BIAS ? (const float *)(void *)c->input[PF_ARG_linear_grad_bias] : NULL,
+		value[3] & PF_LINEAR_BIAS ? (const float *)(void *)c->input[PF_ARG_linear_grad_bias] : NULL,
 		(const int32_t *)(void *)c->input[PF_ARG_linear_grad_target],
 		rows,
 		depth,
@@ -297,13 +303,24 @@ static int off_sums(const char *what, const unsigned char *got, const unsigned c
 	return 0;
 }
 
+/* dhidden in the kernel's lane type: in bf16 half a unit more */
+static int judge_dhidden(const struct conf_case *c, const struct conf_head *h, const unsigned char *got,
+                         const struct ref_linear_grad *g, double share)
+{
+	const double half = pf_kernel_rows[c->kernel].lanes == 32 ? 0x1.01p-8 : 0;
+	for (uint64_t i = 0; i < (uint64_t)h->ref.rows * h->ref.depth; i++)
+		if (off("dhidden", (uint32_t)i, lane(c, got, i), g->dhidden[i],
+		        share * (double)g->dhidden_size[i] + half * fabs((double)g->dhidden[i]) + 0x1p-120))
+			return 1;
+	return 0;
+}
+
 static int judge_gradients(const struct conf_case *c, const struct conf_head *h, unsigned char *const *output,
                            const struct ref_linear_grad *g, double share)
 {
 	const uint32_t mode = c->value[PF_ARG_linear_grad_mode], add = mode & PF_LINEAR_ADD, depth = h->ref.depth;
 	uint64_t at = 0;
-	int bad = off_sums("dhidden", output[PF_ARG_linear_grad_dhidden], NULL, (uint64_t)h->ref.rows * depth,
-	                   g->dhidden, g->dhidden_size, share);
+	int bad = judge_dhidden(c, h, output[PF_ARG_linear_grad_dhidden], g, share);
 	for (unsigned p = 0; !bad && mode & PF_LINEAR_DWEIGHT && p < PF_WEIGHT_PORTS; p++) {
 		const unsigned arg = PF_ARG_linear_grad_dweight + p;
 		const uint64_t count = PF_PORT_ROWS(h->ref.vocab, p) * depth;
@@ -341,6 +358,9 @@ const char *conf_judge(const struct conf_case *c, unsigned char *const *output)
 		[PF_KERNEL_seq_sum] = judge_seq_sum, [PF_KERNEL_pref] = judge_pref, [PF_KERNEL_coef] = judge_coef,
 		[PF_KERNEL_logit_grad] = judge_logit_grad, [PF_KERNEL_logit_grad_bf16] = judge_logit_grad,
 		[PF_KERNEL_linear_logprob] = judge_linear_logprob, [PF_KERNEL_linear_grad] = judge_linear_grad,
+		[PF_KERNEL_linear_logprob_bf16] = judge_linear_logprob,
+		[PF_KERNEL_linear_grad_bf16] = judge_linear_grad,
+		[PF_KERNEL_linear_logprob_mxint8] = judge_linear_logprob,
 	};
 	assert_non_null(judge[c->kernel]);
 	return judge[c->kernel](c, output) ? wrong : NULL;

@@ -29,6 +29,12 @@ RUNS = [
                          filter=0)),
     ("linear_grad", dict(rows=130, depth=9, vocab=90, mode=26, scale=1, softcap=0, temperature=1, zloss=0, entropy=0,
                          filter=0)),
+    ("linear_logprob_bf16", dict(rows=70, depth=5, vocab=150, mode=4, scale=1, softcap=0, temperature=1)),
+    ("linear_grad_bf16", dict(rows=70, depth=5, vocab=150, mode=14, scale=1, softcap=0, temperature=1, zloss=0,
+                              entropy=0, filter=0)),
+    ("linear_grad_bf16", dict(rows=70, depth=3, vocab=90, mode=90, scale=1, softcap=0, temperature=1, zloss=0,
+                              entropy=0, filter=0)),
+    ("linear_logprob_mxint8", dict(rows=70, depth=5, vocab=150, mode=4, scale=1, softcap=0, temperature=1)),
     ("logit_grad_bf16", dict(rows=5, vocab=1000, stride=33)),
 ]
 DRIVER = r"""
@@ -125,6 +131,14 @@ def call_of(compiler, include, kernel, scalars):
     return "pf_k_%s(%s);" % (kernel, ", ".join(words))
 
 
+def source_of(compiler, include, kernel):
+    """hls/<file>.c of a kernel"""
+    text = '#include "prefpga/internal/kernels.def"\n#define K(k, file, state, lanes, brief) @@k file@@\nPF_KERNELS(K)\n'
+    run = subprocess.run([compiler, "-E", "-P", "-I", include, "-x", "c", "-"], input=text, text=True,
+                         capture_output=True, check=True)
+    return dict(row.split() for row in re.findall(r"@@(.*?)@@", run.stdout))[kernel] + ".c"
+
+
 def count(compiler, folder, build, kernel, file, scalars):
     """{line: how often} of the kernel's source in one run"""
     include = os.path.join(folder, "include")
@@ -132,7 +146,7 @@ def count(compiler, folder, build, kernel, file, scalars):
         open(os.path.join(work, "kernel.c"), "w").write(
             "#define PF_STEP 1\n#define PF_KERNEL_SUFFIX\n%s#include \"%s\"\n"
             % ("#define PF_BF16\n" if kernel.endswith("bf16") else "",
-               os.path.join(folder, "hls", file if file.endswith(".c") else kernel + ".c")))
+               os.path.join(folder, "hls", source_of(compiler, include, kernel))))
         open(os.path.join(work, "driver.c"), "w").write(DRIVER % call_of(compiler, include, kernel, scalars))
         run = lambda *words: subprocess.run(words, cwd=work, check=True, capture_output=True, text=True)
         run(compiler, "-O0", "--coverage", "-w", "-I", include, "-c", "kernel.c")

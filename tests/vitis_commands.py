@@ -99,7 +99,7 @@ def check_ports(checker, text, ports, where):
     """Memory takes the ports that v++ would make of the text: 30 for all of HBM, 15 for a bank of DDR"""
     used = {}
     for unit, argument, memory in re.findall(r"sp=pf_k_(\w+_\d+)\.(\w+):(HBM|DDR\[\d+\])", text):
-        kernel = unit.rsplit("_", 1)[0].removesuffix("_bf16")
+        kernel = unit.rsplit("_", 1)[0].removesuffix("_bf16").replace("linear_logprob_mxint8", "linear_mxint8")
         used.setdefault(memory, set()).add((unit, ports[kernel][argument]))
     for memory, taken in used.items():
         if len(taken) > (30 if memory == "HBM" else 15):
@@ -110,7 +110,8 @@ def check_ports(checker, text, ports, where):
 
 NEEDS = {"": {"seq_sum", "pref", "linear_logprob", "linear_grad"},
          "logits": {"seq_sum", "pref", "coef", "logprob", "logit_grad"},
-         "bf16": {"seq_sum", "pref", "coef", "logprob_bf16", "logit_grad_bf16"}}
+         "bf16": {"seq_sum", "pref", "coef", "logprob_bf16", "logit_grad_bf16"},
+         "low": {"seq_sum", "pref", "linear_logprob_bf16", "linear_grad_bf16", "linear_logprob_mxint8"}}
 
 
 def check_images(checker, tool, source, out, card):

@@ -47,7 +47,8 @@ static int present_baseline(void)
 static const struct pf_cpu_level levels[] = {
 #define PF_CPU_LEVEL_ROW(level) \
 	{ #level, present_##level, pf_cpu_logprob_##level, pf_cpu_logit_grad_##level, pf_cpu_tile_scan_##level, \
-	  pf_cpu_tile_finish_##level, pf_cpu_tile_dz_##level },
+	  pf_cpu_tile_finish_##level, pf_cpu_tile_dz_##level, pf_cpu_widen_##level, pf_cpu_narrow_##level, \
+	  pf_cpu_mx_product_##level },
 	PF_CPU_LEVELS(PF_CPU_LEVEL_ROW)
 #undef PF_CPU_LEVEL_ROW
 };
@@ -294,12 +295,21 @@ static void run_coef(const struct pf_launch *launch)
 	            value_float(VALUE(coef, tail)));
 }
 
-/* What both kernels of the fused head have */
+static enum pf_cpu_format format_of(enum pf_kernel kernel)
+{
+	const unsigned lanes = pf_kernel_rows[kernel].lanes;
+	return lanes == 64 ? PF_CPU_MXINT8 : lanes == 32 ? PF_CPU_BF16 : PF_CPU_F32;
+}
+
+/* What all kernels of the fused head have */
 static struct pf_cpu_linear linear_head(const struct pf_launch *launch)
 {
+	const enum pf_cpu_format format = format_of(launch->kernel);
+	const uint32_t beats = VALUE(linear_logprob, depth);
 	struct pf_cpu_linear head = {
-		.hidden = ARG(linear_logprob, hidden), .target = ARG(linear_logprob, target),
-		.rows = VALUE(linear_logprob, rows), .depth = VALUE(linear_logprob, depth) * (PF_BEAT_BYTES / 4),
+		.format = format, .hidden = ARG(linear_logprob, hidden), .target = ARG(linear_logprob, target),
+		.rows = VALUE(linear_logprob, rows), .depth = beats * pf_kernel_rows[launch->kernel].lanes,
+		.row_bytes = (size_t)(format == PF_CPU_MXINT8 ? PF_MX_BEATS(beats) : beats) * PF_BEAT_BYTES,
 		.vocab = VALUE(linear_logprob, vocab), .stats = VALUE(linear_logprob, mode) & PF_LINEAR_STATS,
 		.raw_ld = PF_TILES(VALUE(linear_logprob, vocab)) * (size_t)PF_TOKENS,
 		.form = { value_float(VALUE(linear_logprob, scale)), value_float(VALUE(linear_logprob, softcap)),
@@ -383,8 +393,11 @@ static int cpu_run(void *opaque, unsigned cu, const struct pf_launch *launch, st
 		run_coef(launch);
 		return 0;
 	case PF_KERNEL_linear_logprob:
+	case PF_KERNEL_linear_logprob_bf16:
+	case PF_KERNEL_linear_logprob_mxint8:
 		return run_linear_logprob(card, launch, error);
 	case PF_KERNEL_linear_grad:
+	case PF_KERNEL_linear_grad_bf16:
 		return run_linear_grad(card, launch, error);
 	default:
 		return pf_fail(error, PF_E_UNSUPPORTED, "cpu: kernel %s is not built",

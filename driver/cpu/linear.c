@@ -18,11 +18,12 @@
 #include "prefpga/internal/blas_threads.h"
 
 enum {
-	BLOCK = 512,                   /* tokens of a turn */
+	BLOCK = PF_CPU_TILE_TOKENS,    /* tokens of a turn */
 	WORDS = PF_CPU_TILE_WORDS,     /* words of a tile */
 	STRIPES = 16,                  /* of the vocabulary, at most; a part of each token's state is kept for each */
 	PANEL = 4 << 20,               /* floats of dz at a time */
 	PANEL_TOKENS = 2048,
+	PANEL_WIDE = 4 << 20,          /* floats of hidden, and of dhidden, that a panel of bf16 keeps */
 };
 
 static uint32_t smaller(uint64_t a, uint64_t b)
@@ -30,17 +31,15 @@ static uint32_t smaller(uint64_t a, uint64_t b)
 	return (uint32_t)(a < b ? a : b);
 }
 
-/* Tile number i of the vocabulary: words of one port */
-struct tile { uint32_t port, first, words; };
-
 static uint32_t port_tiles(const struct pf_cpu_linear *h, uint32_t port)
 {
 	return (uint32_t)((PF_PORT_ROWS(h->vocab, port) + WORDS - 1) / WORDS);
 }
 
-static struct tile tile_of(const struct pf_cpu_linear *h, uint32_t i)
+/* Tile number i of the vocabulary */
+static struct pf_cpu_words tile_of(const struct pf_cpu_linear *h, uint32_t i)
 {
-	struct tile t = { 0, 0, 0 };
+	struct pf_cpu_words t = { 0, 0, 0 };
 	while (i >= port_tiles(h, t.port))
 		i -= port_tiles(h, t.port++);
 	t.first = i * WORDS;
@@ -61,24 +60,15 @@ static uint32_t word_of(const struct pf_cpu_linear *h, uint32_t port, uint32_t f
 	return port * PF_PORT_SHARE(h->vocab) + first;
 }
 
-/* raw[tokens, words] = hidden weight^T */
-static void product(const struct pf_cpu_linear *h, uint32_t token, uint32_t tokens, const struct tile *t, float *raw,
-                    size_t ld)
+static void *aligned(size_t bytes)
 {
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)tokens, (int)t->words, (int)h->depth, 1,
-	            h->hidden + (size_t)token * h->depth, (int)h->depth,
-	            h->weight[t->port] + (size_t)t->first * h->depth, (int)h->depth, 0, raw, (int)ld);
+	void *memory = NULL;
+	return posix_memalign(&memory, PF_BEAT_BYTES, bytes ? bytes : 1) ? NULL : memory;
 }
 
 static float *raw_at(const struct pf_cpu_linear *h, uint32_t token, uint32_t port, uint32_t first)
 {
 	return h->raw + (size_t)token * h->raw_ld + port * (h->raw_ld / PF_WEIGHT_PORTS) + first;
-}
-
-static void *aligned(size_t bytes)
-{
-	void *memory = NULL;
-	return posix_memalign(&memory, PF_BEAT_BYTES, bytes ? bytes : 1) ? NULL : memory;
 }
 
 /* Turns that call BLAS, in the thread of each */
@@ -109,14 +99,14 @@ struct forward {
 };
 
 static void scan_tile(const struct forward *f, uint32_t i, uint32_t token, uint32_t tokens, struct pf_cpu_part *part,
-                      float *scratch)
+                      float *scratch, void *room)
 {
 	const struct pf_cpu_linear *h = f->head;
-	const struct tile t = tile_of(h, i);
+	const struct pf_cpu_words t = tile_of(h, i);
 	float *raw = h->raw ? raw_at(h, token, t.port, t.first) : scratch;
 	const struct pf_cpu_tile tile = { h, raw, h->raw ? h->raw_ld : WORDS, token, tokens,
 	                                  word_of(h, t.port, t.first), t.words, part };
-	product(h, token, tokens, &t, raw, tile.ld);
+	pf_cpu_product(f->level, h, token, tokens, &t, raw, tile.ld, room);
 	f->level->tile_scan(&tile);
 }
 
@@ -128,13 +118,14 @@ static void turn_forward(const void *context, uint32_t turn)
 	const uint32_t first = (uint32_t)((uint64_t)f->tiles * stripe / f->stripes);
 	const uint32_t end = (uint32_t)((uint64_t)f->tiles * (stripe + 1) / f->stripes);
 	struct pf_cpu_part *part = f->part + (size_t)stripe * f->head->rows + token;
-	float *scratch = f->head->raw ? NULL : aligned((size_t)tokens * WORDS * sizeof *scratch);
-	if (!f->head->raw && !scratch)
+	const size_t own = f->head->raw ? 0 : (size_t)tokens * WORDS * sizeof(float);
+	char *scratch = aligned(own + pf_cpu_product_room(f->head));
+	if (!scratch)
 		atomic_store(f->failed, 1);
 	for (uint32_t t = 0; t < tokens; t++)
 		part[t] = (struct pf_cpu_part)PF_CPU_PART_NONE;
-	for (uint32_t i = first; i < end && (f->head->raw || scratch); i++)
-		scan_tile(f, i, token, tokens, part, scratch);
+	for (uint32_t i = first; i < end && scratch; i++)
+		scan_tile(f, i, token, tokens, part, (float *)(void *)scratch, scratch + own);
 	free(scratch);
 }
 
@@ -166,9 +157,11 @@ struct panel {
 	const struct pf_cpu_level  *level;
 	const struct pf_cpu_linear *head;
 	float                      *dz;
-	const float                *hidden;    /* of the panel's tokens, rows that do not count without NaN */
+	const float                *hidden;    /* of the panel's tokens, fp32, rows that do not count without NaN */
+	float                      *dhidden;   /* of the panel's tokens, fp32 */
 	size_t                      ld;
 	uint32_t                    token, tokens, port, first, words;
+	atomic_int                 *failed;
 	uint8_t                    *kept;      /* of each tile, by turn: not all of it is 0 for the filter's sake */
 };
 
@@ -188,7 +181,7 @@ static void turn_dz(const void *context, uint32_t turn)
 	const struct panel *p = context;
 	const struct pf_cpu_linear *h = p->head;
 	const uint32_t across = pieces(p->words, WORDS), t = turn / across * BLOCK, w = turn % across * WORDS;
-	const struct tile tile = { p->port, p->first + w, smaller(WORDS, p->words - w) };
+	const struct pf_cpu_words tile = { p->port, p->first + w, smaller(WORDS, p->words - w) };
 	float *dz = p->dz + t * p->ld + w;
 	struct pf_cpu_tile job = { h, dz, p->ld, p->token + t, smaller(BLOCK, p->tokens - t),
 	                           word_of(h, p->port, tile.first), tile.words, NULL };
@@ -196,7 +189,12 @@ static void turn_dz(const void *context, uint32_t turn)
 		job.raw = raw_at(h, job.token, p->port, tile.first);
 		job.ld = h->raw_ld;
 	} else {
-		product(h, job.token, job.tokens, &tile, dz, p->ld);
+		void *room = aligned(pf_cpu_product_room(h));
+		if (room)
+			pf_cpu_product(p->level, h, job.token, job.tokens, &tile, dz, p->ld, room);
+		else
+			atomic_store(p->failed, 1);
+		free(room);
 	}
 	p->kept[turn] = (uint8_t)p->level->tile_dz(&job, dz, p->ld);
 }
@@ -204,11 +202,10 @@ static void turn_dz(const void *context, uint32_t turn)
 /* Tokens [t, t + BLOCK) of dhidden from words [w, w + words) of the panel */
 static void add_words(const struct panel *p, uint32_t t, uint32_t w, uint32_t words, float beta)
 {
-	const struct pf_cpu_linear *h = p->head;
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)smaller(BLOCK, p->tokens - t), (int)h->depth,
-	            (int)words, 1, p->dz + t * p->ld + w, (int)p->ld,
-	            h->weight[p->port] + (size_t)(p->first + w) * h->depth, (int)h->depth, beta,
-	            h->dhidden + (size_t)(p->token + t) * h->depth, (int)h->depth);
+	const struct pf_cpu_words from = { p->port, p->first + w, words };
+	const struct pf_cpu_dz dz = { p->dz + t * p->ld + w, p->ld, smaller(BLOCK, p->tokens - t) };
+	if (pf_cpu_product_back(p->level, p->head, &from, &dz, beta, p->dhidden + (size_t)t * p->head->depth))
+		atomic_store(p->failed, 1);
 }
 
 static int tile_kept(const struct panel *p, uint32_t t, uint32_t w)
@@ -233,8 +230,8 @@ static void add_hidden(const struct panel *p, uint32_t t)
 		return;
 	}
 	if (fresh)
-		memset(h->dhidden + (size_t)(p->token + t) * h->depth, 0,
-		       (size_t)smaller(BLOCK, p->tokens - t) * h->depth * sizeof *h->dhidden);
+		memset(p->dhidden + (size_t)t * h->depth, 0,
+		       (size_t)smaller(BLOCK, p->tokens - t) * h->depth * sizeof *p->dhidden);
 	for (uint32_t w = 0; w < p->words; w += WORDS)
 		if (tile_kept(p, t, w))
 			add_words(p, t, w, smaller(WORDS, p->words - w), 1);
@@ -298,55 +295,91 @@ static void run_panel(struct pf_cpu_pool *pool, const struct panel *p)
 	run(pool, down + (outer ? across : 0), turn_products, p);
 }
 
-/* The tokens' hidden states; a copy, if a row that does not count holds what is not finite: 0 times that is NaN */
+static int clean(const struct panel *p, const float *hidden)
+{
+	const struct pf_cpu_linear *h = p->head;
+	int clean = 1;
+	for (uint32_t t = 0; h->dweight[0] && t < p->tokens; t++)
+		for (size_t d = 0; d < h->depth && !counts(h, p->token + t); d++)
+			clean &= isfinite(hidden[t * h->depth + d]) != 0;
+	return clean;
+}
+
+/* The tokens' hidden states; a copy, if they are not fp32 or a row that does not count holds what is not finite: 0
+ * times that is NaN */
 static int panel_hidden(struct panel *p, float **copy)
 {
 	const struct pf_cpu_linear *h = p->head;
 	const size_t depth = h->depth;
-	int clean = 1;
-	p->hidden = h->hidden + p->token * depth;
+	const char *hidden = h->hidden + p->token * h->row_bytes;
 	*copy = NULL;
-	for (uint32_t t = 0; h->dweight[0] && t < p->tokens; t++)
-		for (size_t d = 0; d < depth && !counts(h, p->token + t); d++)
-			clean &= isfinite(p->hidden[t * depth + d]) != 0;
-	if (clean)
+	p->hidden = (const float *)(const void *)hidden;
+	if (!h->dweight[0] || (h->format == PF_CPU_F32 && clean(p, p->hidden)))
 		return 0;
 	*copy = aligned(p->tokens * depth * sizeof **copy);
 	if (!*copy)
 		return -ENOMEM;
 	for (uint32_t t = 0; t < p->tokens; t++)
-		if (counts(h, p->token + t))
-			memcpy(*copy + t * depth, p->hidden + t * depth, depth * sizeof **copy);
-		else
+		if (!counts(h, p->token + t))
 			memset(*copy + t * depth, 0, depth * sizeof **copy);
+		else if (h->format == PF_CPU_BF16)
+			p->level->widen(pf_cpu_half(hidden, h, t, 0), depth, 1, h->depth, *copy + t * depth);
+		else
+			memcpy(*copy + t * depth, p->hidden + t * depth, depth * sizeof **copy);
 	p->hidden = *copy;
 	return 0;
+}
+
+/* Rows that do not count are 0, whatever their dz were multiplied with; bf16 goes where it is wanted */
+static void finish_dhidden(const struct panel *p)
+{
+	const struct pf_cpu_linear *h = p->head;
+	for (uint32_t t = 0; t < p->tokens; t++) {
+		char *to = h->dhidden + (p->token + t) * h->row_bytes;
+		if (!counts(h, p->token + t))
+			memset(to, 0, h->row_bytes);
+		else if (h->format == PF_CPU_BF16)
+			p->level->narrow(p->dhidden + (size_t)t * h->depth, h->depth, (uint16_t *)(void *)to);
+	}
 }
 
 static int run_tokens(struct pf_cpu_pool *pool, struct panel *p, uint32_t words)
 {
 	const struct pf_cpu_linear *h = p->head;
-	float *copy;
+	float *copy, *own = NULL;
 	int status = panel_hidden(p, &copy);
+	p->dhidden = (float *)(void *)(h->dhidden + p->token * h->row_bytes);
+	if (status == 0 && h->format == PF_CPU_BF16) {
+		p->dhidden = own = aligned((size_t)p->tokens * h->depth * sizeof *own);
+		status = own ? 0 : -ENOMEM;
+	}
 	for (p->port = 0; status == 0 && p->port < PF_WEIGHT_PORTS; p->port++)
 		for (p->first = 0; p->first < PF_PORT_ROWS(h->vocab, p->port); p->first += words) {
 			p->words = smaller(words, PF_PORT_ROWS(h->vocab, p->port) - p->first);
 			run_panel(pool, p);
 		}
-	for (uint32_t t = p->token; status == 0 && t < p->token + p->tokens; t++)
-		if (!counts(h, t))
-			memset(h->dhidden + (size_t)t * h->depth, 0, h->depth * sizeof *h->dhidden);
+	if (status == 0)
+		finish_dhidden(p);
 	free(copy);
+	free(own);
 	return status;
+}
+
+/* bf16 keeps hidden and dhidden of a panel as fp32: fewer tokens when rows are long */
+static uint32_t panel_tokens(const struct pf_cpu_linear *h)
+{
+	const uint32_t most = h->format == PF_CPU_BF16 ? PANEL_WIDE / h->depth / BLOCK * BLOCK : PANEL_TOKENS;
+	return smaller(h->rows, most < BLOCK ? BLOCK : most > PANEL_TOKENS ? PANEL_TOKENS : most);
 }
 
 int pf_cpu_linear_grad(const struct pf_cpu_level *level, struct pf_cpu_pool *pool, const struct pf_cpu_linear *h)
 {
-	const uint32_t tokens = smaller(h->rows, PANEL_TOKENS);
+	const uint32_t tokens = panel_tokens(h);
 	const uint32_t share = (PF_PORT_SHARE(h->vocab) + 15) / 16 * 16;
 	const uint32_t room = tokens ? PANEL / pieces(tokens, 16) / 16 / WORDS * WORDS : 0;
 	const uint32_t words = smaller(share, room);
-	struct panel p = { .level = level, .head = h, .ld = words };
+	atomic_int failed = 0;
+	struct panel p = { .level = level, .head = h, .ld = words, .failed = &failed };
 	int status = 0;
 	if (h->rows == 0)
 		return 0;
@@ -360,5 +393,5 @@ int pf_cpu_linear_grad(const struct pf_cpu_level *level, struct pf_cpu_pool *poo
 	}
 	free(p.dz);
 	free(p.kept);
-	return status;
+	return status == 0 && atomic_load(&failed) ? -ENOMEM : status;
 }

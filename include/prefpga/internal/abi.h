@@ -16,13 +16,14 @@
 #define PF_PAGE_BYTES 4096u            /* granularity of buffers and of offsets into them */
 struct pf_beat_f32  { uint32_t lane[16]; };              /* fp32 lanes as their bits */
 struct pf_beat_bf16 { uint16_t lane[32]; };              /* bfloat16 lanes as their bits */
+struct pf_beat_mxint8 { int8_t lane[64]; };              /* two MX blocks of int8, or 64 of their exponents as bytes */
 
 /* ---- limits, checked before submit ---- */
 #define PF_VOCAB_MAX  262144u          /* V */
 #define PF_ROWS_MAX   (1u << 20)       /* T per launch */
 #define PF_SEQS_MAX   65536u           /* B per launch of seq_sum, coef */
 #define PF_ITEMS_MAX  8192u            /* items per launch of pref */
-#define PF_DEPTH_MAX  512u             /* beats of a row of hidden or W: D up to 8192 */
+#define PF_DEPTH_MAX  512u             /* beats of a row of hidden or W in fp32: D up to 8192 */
 #define PF_LOGIT_LIMIT 11000.0f        /* |z| below it; at or above: PF_ROW_RANGE. At or below -limit (and -inf):
                                         * probability 0 */
 
@@ -92,6 +93,9 @@ enum pf_linear_mode {
 /* Beats of the raw logits of `rows` tokens */
 #define PF_RAW_BEATS(rows, vocab) \
 	(((uint64_t)(rows) + PF_TOKENS - 1) / PF_TOKENS * PF_TILES(vocab) * (PF_TOKENS * PF_TOKENS / 16))
+/* Beats of a row of MXINT8 whose elements take `depth`: the exponents of two blocks a beat lie behind them */
+#define PF_MX_BLOCK 32u
+#define PF_MX_BEATS(depth) ((depth) + ((depth) + 31) / 32)
 /* `count` elements in a mode with bit PF_LINEAR_<bit>, else none; the other way round */
 #define PF_WITH(bit, mode, count) ((mode) & PF_LINEAR_##bit ? (uint64_t)(count) : 0)
 #define PF_WITHOUT(bit, mode, count) ((mode) & PF_LINEAR_##bit ? 0 : (uint64_t)(count))
@@ -244,7 +248,8 @@ enum pf_par {
 #define PF_PROG_COMPONENT 4u
 #define PF_PROG_CODE      (PF_PROG_COMPONENT + 4u * PF_COMPONENTS)
 
-_Static_assert(sizeof(struct pf_beat_f32) == PF_BEAT_BYTES && sizeof(struct pf_beat_bf16) == PF_BEAT_BYTES, "beat");
+_Static_assert(sizeof(struct pf_beat_f32) == PF_BEAT_BYTES && sizeof(struct pf_beat_bf16) == PF_BEAT_BYTES &&
+               sizeof(struct pf_beat_mxint8) == PF_BEAT_BYTES, "beat");
 _Static_assert(sizeof(struct pf_row) == 64, "row");
 _Static_assert(sizeof(struct pf_shard) == 128, "shard");
 _Static_assert(sizeof(struct pf_filtered) == 16, "filtered");

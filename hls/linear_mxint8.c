@@ -1,0 +1,270 @@
+/* linear_logprob_mxint8: linear_logprob of MXINT8 rows (OCP Microscaling v1.0): hidden states and W as int8 that share
+ * a power of two per 32 along D.
+ *
+ * Memory: kernels.def. A block of 64 tokens lies on chip transposed, ht[d][token] (512 KiB at D = 8192), with its
+ * exponents; W passes by in tiles of 64 rows, a beat of each row at a time: two blocks of 32, read while the beat
+ * before it is multiplied (DATAFLOW). A cycle takes one block of one row of W with that of all 64 tokens, held in
+ * registers: 2,048 products of int8, 64 trees of 31 integer additions, 64 fp32 products by a power of two and 64 fp32
+ * additions, each to a sum of its own: II = 1 without a carried addition, 8 times linear_logprob's products a cycle. A
+ * block takes 32 cycles to hold and 64 to multiply, and 2 KiB of W: 6.4 GB/s over four ports at 300 MHz. DSPs by
+ * arithmetic: 2,048 at a product each, 1,024 where the tool puts two on one, and 64 x 5 for fp32; which of them Vitis
+ * makes, only Vitis can confirm.
+ *
+ * The products of a block are integers below 2^14, their sum is below 2^20: exact, in any order. Only the sums over
+ * blocks round, in a fixed order. */
+#include "linear_scan.h"
+PF_KERNELS(PF_PROTOTYPE)
+
+#define PF_MX_LANES 64                 /* elements of a beat, and exponents of one */
+#define PF_MX_LONGEST (PF_DEPTH_MAX * 16)
+#define PF_MX_MOST (PF_MX_LONGEST / PF_MX_BLOCK)       /* blocks of a row */
+#define PF_MX_NAN 1024                 /* in place of exponent 255: no sum with another one is in range */
+
+static inline int16_t pf_mx_exponent(int8_t code)
+{
+	const uint32_t e = (uint8_t)code;
+	return e == 255 ? PF_MX_NAN : (int16_t)e;
+}
+
+/* 2^(e - 266): 0 below 2^-126, NaN above 2^127 */
+static inline float pf_mx_power(int32_t e)
+{
+	const int32_t at = e - 266 + 127;
+	return pf_float(at < 1 ? 0u : at > 254 ? PF_F32_NAN : (uint32_t)at << 23);
+}
+
+/* ---- reading ---- */
+static inline void pf_mx_beat_read(const struct pf_beat_mxint8 *from, uint64_t at, uint32_t there,
+                                   int8_t to[PF_MX_LANES])
+{
+	struct pf_beat_mxint8 w = { { 0 } };
+	if (there)
+		w = from[at];
+lanes:
+	for (uint32_t l = 0; l < PF_MX_LANES; l++)
+		to[l] = w.lane[l];
+}
+
+/* Tokens [0, n) transposed, other tokens and what pads the last beat 0, and their exponents. The 64 values of a beat
+ * lie in one memory of two ports: once a block, while W passes by for thousands of tiles */
+static void pf_mx_hidden_read(const struct pf_beat_mxint8 *hidden, uint32_t n, uint32_t depth,
+                              int8_t ht[PF_MX_LONGEST][PF_TOKENS], int16_t exponent[PF_MX_MOST][PF_TOKENS])
+{
+	const uint32_t pitch = PF_MX_BEATS(depth);
+tokens:
+	for (uint32_t t = 0; t < PF_TOKENS; t++) {
+#pragma HLS LOOP_TRIPCOUNT min=64 max=64
+elements:
+		for (uint32_t b = 0; b < depth; b++) {
+#pragma HLS PIPELINE II=32
+#pragma HLS LOOP_TRIPCOUNT min=1 max=128
+			int8_t row[PF_MX_LANES];
+#pragma HLS ARRAY_PARTITION variable=row complete
+			pf_mx_beat_read(hidden, (uint64_t)t * pitch + b, t < n, row);
+lanes:
+			for (uint32_t l = 0; l < PF_MX_LANES; l++)
+				ht[b * PF_MX_LANES + l][t] = row[l];
+		}
+exponents:
+		for (uint32_t b = depth; b < pitch; b++) {
+#pragma HLS PIPELINE II=32
+#pragma HLS LOOP_TRIPCOUNT min=1 max=4
+			int8_t code[PF_MX_LANES];
+#pragma HLS ARRAY_PARTITION variable=code complete
+			pf_mx_beat_read(hidden, (uint64_t)t * pitch + b, t < n, code);
+codes:
+			for (uint32_t l = 0; l < PF_MX_LANES; l++)
+				exponent[(b - depth) * PF_MX_LANES + l][t] = pf_mx_exponent(code[l]);
+		}
+	}
+}
+
+/* Beat k of the rows of a tile, a beat from every port at a time; rows that are not there are 0 */
+static void pf_mx_weight_read(const struct pf_beat_mxint8 *w0, const struct pf_beat_mxint8 *w1,
+                              const struct pf_beat_mxint8 *w2, const struct pf_beat_mxint8 *w3, uint32_t vocab,
+                              uint32_t tile, uint32_t pitch, uint32_t k, int8_t piece[PF_TOKENS][PF_MX_LANES])
+{
+	const uint64_t first = (uint64_t)tile * PF_TILE_ROWS * pitch + k;
+	const uint64_t n0 = pf_tile_rows(vocab, 0, tile), n1 = pf_tile_rows(vocab, 1, tile);
+	const uint64_t n2 = pf_tile_rows(vocab, 2, tile), n3 = pf_tile_rows(vocab, 3, tile);
+beats:
+	for (uint32_t r = 0; r < PF_TILE_ROWS; r++) {
+#pragma HLS PIPELINE II=1
+		const uint64_t at = first + (uint64_t)r * pitch;
+		pf_mx_beat_read(w0, at, r < n0, piece[r]);
+		pf_mx_beat_read(w1, at, r < n1, piece[PF_TILE_ROWS + r]);
+		pf_mx_beat_read(w2, at, r < n2, piece[2 * PF_TILE_ROWS + r]);
+		pf_mx_beat_read(w3, at, r < n3, piece[3 * PF_TILE_ROWS + r]);
+	}
+}
+
+/* Exponents of a beat of rows into those of the tile */
+static void pf_mx_exponents_keep(const int8_t piece[PF_TOKENS][PF_MX_LANES], uint32_t at,
+                                 int16_t own[PF_MX_MOST / PF_MX_LANES][PF_TOKENS][PF_MX_LANES])
+{
+keep:
+	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+#pragma HLS PIPELINE II=1
+		const int8_t *from = piece[r];
+lanes:
+		for (uint32_t l = 0; l < PF_MX_LANES; l++)
+			own[at][r][l] = pf_mx_exponent(from[l]);
+	}
+}
+
+/* ---- products ---- */
+
+/* Block number `block` along D of all tokens to where they can be had in a cycle */
+static void pf_mx_hold(const int8_t ht[PF_MX_LONGEST][PF_TOKENS], uint32_t block, int8_t held[PF_MX_BLOCK][PF_TOKENS])
+{
+hold:
+	for (uint32_t d = 0; d < PF_MX_BLOCK; d++) {
+#pragma HLS PIPELINE II=1
+		const int8_t *own = ht[block * PF_MX_BLOCK + d];
+tokens:
+		for (uint32_t t = 0; t < PF_TOKENS; t++)
+			held[d][t] = own[t];
+	}
+}
+
+/* Adds the terms of block number `block` of the tile's rows, whose beat with it is `piece`. (A block has elements: `do`
+ * says so, and gcc then vectorises across the tokens.) */
+static void pf_mx_block_add(const int8_t piece[PF_TOKENS][PF_MX_LANES],
+                            const int16_t own[PF_MX_MOST / PF_MX_LANES][PF_TOKENS][PF_MX_LANES], uint32_t block,
+                            const int8_t held[PF_MX_BLOCK][PF_TOKENS], const int16_t exponent[PF_TOKENS],
+                            float raw[PF_TOKENS][PF_TOKENS])
+{
+	const uint32_t first = block % 2 * PF_MX_BLOCK, at = block / PF_MX_LANES, lane = block % PF_MX_LANES;
+products:
+	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+#pragma HLS PIPELINE II=1
+		const int8_t *row = &piece[r][first];
+		const int16_t e = own[at][r][lane];
+		float *sums = raw[r];
+tokens:
+		for (uint32_t t = 0; t < PF_TOKENS; t++) {
+			int32_t sum = 0;
+			uint32_t d = 0;
+along:
+			do {
+				sum += (int16_t)(row[d] * held[d][t]);
+			} while (++d < PF_MX_BLOCK);
+			sums[t] = (block ? sums[t] : 0.0f) + (float)sum * pf_mx_power(e + exponent[t]);
+		}
+	}
+}
+
+static void pf_mx_beat_add(const int8_t piece[PF_TOKENS][PF_MX_LANES],
+                           const int16_t own[PF_MX_MOST / PF_MX_LANES][PF_TOKENS][PF_MX_LANES], uint32_t k,
+                           const int8_t ht[PF_MX_LONGEST][PF_TOKENS], const int16_t exponent[PF_MX_MOST][PF_TOKENS],
+                           float raw[PF_TOKENS][PF_TOKENS])
+{
+	int8_t held[PF_MX_BLOCK][PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=held complete dim=0
+	pf_mx_hold(ht, 2 * k, held);
+	pf_mx_block_add(piece, own, 2 * k, held, exponent[2 * k], raw);
+	pf_mx_hold(ht, 2 * k + 1, held);
+	pf_mx_block_add(piece, own, 2 * k + 1, held, exponent[2 * k + 1], raw);
+}
+
+/* Raw logits of a tile for the block in ht: raw[row of the tile][token] */
+static void pf_mx_tile_raw(const struct pf_beat_mxint8 *w0, const struct pf_beat_mxint8 *w1,
+                           const struct pf_beat_mxint8 *w2, const struct pf_beat_mxint8 *w3, const float *bias,
+                           uint32_t vocab, uint32_t tile, uint32_t depth, uint32_t given,
+                           const int8_t ht[PF_MX_LONGEST][PF_TOKENS], const int16_t exponent[PF_MX_MOST][PF_TOKENS],
+                           float raw[PF_TOKENS][PF_TOKENS])
+{
+	const uint32_t pitch = PF_MX_BEATS(depth);
+	int8_t code[PF_TOKENS][PF_MX_LANES];
+	int16_t own[PF_MX_MOST / PF_MX_LANES][PF_TOKENS][PF_MX_LANES];
+#pragma HLS ARRAY_PARTITION variable=code block factor=4 dim=1
+#pragma HLS ARRAY_PARTITION variable=code complete dim=2
+#pragma HLS ARRAY_PARTITION variable=own complete dim=3
+codes:
+	for (uint32_t k = depth; k < pitch; k++) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=4
+		pf_mx_weight_read(w0, w1, w2, w3, vocab, tile, pitch, k, code);
+		pf_mx_exponents_keep(code, k - depth, own);
+	}
+pieces:
+	for (uint32_t k = 0; k < depth; k++) {
+#pragma HLS DATAFLOW
+#pragma HLS LOOP_TRIPCOUNT min=1 max=128
+		int8_t piece[PF_TOKENS][PF_MX_LANES];
+#pragma HLS ARRAY_PARTITION variable=piece block factor=4 dim=1
+#pragma HLS ARRAY_PARTITION variable=piece complete dim=2
+		pf_mx_weight_read(w0, w1, w2, w3, vocab, tile, pitch, k, piece);
+		pf_mx_beat_add(piece, own, k, ht, exponent, raw);
+	}
+	pf_tile_bias(bias, vocab, tile, given, raw);
+}
+
+void PF_KERNEL_NAME(linear_logprob_mxint8)(const struct pf_beat_mxint8 *hidden, const struct pf_beat_mxint8 *weight0,
+                                           const struct pf_beat_mxint8 *weight1, const struct pf_beat_mxint8 *weight2,
+                                           const struct pf_beat_mxint8 *weight3, const float *bias,
+                                           const int32_t *target, struct pf_row *out, struct pf_beat_f32 *raw,
+                                           uint32_t rows, uint32_t depth, uint32_t vocab, uint32_t mode, float scale,
+                                           float softcap, float temperature, struct pf_beat_f32 *shard)
+{
+#pragma HLS INTERFACE mode=m_axi port=hidden bundle=gmem0 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight0 bundle=gmem1 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight1 bundle=gmem2 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight2 bundle=gmem3 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=weight3 bundle=gmem4 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=bias bundle=gmem5 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=target bundle=gmem5 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=out bundle=gmem6 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=raw bundle=gmem0 offset=slave
+#pragma HLS INTERFACE mode=m_axi port=shard bundle=gmem0 offset=slave
+#pragma HLS INTERFACE mode=s_axilite port=hidden bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight0 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight1 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight2 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=weight3 bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=bias bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=target bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=out bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=raw bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=rows bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=depth bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=vocab bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=mode bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=scale bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=softcap bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=temperature bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=shard bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=return bundle=control
+	const struct pf_form form = pf_form_of(scale, softcap, temperature);
+	const uint32_t tiles = PF_TILES(vocab), flags = mode & PF_LINEAR_STATS ? PF_WANT_STATS : 0;
+	int8_t ht[PF_MX_LONGEST][PF_TOKENS];
+	int16_t exponent[PF_MX_MOST][PF_TOKENS];
+	struct pf_scan scan[PF_TOKENS];
+	int64_t sum[PF_TOKENS][PF_BINS], moment[PF_TOKENS][PF_BINS], square[PF_TOKENS][PF_BINS];
+	int32_t own[PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=ht complete dim=2
+#pragma HLS ARRAY_PARTITION variable=exponent complete dim=2
+#pragma HLS ARRAY_PARTITION variable=sum complete dim=2
+#pragma HLS ARRAY_PARTITION variable=moment complete dim=2
+#pragma HLS ARRAY_PARTITION variable=square complete dim=2
+blocks:
+	for (uint32_t first = 0; first < rows; first += PF_TOKENS) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=16384
+		const uint32_t n = rows - first < PF_TOKENS ? rows - first : PF_TOKENS;
+		pf_mx_hidden_read(hidden + (uint64_t)first * PF_MX_BEATS(depth), n, depth, ht, exponent);
+		pf_block_begin(target + first, n, scan, own, sum, moment, square);
+tiles:
+		for (uint32_t tile = 0; tile < tiles; tile++) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=4096
+			float z[PF_TOKENS][PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=z cyclic factor=2 dim=1
+#pragma HLS ARRAY_PARTITION variable=z complete dim=2
+			pf_mx_tile_raw(weight0, weight1, weight2, weight3, bias, vocab, tile, depth,
+			               mode & PF_LINEAR_BIAS, ht, exponent, z);
+			if (mode & PF_LINEAR_RAW)
+				pf_raw_write(z, raw + pf_raw_at(first / PF_TOKENS, vocab, tile));
+			pf_block_scan(z, &form, vocab, tile, flags, own, scan, sum, moment, square);
+		}
+		pf_block_finish(scan, own, sum, moment, square, n, vocab, flags, mode & PF_LINEAR_SHARD, out + first,
+		                shard + (uint64_t)2 * first);
+	}
+}
