@@ -71,7 +71,7 @@ static struct pf_fused *open_fused(struct pf_device *device, enum pf_way way, ui
 
 static void step(struct pf_fused *fused, struct numbers *n, uint64_t version)
 {
-	const struct pf_fused_weight weight = { n->weight, n->bias, version };
+	const struct pf_fused_weight weight = { n->weight, n->bias, version, PF_PRECISION_FP32 };
 	const struct pf_fused_tokens tokens = { n->hidden, n->target, span, T, B, 0 };
 	struct pf_error error;
 	if (pf_fused_forward(fused, &weight, &tokens, n->sum, n->row, &error) || pf_fused_wait(fused, &error) ||
@@ -175,7 +175,7 @@ static void a_frozen_head_has_no_dw(void **unused)
 	struct numbers *whole = on("sim", PF_WAY_SPILL), *n = make_numbers();
 	struct pf_device *device = open_device("sim");
 	struct pf_fused *fused = open_fused(device, PF_WAY_SPILL, 0);
-	const struct pf_fused_weight weight = { n->weight, n->bias, 1 };
+	const struct pf_fused_weight weight = { n->weight, n->bias, 1, PF_PRECISION_FP32 };
 	const struct pf_fused_tokens tokens = { n->hidden, n->target, span, T, B, 0 };
 	struct pf_device_counts before, after;
 	struct pf_error error;

@@ -122,6 +122,73 @@ static void files_against_the_reference(void **state)
 	}
 }
 
+/* ---- precisions ---- */
+
+/* Makes an array bfloat16 numbers, and saves it as such */
+static void save_bf16(const char *name, uint64_t rows, float *x)
+{
+	static uint16_t half[V * D];
+	for (uint64_t i = 0; i < rows * D; i++) {
+		half[i] = ref_to_bf16((double)x[i]);
+		x[i] = (float)ref_from_bf16(half[i]);
+	}
+	save(name, (struct pf_npy_shape){ PF_BF16, 2, { rows, D } }, half);
+}
+
+static double value_of(const char *name, size_t i)
+{
+	struct pf_npy npy;
+	struct pf_error error = { 0 };
+	if (pf_npy_open(scratch_path(name), &npy, &error))
+		fail_msg("%s", error.text);
+	const double value = npy.shape.type == PF_U16 ? ref_from_bf16(((const uint16_t *)npy.data)[i])
+	                                              : (double)((const float *)npy.data)[i];
+	pf_npy_close(&npy);
+	return value;
+}
+
+/* Files of bfloat16 are what they are in fp32 and bf16; dhidden is written in their type. mxint8 is near, not equal */
+static void bfloat16_goes_in_and_out(void **state)
+{
+	static const char *const devices[] = { "fp32 --device cpu", "bf16 --device cpu",
+		                               "bf16 --device sim --way recompute" };
+	static long double g[2 * (T * D + V * D + V)];
+	const struct ref_linear ref = { hidden, weight, bias, target, T, D, V, 1, 0, 1, 0, 0 };
+	const struct ref_linear_grad grad = {
+		g, g + T * D, g + 2 * T * D, g + 2 * T * D + V * D, g + 2 * (T * D + V * D), g + 2 * (T * D + V * D) + V
+	};
+	char options[512], text[2048];
+	double logp[2];
+	(void)state;
+	scratch_open("head");
+	save_inputs();
+	save_bf16("h16.npy", T, hidden);
+	save_bf16("w16.npy", V, weight);
+	const double share = ref_linear_share(ref_linear_grad(&ref, coef, &grad));
+	for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
+		snprintf(options, sizeof options,
+		         "--hidden h16.npy --weight w16.npy --bias b.npy --targets y.npy --out logp.npy --coef c.npy "
+		         "--dhidden dh.npy --dweight dw.npy --format json --precision %s",
+		         devices[i]);
+		if (run(options, text) != 0)
+			fail_msg("%s", text);
+		assert_non_null(strstr(text, i ? "\"precision\":\"bf16\"" : "\"precision\":\"fp32\""));
+		check_file("dw.npy", V * D, grad.dweight, grad.dweight_size, share);
+		for (size_t k = 0; k < T * D; k++) {
+			const double want = (double)grad.dhidden[k], got = value_of("dh.npy", k);
+			const double fp32 = share * (double)grad.dhidden_size[k] + 1e-12;
+			if (!(fabs(got - want) <= 0x1.01p-8 * fabs(want) + fp32))
+				fail_msg("dh.npy[%zu]: %.9g, the reference says %.9g", k, got, want);
+		}
+		logp[0] = value_of("logp.npy", 0);
+	}
+	if (run("--hidden h16.npy --weight w16.npy --bias b.npy --targets y.npy --out logp.npy --precision mxint8 "
+	        "--device sim", text) != 0)
+		fail_msg("%s", text);
+	logp[1] = value_of("logp.npy", 0);
+	assert_true(fabs(logp[1] - logp[0]) > 1e-6 && fabs(logp[1] - logp[0]) < 0.3);
+}
+
 static void mistakes_are_named_and_leave_nothing(void **state)
 {
 	static const struct { const char *options, *says; } cases[] = {
@@ -141,6 +208,9 @@ static void mistakes_are_named_and_leave_nothing(void **state)
 		{ "--hidden h.npy --weight w.npy --targets y.npy --coef nan.npy --dhidden o.npy", "row 4: coefficient nan" },
 		{ "--hidden h.npy --weight w.npy --targets y.npy --temperature 0 --out o.npy", "temperature" },
 		{ "--hidden missing.npy --weight w.npy --targets y.npy", "missing.npy" },
+		{ "--hidden h.npy --weight w.npy --targets y.npy --precision fp16 --out o.npy", "fp32|bf16" },
+		{ "--hidden h.npy --weight w.npy --targets y.npy --precision mxint8 --way recompute --dhidden o.npy", "--way spill" },
+		{ "--hidden h.npy --weight inf.npy --targets y.npy --precision mxint8 --out o.npy", "row 5 of the head's weight" },
 	};
 	char text[2048];
 	(void)state;
@@ -150,6 +220,8 @@ static void mistakes_are_named_and_leave_nothing(void **state)
 	coef[4] = NAN;
 	save("bad.npy", (struct pf_npy_shape){ PF_I32, 1, { T } }, target);
 	save("nan.npy", (struct pf_npy_shape){ PF_F32, 1, { T } }, coef);
+	weight[5 * D + 20] = INFINITY;
+	save("inf.npy", (struct pf_npy_shape){ PF_F32, 2, { V, D } }, weight);
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		if (run(cases[i].options, text) == 0 || !strstr(text, cases[i].says))
 			fail_msg("%s: %s", cases[i].options, text);
@@ -160,7 +232,8 @@ static void mistakes_are_named_and_leave_nothing(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(files_against_the_reference), cmocka_unit_test(mistakes_are_named_and_leave_nothing),
+		cmocka_unit_test(files_against_the_reference), cmocka_unit_test(bfloat16_goes_in_and_out),
+		cmocka_unit_test(mistakes_are_named_and_leave_nothing),
 	};
 	if (argc < 2)
 		return 2;

@@ -110,7 +110,7 @@ struct world {
 	struct pf_fact fact;
 	volatile sig_atomic_t stop;
 	uint64_t stop_after, die_after;        /* steps */
-	int notes;
+	int notes, precision_notes;
 	double first_loss, last_loss;
 };
 
@@ -129,6 +129,7 @@ static void on_note(void *context, const char *text)
 {
 	struct world *w = context;
 	w->notes += strstr(text, "in the checkpoint") != NULL;
+	w->precision_notes += strstr(text, "their heads are computed in bf16 and mxint8") != NULL;
 }
 
 static enum pf_record_form wanted(const struct pf_loss *loss)
@@ -765,6 +766,37 @@ static void reference_is_computed_once(void **state)
 	assert_int_equal(scratch_count("cache"), 1);
 }
 
+/* ---- precisions of the head ---- */
+
+/* The same in policy and reference: they agree as ever. Different ones: how far they are apart is said, not refused.
+ * Log-probs of the reference in one precision are none in another */
+static void heads_have_a_precision(void **state)
+{
+	static const struct { enum pf_precision policy, reference; unsigned caches; } cases[] = {
+		{ PF_PRECISION_FP32, PF_PRECISION_FP32, 1 }, { PF_PRECISION_BF16, PF_PRECISION_BF16, 2 },
+		{ PF_PRECISION_MXINT8, PF_PRECISION_MXINT8, 3 }, { PF_PRECISION_BF16, PF_PRECISION_MXINT8, 3 },
+	};
+	struct pf_training_result result;
+	struct world w;
+	char cache[512];
+	(void)state;
+	strcpy(cache, scratch_path("precisions"));
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const int same = cases[i].policy == cases[i].reference;
+		open_training(&w, "sigmoid:beta=0.3", NULL);
+		w.t.run.cache = cache;
+		w.t.run.precision = cases[i].policy;
+		w.t.run.reference_precision = cases[i].reference;
+		train_well(&w, &result);
+		assert_true(same ? result.step0_check == 0.0 : result.step0_check > 1e-5 && result.step0_check < 0.2);
+		assert_int_equal(w.precision_notes, !same);
+		assert_true(fabs(w.first_loss - log(2.0)) <= (same ? 1e-6 : 0.1));
+		assert_true(w.last_loss < w.first_loss);
+		assert_int_equal(scratch_count("precisions"), cases[i].caches);
+		close_training(&w);
+	}
+}
+
 /* What another run left in the cache changes nothing: entries do not depend on the batch that asked for them first */
 static void cache_has_no_history(const char *loss, const char *cache)
 {
@@ -813,7 +845,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(other_circumstances_are_reported),
 		cmocka_unit_test(folders_and_references_are_guarded),
 		cmocka_unit_test(gradient_is_the_slope), cmocka_unit_test(reference_is_computed_once),
-		cmocka_unit_test(cache_has_no_memory),
+		cmocka_unit_test(cache_has_no_memory), cmocka_unit_test(heads_have_a_precision),
 	};
 	return cmocka_run_group_tests(tests, open_world, close_world);
 }

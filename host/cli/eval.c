@@ -75,6 +75,8 @@ static int open_all(struct pf_setup *s, const struct pf_options *o, struct pf_er
 	if (!code)
 		code = pf_setup_devices(s, o, error);
 	if (!code)
+		code = pf_setup_check_precision(s, o, error);
+	if (!code)
 		code = pf_setup_model(s, o, 0, error);
 	if (!code)
 		code = pf_setup_reference(s, o, error);

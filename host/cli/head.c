@@ -4,10 +4,12 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include "arrays.h"
 #include "host/train/fused.h"
 #include "host/train/seconds.h"
+#include "prefpga/internal/kmath.h"
 #include "progress.h"
 #include "setup.h"
 
@@ -26,6 +28,7 @@ struct head {
 	struct pf_row            *row;         /* of a chunk, as the next three */
 	float                    *column, *ones, *dh;
 	float                    *dw, *db;     /* [V, D], [V] */
+	float                    *wide_weight, *wide_hidden;   /* of files in bf16: [V, D], [chunk, D]; else NULL */
 	struct pf_arrays_totals   totals;
 	struct pf_device_counts   counts;
 	struct pf_progress        progress;
@@ -52,6 +55,21 @@ static int open_array(const char *path, enum pf_dtype type, unsigned dims, uint6
 	return 0;
 }
 
+/* [rows, D] of float32 or bfloat16 */
+static int open_matrix(const char *path, uint64_t cols, const char *want, struct pf_npy *npy, struct pf_error *error)
+{
+	int code = pf_npy_open(path, npy, error);
+	if (code)
+		return code;
+	pf_npy_as_bf16(npy);
+	if (npy->shape.type != PF_F32 && npy->shape.type != PF_BF16)
+		return pf_fail(error, PF_E_TYPE,
+		               "%s: elements are %s; float32 is taken, or bfloat16 stored as uint16: convert them with "
+		               "a.astype('float32')",
+		               path, pf_npy_type_name(npy->shape.type));
+	return npy->shape.dims != 2 || (cols && npy->shape.size[1] != cols) ? bad_shape(path, npy, want, error) : 0;
+}
+
 static int check_sizes(struct head *h, struct pf_error *error)
 {
 	const struct pf_npy_shape *hidden = &h->hidden.shape, *weight = &h->weight.shape;
@@ -71,11 +89,11 @@ static int check_sizes(struct head *h, struct pf_error *error)
 static int open_inputs(struct head *h, struct pf_error *error)
 {
 	const struct pf_options *o = h->options;
-	int code = open_array(o->hidden, PF_F32, 2, 0, 0, "hidden states must be [rows, D]", &h->hidden, error);
+	int code = open_matrix(o->hidden, 0, "hidden states must be [rows, D]", &h->hidden, error);
 	if (!code)
-		code = open_array(o->weight, PF_F32, 2, 0, h->hidden.shape.size[1],
-		                  "the weight must be [vocabulary, D] with the D of the hidden states", &h->weight,
-		                  error);
+		code = open_matrix(o->weight, h->hidden.shape.size[1],
+		                   "the weight must be [vocabulary, D] with the D of the hidden states", &h->weight,
+		                   error);
 	if (!code)
 		code = check_sizes(h, error);
 	if (!code)
@@ -120,8 +138,14 @@ static int open_outputs(struct head *h, struct pf_error *error)
 	if (!code)
 		code = create(o->dhidden, h->hidden.shape, &h->dhidden, error);
 	if (!code)
-		code = create(o->dweight, h->weight.shape, &h->dweight, error);
+		code = create(o->dweight, (struct pf_npy_shape){ PF_F32, 2, { h->vocab, h->dim } }, &h->dweight, error);
 	return code ? code : create(o->dbias, (struct pf_npy_shape){ PF_F32, 1, { h->vocab } }, &h->dbias, error);
+}
+
+static void widen(const uint16_t *from, size_t count, float *to)
+{
+	for (size_t i = 0; i < count; i++)
+		to[i] = pf_from_bf16(from[i]);
 }
 
 static int open_arrays(struct head *h, struct pf_error *error)
@@ -133,12 +157,22 @@ static int open_arrays(struct head *h, struct pf_error *error)
 	h->dh = h->backward ? malloc(tokens * h->dim * sizeof *h->dh) : NULL;
 	h->dw = h->options->dweight ? calloc(matrix, sizeof *h->dw) : NULL;
 	h->db = h->options->dbias ? calloc(h->vocab, sizeof *h->db) : NULL;
+	const int wide_hidden = h->hidden.shape.type == PF_BF16, wide_weight = h->weight.shape.type == PF_BF16;
+	h->wide_hidden = wide_hidden ? malloc(tokens * h->dim * sizeof *h->wide_hidden) : NULL;
+	h->wide_weight = wide_weight ? malloc(matrix * sizeof *h->wide_weight) : NULL;
 	if (!h->row || !h->column || !h->ones || (h->backward && !h->dh) || (h->options->dweight && !h->dw) ||
-	    (h->options->dbias && !h->db))
+	    (h->options->dbias && !h->db) || (wide_hidden && !h->wide_hidden) || (wide_weight && !h->wide_weight))
 		return pf_fail(error, -ENOMEM, "no memory for gradients of [%u, %u]", h->vocab, h->dim);
 	for (size_t t = 0; t < tokens; t++)
 		h->ones[t] = 1;
+	if (wide_weight)
+		widen(h->weight.data, matrix, h->wide_weight);
 	return 0;
+}
+
+static const char *kernels_of(const struct pf_options *o)
+{
+	return pf_precision_kernels((enum pf_precision)pf_precision_find(o->precision));
 }
 
 static int open_fused(struct head *h, struct pf_error *error)
@@ -146,7 +180,8 @@ static int open_fused(struct head *h, struct pf_error *error)
 	const struct pf_options *o = h->options;
 	const struct pf_fused_options options = {
 		.device = h->device, .vocab = h->vocab, .dim = h->dim, .bias = o->bias != NULL, .backward = h->backward,
-		.way = pf_setup_way(o), .memory_bytes = o->card_memory / 2,
+		.precision = (enum pf_precision)pf_precision_find(o->precision), .way = pf_setup_way(o),
+		.memory_bytes = o->card_memory / 2,
 		.form = { (float)o->head_scale, (float)o->softcap, (float)o->head_temperature, (float)o->z_loss,
 		          (float)o->entropy_bonus },
 	};
@@ -154,10 +189,24 @@ static int open_fused(struct head *h, struct pf_error *error)
 }
 
 /* ---- the run ---- */
+/* In the type of the hidden states; bf16 is narrowed where it lies */
+static int write_dhidden(struct head *h, size_t count, struct pf_error *error)
+{
+	for (size_t i = 0; h->wide_hidden && i < count; i++) {
+		const uint16_t half = pf_bf16(h->dh[i]);
+		memcpy((char *)h->dh + i * sizeof half, &half, sizeof half);
+	}
+	return pf_npy_append(h->dhidden, h->dh, count, error);
+}
+
 static int run_chunk(struct head *h, uint64_t first, uint32_t rows, struct pf_error *error)
 {
-	const struct pf_fused_weight weight = { h->weight.data, h->bias.data, 1 };
-	const struct pf_fused_tokens tokens = { (const float *)h->hidden.data + first * h->dim,
+	const struct pf_fused_weight weight = { h->wide_weight ? h->wide_weight : h->weight.data, h->bias.data, 1,
+		(enum pf_precision)pf_precision_find(h->options->precision) };
+	const size_t numbers = (size_t)rows * h->dim, at = first * h->dim;
+	if (h->wide_hidden)
+		widen((const uint16_t *)h->hidden.data + at, numbers, h->wide_hidden);
+	const struct pf_fused_tokens tokens = { h->wide_hidden ? h->wide_hidden : (const float *)h->hidden.data + at,
 		(const int32_t *)h->targets.data + first, NULL, rows, 0, 0 };
 	const float *coef = h->coef.data ? (const float *)h->coef.data + first : h->ones;
 	int code = pf_fused_forward(h->fused, &weight, &tokens, NULL, h->row, error);
@@ -173,9 +222,7 @@ static int run_chunk(struct head *h, uint64_t first, uint32_t rows, struct pf_er
 	}
 	if (!code && h->logp)
 		code = pf_npy_append(h->logp, h->column, rows, error);
-	if (!code && h->dhidden)
-		code = pf_npy_append(h->dhidden, h->dh, (uint64_t)rows * h->dim, error);
-	return code;
+	return !code && h->dhidden ? write_dhidden(h, numbers, error) : code;
 }
 
 static int run_chunks(struct head *h, struct pf_error *error)
@@ -232,8 +279,9 @@ static json_t *summary(const struct head *h)
 	const char *way = pf_fused_way(h->fused, &why) == PF_WAY_SPILL ? "spill" : "recompute";
 	getrusage(RUSAGE_SELF, &usage);
 	return json_pack(
-		"{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}",
-		"device", pf_device_facts(h->device)->name, "variant", pf_device_facts(h->device)->variant, "rows",
+		"{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}",
+		"device", pf_device_facts(h->device)->name, "variant", pf_device_facts(h->device)->variant,
+		"precision", h->options->precision, "rows",
 		(json_int_t)h->rows, "vocabulary", (json_int_t)h->vocab, "dim", (json_int_t)h->dim, "tokens",
 		(json_int_t)t->tokens, "bad_rows", (json_int_t)t->bad, "mean_logp", pf_arrays_number(mean),
 		"perplexity", pf_arrays_number(exp(-mean)), "accuracy",
@@ -248,7 +296,7 @@ static void close_all(struct head *h)
 {
 	struct pf_npy *in[] = { &h->hidden, &h->weight, &h->bias, &h->targets, &h->coef };
 	struct pf_npy_out *out[] = { h->logp, h->dhidden, h->dweight, h->dbias };
-	float *memory[] = { h->column, h->ones, h->dh, h->dw, h->db };
+	float *memory[] = { h->column, h->ones, h->dh, h->dw, h->db, h->wide_weight, h->wide_hidden };
 	pf_fused_close(h->fused);
 	pf_device_close(h->device);
 	for (size_t i = 0; i < sizeof out / sizeof *out; i++)
@@ -286,7 +334,7 @@ int pf_verb_head(const struct pf_options *options)
 	if (!code)
 		code = open_arrays(&h, &error);
 	if (!code)
-		code = pf_arrays_device(options, "linear_logprob linear_grad", &h.device, &error);
+		code = pf_arrays_device(options, kernels_of(options), &h.device, &error);
 	if (!code)
 		code = open_fused(&h, &error);
 	if (!code)

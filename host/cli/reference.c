@@ -51,6 +51,8 @@ static int open_all(struct work *w, struct pf_error *error)
 	if (!code)
 		code = pf_setup_devices(&w->setup, o, error);
 	if (!code)
+		code = pf_setup_check_precision(&w->setup, o, error);
+	if (!code)
 		code = pf_setup_model(&w->setup, o, 0, error);
 	if (!code)
 		code = pf_setup_reference(&w->setup, o, error);

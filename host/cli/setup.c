@@ -26,12 +26,25 @@ static void print_note(void *context, const char *text)
 	pf_cli_note(context, "%s", text);
 }
 
+enum pf_precision pf_setup_precision(const struct pf_options *o)
+{
+	return o->head_precision ? (enum pf_precision)pf_precision_find(o->head_precision) : PF_PRECISION_FP32;
+}
+
+enum pf_precision pf_setup_reference_precision(const struct pf_options *o)
+{
+	const int own = o->reference_precision ? pf_precision_find(o->reference_precision) : -1;
+	return own < 0 ? pf_setup_precision(o) : (enum pf_precision)own;
+}
+
 /* What the head's form runs; auto is content with the other form, if no image has this one */
 static uint64_t kernels_of(const struct pf_options *o)
 {
+	const char *policy = pf_precision_kernels(pf_setup_precision(o));
+	const int reference = pf_precision_forward_kernel(pf_setup_reference_precision(o));
 	return o->head && strcmp(o->head, "logits") == 0
 	               ? pf_kernel_set("seq_sum pref coef logprob logit_grad")
-	               : pf_kernel_set("seq_sum pref linear_logprob linear_grad");
+	               : pf_kernel_set("seq_sum pref") | pf_kernel_set(policy) | UINT64_C(1) << reference;
 }
 
 int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
@@ -290,14 +303,27 @@ enum pf_way pf_setup_way(const struct pf_options *o)
 
 const char *pf_setup_head(const struct pf_setup *s, const struct pf_options *o)
 {
-	static const char *const kernels[] = { "linear_logprob", "linear_grad" };
+	const enum pf_precision policy = pf_setup_precision(o), reference = pf_setup_reference_precision(o);
+	const int kernels[] = { pf_precision_forward_kernel(policy), pf_precision_backward_kernel(policy),
+		                pf_precision_forward_kernel(reference) };
 	if (strcmp(o->head, "auto") != 0)
 		return o->head;
 	for (unsigned i = 0; i < s->devices; i++)
 		for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++)
-			if (!pf_device_cus(s->device[i], pf_kernel_find(kernels[k])))
+			if (!pf_device_cus(s->device[i], kernels[k]))
 				return "logits";
 	return "fused";
+}
+
+int pf_setup_check_precision(const struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	const enum pf_precision policy = pf_setup_precision(o), reference = pf_setup_reference_precision(o);
+	if (strcmp(pf_setup_head(s, o), "logits") != 0 || (policy == PF_PRECISION_FP32 && reference == policy))
+		return 0;
+	return pf_fail(error, PF_E_ARGUMENT,
+	               "--head-precision %s, reference %s: only the fused head has other precisions than fp32; leave "
+	               "--head logits out, or load an image with these kernels",
+	               pf_precision_name(policy), pf_precision_name(reference));
 }
 
 struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)
@@ -305,7 +331,8 @@ struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)
 	return (struct pf_run){ .device = s->device, .devices = s->devices, .memory_bytes = o->card_memory,
 		.max_length = s->max_length, .batch = (uint32_t)o->batch, .accumulate = (uint32_t)o->accumulate,
 		.threads = (unsigned)o->threads, .logits = strcmp(pf_setup_head(s, o), "logits") == 0,
-		.way = pf_setup_way(o),
+		.way = pf_setup_way(o), .precision = pf_setup_precision(o),
+		.reference_precision = pf_setup_reference_precision(o),
 		.loss = &s->loss, .advantages = find_advantages(o->advantages),
 		.reference = s->reference, .uniform = s->uniform, .cache = o->cache,
 		.trace = s->trace, .stop = pf_setup_stop() };

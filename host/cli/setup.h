@@ -44,6 +44,10 @@ struct pf_corpus_options pf_setup_reading(const struct pf_setup *setup, const st
 const char *pf_setup_head(const struct pf_setup *setup, const struct pf_options *options);
 /* What training and evaluation share, from all of the above */
 enum pf_way pf_setup_way(const struct pf_options *options);      /* of --way */
+enum pf_precision pf_setup_precision(const struct pf_options *options);        /* of --head-precision */
+enum pf_precision pf_setup_reference_precision(const struct pf_options *options);
+/* Whether these precisions can be had with --head */
+int pf_setup_check_precision(const struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
 struct pf_run pf_setup_run(const struct pf_setup *setup, const struct pf_options *options);
 void pf_setup_close(struct pf_setup *setup);
 

@@ -68,6 +68,8 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 		         (long long)o->ref_model_sync_steps);
 	add_fact(f, "device", 0, "%s", o->device);
 	add_fact(f, "head", 0, "%s, %s", pf_setup_head(s, o), o->way);
+	add_fact(f, "precision of the head", 0, "%s, reference %s", o->head_precision,
+	         pf_precision_name(pf_setup_reference_precision(o)));
 	add_fact(f, "card memory", 0, "%lld", (long long)o->card_memory);       /* products of the head go by blocks */
 	add_fact(f, "numerics version", 0, "%u", PF_NUMERICS);
 	add_fact(f, "program", 0, "%016llx", (unsigned long long)program_hash());
@@ -221,6 +223,8 @@ static int open_all(struct pf_setup *s, const struct pf_options *o, struct pf_er
 		code = pf_setup_trace(s, o, error);
 	if (!code)
 		code = pf_setup_devices(s, o, error);
+	if (!code)
+		code = pf_setup_check_precision(s, o, error);
 	if (!code)
 		code = pf_setup_model(s, o, sft, error);
 	if (!code)

@@ -3,6 +3,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int check_kernels(const struct pf_fused_options *o, enum pf_precision precision, struct pf_error *error)
+{
+	const int forward = pf_precision_forward_kernel(precision), back = pf_precision_backward_kernel(precision);
+	if (pf_device_cus(o->device, forward) && (!o->backward || pf_device_cus(o->device, back)))
+		return 0;
+	return pf_fail(error, PF_E_UNSUPPORTED,
+	               "%s has no kernels linear_logprob and linear_grad for %s in its image; load one that has them, "
+	               "take another precision, or give --head logits",
+	               pf_device_facts(o->device)->name, pf_precision_name(precision));
+}
+
+/* What follows from the precision of the next forward */
+static void set_precision(struct pf_fused *f, enum pf_precision precision)
+{
+	const uint32_t dim = f->options.dim;
+	f->precision = precision;
+	f->back = pf_precision_back(precision);
+	f->visible = f->host_visible && pf_precision_as_is(precision, dim);
+	f->dweight_visible = f->host_visible && pf_precision_pitch(f->back, dim) == dim;
+}
+
 int pf_fused_open(const struct pf_fused_options *options, struct pf_fused **fused, struct pf_error *error)
 {
 	const struct pf_fused_form *form = &options->form;
@@ -10,26 +31,27 @@ int pf_fused_open(const struct pf_fused_options *options, struct pf_fused **fuse
 	if (options->vocab == 0 || options->vocab > PF_VOCAB_MAX)
 		return pf_fail(error, PF_E_RANGE, "vocabulary of %u: 1 to %u are possible", options->vocab,
 		               PF_VOCAB_MAX);
-	if (options->dim == 0 || options->dim > PF_DEPTH_MAX * LANE)
+	if (options->dim == 0 || options->dim > PF_DEPTH_MAX * 16)
 		return pf_fail(error, PF_E_RANGE, "hidden states of %u numbers: 1 to %u are possible", options->dim,
-		               PF_DEPTH_MAX * LANE);
+		               PF_DEPTH_MAX * 16);
 	if (!(form->scale > 0 && form->softcap >= 0 && form->temperature > 0))
 		return pf_fail(error, PF_E_RANGE,
 		               "scale %g, softcap %g, temperature %g: scale and temperature must be above 0, "
 		               "softcap above 0 or 0 for none",
 		               (double)form->scale, (double)form->softcap, (double)form->temperature);
-	if (!pf_device_cus(options->device, PF_KERNEL_linear_logprob) ||
-	    (options->backward && !pf_device_cus(options->device, PF_KERNEL_linear_grad)))
+	int code = check_kernels(options, options->precision, error);
+	if (code)
+		return code;
+	if (options->precision == PF_PRECISION_MXINT8 && options->backward && options->way == PF_WAY_RECOMPUTE)
 		return pf_fail(error, PF_E_UNSUPPORTED,
-		               "%s has no kernels linear_logprob and linear_grad in its image; load one "
-		               "that has them, or give --head logits",
-		               pf_device_facts(options->device)->name);
+		               "the way back of mxint8 reads the logits that the forward wrote; it cannot form them "
+		               "once more: take --way spill or auto, or bf16");
 	struct pf_fused *f = calloc(1, sizeof *f);
 	if (!f)
 		return pf_fail(error, -ENOMEM, "no memory for the head");
 	f->options = *options;
-	f->pitch = (options->dim + LANE - 1) / LANE * LANE;
-	f->visible = pf_device_facts(options->device)->host_visible && f->pitch == options->dim;
+	f->host_visible = pf_device_facts(options->device)->host_visible;
+	set_precision(f, options->precision);
 	*fused = f;
 	return 0;
 }
@@ -38,13 +60,12 @@ void pf_fused_close(struct pf_fused *f)
 {
 	if (!f)
 		return;
-	struct place *all[] = { &f->hidden, &f->dhidden, &f->target, &f->coef, &f->row, &f->span, &f->seq, &f->raw,
-	                        &f->dbias };
+	struct place *all[] = { &f->hidden, &f->hidden_back, &f->dhidden, &f->stage_w, &f->target, &f->coef,
+		                &f->row,    &f->span,        &f->seq,     &f->raw,     &f->dbias };
 	pf_fused_wait(f, NULL);
 	pf_fused_free_weights(f);
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		pf_fused_drop(f, all[i]);
-	free(f->stage_w);
 	free(f);
 }
 
@@ -93,8 +114,9 @@ static void choose_way(struct pf_fused *f, uint32_t tokens)
 
 static int make_room(struct pf_fused *f, const struct pf_fused_tokens *t, struct pf_error *error)
 {
-	const int forward = PF_KERNEL_linear_logprob, back = PF_KERNEL_linear_grad;
-	const uint64_t tokens = t->tokens, matrix = tokens * f->pitch * sizeof(float);
+	const int forward = pf_precision_forward_kernel(f->precision);
+	const int back = pf_precision_backward_kernel(f->precision);
+	const uint64_t tokens = t->tokens, matrix = tokens * pf_precision_row_bytes(f->precision, f->options.dim);
 	const struct { struct place *place; int kernel; unsigned arg; uint64_t bytes; } want[] = {
 		{ &f->target, forward, PF_ARG_linear_logprob_target, tokens * sizeof(int32_t) },
 		{ &f->row, forward, PF_ARG_linear_logprob_out, tokens * sizeof(struct pf_row) },
@@ -107,8 +129,6 @@ static int make_room(struct pf_fused *f, const struct pf_fused_tokens *t, struct
 	int code = pf_fused_lay(f, &f->hidden, forward, PF_ARG_linear_logprob_hidden, (void *)t->hidden, matrix, error);
 	for (size_t i = 0; !code && i < sizeof want / sizeof *want; i++)
 		code = pf_fused_grow(f, want[i].place, want[i].kernel, want[i].arg, want[i].bytes, error);
-	if (!code && f->pitch != f->options.dim)
-		code = pf_fused_grow_host(&f->hidden.host, tokens, f->pitch, error);
 	return code
 	       ? pf_fail_in(error, "chunk of %u tokens: give fewer with --chunk-tokens, or more with --card-memory",
 	                    t->tokens),
@@ -135,10 +155,11 @@ static void put_float(struct pf_arg *arg, float value)
 }
 
 /* Scalars that both kernels have, rows .. temperature, from arg[0] on */
-static void put_scalars(const struct pf_fused *f, uint32_t rows, uint32_t mode, struct pf_arg *arg)
+static void put_scalars(const struct pf_fused *f, enum pf_precision precision, uint32_t rows, uint32_t mode,
+                        struct pf_arg *arg)
 {
 	arg[0].val.u32 = rows;
-	arg[1].val.u32 = f->pitch / LANE;
+	arg[1].val.u32 = pf_precision_depth(precision, f->options.dim);
 	arg[2].val.u32 = f->options.vocab;
 	arg[3].val.u32 = mode;
 	put_float(&arg[4], f->options.form.scale);
@@ -154,7 +175,8 @@ static uint64_t raw_at(const struct pf_fused *f, uint32_t first)
 static void run_forward(struct pf_fused *f, uint32_t first, uint32_t rows, const struct pf_ticket *after)
 {
 	struct pf_arg arg[PF_ARG_linear_logprob_COUNT] = { { 0 } };
-	arg[PF_ARG_linear_logprob_hidden] = piece_of(f->hidden.buf, (uint64_t)first * f->pitch * sizeof(float));
+	arg[PF_ARG_linear_logprob_hidden] =
+		piece_of(f->hidden.buf, first * pf_precision_row_bytes(f->precision, f->options.dim));
 	for (unsigned p = 0; p < PORTS; p++)
 		arg[PF_ARG_linear_logprob_weight + p].buf = f->now->port[p];
 	arg[PF_ARG_linear_logprob_bias].buf = f->now->bias.buf;
@@ -162,9 +184,30 @@ static void run_forward(struct pf_fused *f, uint32_t first, uint32_t rows, const
 	arg[PF_ARG_linear_logprob_out] = piece_of(f->row.buf, first * sizeof(struct pf_row));
 	arg[PF_ARG_linear_logprob_raw] = piece_of(f->raw.buf, raw_at(f, first));
 	arg[PF_ARG_linear_logprob_shard].buf = f->raw.buf;
-	put_scalars(f, rows, f->mode, &arg[PF_ARG_linear_logprob_rows]);
-	pf_run(f->options.device, PF_KERNEL_linear_logprob, arg, PF_ARG_linear_logprob_COUNT, after,
+	put_scalars(f, f->precision, rows, f->mode, &arg[PF_ARG_linear_logprob_rows]);
+	pf_run(f->options.device, pf_precision_forward_kernel(f->precision), arg, PF_ARG_linear_logprob_COUNT, after,
 	       &f->run[f->runs++]);
+}
+
+/* The tokens' hidden states into `place`, in a precision */
+static int send_hidden(struct pf_fused *f, enum pf_precision precision, struct place *place, struct pf_error *error)
+{
+	const struct pf_fused_tokens *t = &f->tokens;
+	const uint64_t row = pf_precision_row_bytes(precision, f->options.dim), bytes = t->tokens * row;
+	void *to = f->host_visible ? pf_buf_map(place->buf) : NULL;
+	int code = 0;
+	if (pf_precision_as_is(precision, f->options.dim)) {
+		copy_in(f, place->buf, t->hidden, bytes);
+		return 0;
+	}
+	if (!to)
+		code = pf_fused_grow_host(place, bytes, error);
+	if (code)
+		return code;
+	pf_precision_pack(precision, t->hidden, t->tokens, f->options.dim, to ? to : place->host);
+	if (!to)
+		copy_in(f, place->buf, place->host, bytes);
+	return 0;
 }
 
 int pf_fused_forward(struct pf_fused *f, const struct pf_fused_weight *weight, const struct pf_fused_tokens *tokens,
@@ -172,26 +215,25 @@ int pf_fused_forward(struct pf_fused *f, const struct pf_fused_weight *weight, c
 {
 	int code = pf_fused_wait(f, error);
 	f->tokens = *tokens;
+	f->weight = *weight;
+	set_precision(f, weight->precision);
 	choose_way(f, tokens->tokens);
 	if (tokens->flags & PF_WANT_STATS || f->options.form.entropy != 0)
 		f->mode |= PF_LINEAR_STATS;
 	if (!code)
-		code = pf_fused_load(f, weight, error);
+		code = check_kernels(&f->options, weight->precision, error);
+	if (!code)
+		code = pf_fused_load(f, weight, f->precision, error);
 	if (!code)
 		code = make_room(f, tokens, error);
+	if (!code && !f->visible)
+		code = send_hidden(f, f->precision, &f->hidden, error);
 	if (code)
 		return code;
-	const float *hidden = tokens->hidden;
-	if (f->pitch != f->options.dim) {
-		pf_fused_widen(hidden, f->options.dim, f->hidden.host, f->pitch, tokens->tokens);
-		hidden = f->hidden.host;
-	}
-	if (!f->visible)
-		copy_in(f, f->hidden.buf, hidden, (uint64_t)tokens->tokens * f->pitch * sizeof *hidden);
 	copy_in(f, f->target.buf, tokens->target, tokens->tokens * sizeof *tokens->target);
 	copy_in(f, f->span.buf, tokens->span, tokens->seqs * sizeof *tokens->span);
 	const struct pf_ticket *ready = f->ins ? &f->in[f->ins - 1] : NULL;
-	const uint32_t each = piece_tokens(f, PF_KERNEL_linear_logprob);
+	const uint32_t each = piece_tokens(f, pf_precision_forward_kernel(f->precision));
 	for (uint32_t first = 0; first < tokens->tokens; first += each)
 		run_forward(f, first, tokens->tokens - first < each ? tokens->tokens - first : each, ready);
 	f->sum = sum;
@@ -231,8 +273,8 @@ static void run_backward(struct pf_fused *f, uint32_t first, uint32_t rows, uint
                          const struct pf_ticket *after)
 {
 	struct pf_arg arg[PF_ARG_linear_grad_COUNT] = { { 0 } };
-	const uint64_t at = (uint64_t)first * f->pitch * sizeof(float);
-	arg[PF_ARG_linear_grad_hidden] = piece_of(f->hidden.buf, at);
+	const uint64_t at = first * pf_precision_row_bytes(f->back, f->options.dim);
+	arg[PF_ARG_linear_grad_hidden] = piece_of(f->back == f->precision ? f->hidden.buf : f->hidden_back.buf, at);
 	arg[PF_ARG_linear_grad_bias].buf = f->now->bias.buf;
 	arg[PF_ARG_linear_grad_target] = piece_of(f->target.buf, first * sizeof(int32_t));
 	arg[PF_ARG_linear_grad_coef] = piece_of(f->coef.buf, first * sizeof(float));
@@ -245,10 +287,29 @@ static void run_backward(struct pf_fused *f, uint32_t first, uint32_t rows, uint
 	}
 	arg[PF_ARG_linear_grad_dbias].buf = f->dbias.buf;
 	arg[PF_ARG_linear_grad_filtered].buf = f->raw.buf;
-	put_scalars(f, rows, mode, &arg[PF_ARG_linear_grad_rows]);
+	put_scalars(f, f->back, rows, mode, &arg[PF_ARG_linear_grad_rows]);
 	put_float(&arg[PF_ARG_linear_grad_zloss], f->options.form.zloss);
 	put_float(&arg[PF_ARG_linear_grad_entropy], f->options.form.entropy);
-	pf_run(f->options.device, PF_KERNEL_linear_grad, arg, PF_ARG_linear_grad_COUNT, after, &f->run[f->runs++]);
+	pf_run(f->options.device, pf_precision_backward_kernel(f->precision), arg, PF_ARG_linear_grad_COUNT, after,
+	       &f->run[f->runs++]);
+}
+
+/* Where the way back takes another form of W and of the hidden states than the forward did: brings them */
+static int bring_back_forms(struct pf_fused *f, struct pf_error *error)
+{
+	const uint64_t row = pf_precision_row_bytes(f->back, f->options.dim);
+	if (f->back == f->precision)
+		return 0;
+	if (!(f->mode & PF_LINEAR_RAW))
+		return pf_fail(error, PF_E_MEMORY,
+		               "chunk of %u tokens: its logits do not fit the device memory given, and the way back of "
+		               "%s reads them: give fewer with --chunk-tokens, or more with --card-memory",
+		               f->tokens.tokens, pf_precision_name(f->precision));
+	int code = pf_fused_load(f, &f->weight, f->back, error);
+	if (!code)
+		code = pf_fused_grow(f, &f->hidden_back, pf_precision_backward_kernel(f->precision),
+		                     PF_ARG_linear_grad_hidden, f->tokens.tokens * row, error);
+	return code ? code : send_hidden(f, f->back, &f->hidden_back, error);
 }
 
 int pf_fused_backward(struct pf_fused *f, const float *coef, float *dhidden, float *dweight, float *dbias,
@@ -260,33 +321,40 @@ int pf_fused_backward(struct pf_fused *f, const float *coef, float *dhidden, flo
 	if (!code)
 		code = pf_fused_open_dweight(f, dweight, error);
 	if (!code)
-		code = pf_fused_lay(f, &f->dhidden, PF_KERNEL_linear_grad, PF_ARG_linear_grad_dhidden, dhidden,
-		                    (uint64_t)tokens * f->pitch * sizeof *dhidden, error);
+		code = pf_fused_lay(f, &f->dhidden, pf_precision_backward_kernel(f->precision),
+		                    PF_ARG_linear_grad_dhidden, dhidden,
+		                    tokens * pf_precision_row_bytes(f->back, f->options.dim), error);
+	if (!code && tokens)
+		code = bring_back_forms(f, error);
 	if (code || tokens == 0)
 		return code;
 	copy_in(f, f->coef.buf, coef, tokens * sizeof *coef);
 	const struct pf_ticket *ready = &f->in[f->ins - 1];
-	const uint32_t each = piece_tokens(f, PF_KERNEL_linear_grad);
+	const uint32_t each = piece_tokens(f, pf_precision_backward_kernel(f->precision));
 	for (uint32_t first = 0; first < tokens; first += each) {
-		const int add = first > 0 || (dweight && f->visible);
+		const int add = first > 0 || (dweight && f->dweight_visible);
 		run_backward(f, first, tokens - first < each ? tokens - first : each,
 		             f->mode | (dweight ? PF_LINEAR_DWEIGHT : 0) | (add ? PF_LINEAR_ADD : 0), ready);
 		ready = shared ? &f->run[f->runs - 1] : ready;
 	}
 	f->dhidden_to = f->visible ? NULL : dhidden;
-	f->sums = (struct sums){ f->visible ? NULL : dweight, f->options.bias ? dbias : NULL };
+	f->sums = (struct sums){ f->dweight_visible ? NULL : dweight, f->options.bias ? dbias : NULL };
 	return 0;
 }
 
 static int bring_dhidden(struct pf_fused *f, float *to, struct pf_error *error)
 {
-	const uint64_t tokens = f->tokens.tokens, bytes = tokens * f->pitch * sizeof *to;
-	if (f->pitch == f->options.dim)
+	const uint64_t row = pf_precision_row_bytes(f->back, f->options.dim), bytes = f->tokens.tokens * row;
+	const void *from = f->host_visible ? pf_buf_map(f->dhidden.buf) : NULL;
+	int code = 0;
+	if (pf_precision_as_is(f->back, f->options.dim))
 		return pf_fused_move(f->dhidden.buf, to, bytes, 0, error);
-	int code = pf_fused_move(f->dhidden.buf, f->hidden.host, bytes, 0, error);
-	memset(to, 0, tokens * f->options.dim * sizeof *to);
+	if (!from)
+		code = pf_fused_grow_host(&f->dhidden, bytes, error);
+	if (!code && !from)
+		code = pf_fused_move(f->dhidden.buf, f->dhidden.host, bytes, 0, error);
 	if (!code)
-		pf_fused_add_narrowed(f->hidden.host, f->pitch, to, f->options.dim, tokens);
+		pf_precision_unpack(f->back, from ? from : f->dhidden.host, f->tokens.tokens, f->options.dim, to);
 	return code;
 }
 
@@ -300,9 +368,9 @@ int pf_fused_wait(struct pf_fused *f, struct pf_error *error)
 	if (!code && f->sums.dweight)
 		code = pf_fused_bring_dweight(f, f->sums.dweight, error);
 	if (!code && f->sums.dbias) {
-		code = pf_fused_move(f->dbias.buf, f->stage_w, f->options.vocab * sizeof(float), 0, error);
+		code = pf_fused_move(f->dbias.buf, f->stage_w.host, f->options.vocab * sizeof(float), 0, error);
 		if (!code)
-			pf_fused_add_narrowed(f->stage_w, 1, f->sums.dbias, 1, f->options.vocab);
+			pf_fused_add_narrowed(f->stage_w.host, 1, f->sums.dbias, 1, f->options.vocab);
 	}
 	f->forward_pending = 0;
 	f->dhidden_to = NULL;
@@ -319,7 +387,7 @@ enum pf_way pf_fused_way(const struct pf_fused *f, const char **why)
 
 int pf_fused_in_place(const struct pf_fused *f)
 {
-	return f->visible;
+	return f->dweight_visible;
 }
 
 uint64_t pf_fused_peak(const struct pf_fused *f)

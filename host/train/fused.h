@@ -1,10 +1,12 @@
 /* fused.h: the head on one device without logits on the host: kernels linear_logprob and linear_grad with everything
  * they need around them.
  *
- * W stays on the device while it is the same (pointer and version): two sets, so that policy and reference take turns.
- * A device that sees the host's memory works in it: W, dW, hidden and dhidden are not copied then. Tokens are shared
- * by the device's compute units in pieces of a multiple of 1,024; where dW is wanted their backward runs follow each
- * other, so that its sums have one order. Rows whose D is not a multiple of 16 are padded on the way.
+ * W stays on the device while it is the same (pointer, version and precision): three sets, so that policy, its other
+ * form for the way back of mxint8, and reference take turns. Precision is W's, forward by forward (precision.h). A
+ * device that sees the host's memory works in it where the form is the same: fp32's W, hidden and dhidden, and dW, are
+ * not copied then. Tokens are shared by the device's compute units in pieces of a multiple of 1,024; where dW is wanted
+ * their backward runs follow each other, so that its sums have one order. Rows whose D is not a multiple of 16 (bf16:
+ * 32, mxint8: 64) are padded on the way.
  *
  * Forward and backward only submit; pf_fused_wait makes their results valid, and must come between them, and before
  * the caller's arrays change. One thread per object. */
@@ -12,6 +14,7 @@
 #define PF_TRAIN_FUSED_H
 #include "prefpga/device.h"
 #include "prefpga/internal/abi.h"
+#include "precision.h"
 
 struct pf_fused;
 
@@ -30,13 +33,14 @@ struct pf_fused_options {
 	uint32_t             vocab, dim;
 	int                  bias;
 	int                  backward;         /* pf_fused_backward will be called: what it reads stays */
-	enum pf_way          way;
+	enum pf_precision    precision;        /* most forwards' */
+	enum pf_way          way;              /* after a forward of mxint8 there is no way back but spill */
 	uint64_t             memory_bytes;     /* for raw logits, at most; 0: half of the device's */
 	struct pf_fused_form form;
 };
 
 /* weight[V, D], bias[V] or NULL. version: another number whenever the numbers changed; 0: always taken as changed */
-struct pf_fused_weight { const float *weight, *bias; uint64_t version; };
+struct pf_fused_weight { const float *weight, *bias; uint64_t version; enum pf_precision precision; };
 
 struct pf_fused_tokens {
 	const float          *hidden;          /* [T, D] */

@@ -4,15 +4,17 @@
 #include "fused.h"
 #include "prefpga/internal/kernels.h"
 
-enum { SETS = 2, PORTS = PF_WEIGHT_PORTS, PIECE = 1024, PIECES_MOST = 64, SMALL_BYTES = 4096, LANE = 16 };
+enum { SETS = 3, PORTS = PF_WEIGHT_PORTS, PIECE = 1024, PIECES_MOST = 64, SMALL_BYTES = 4096 };
 
 /* A buffer that grows, and the padded copy of what goes through it, where the layout differs */
-struct place { struct pf_buf *buf; uint64_t bytes; float *host; };
+struct place { struct pf_buf *buf; uint64_t bytes, host_bytes; void *host; };
 
 /* One W on the device */
 struct set {
 	const float   *weight;
+	enum pf_precision precision;
 	uint64_t       version, used;  /* used: of the clock, 0: empty */
+	int            adopted;        /* the ports are the caller's memory */
 	struct pf_buf *port[PORTS];
 	struct place   bias;
 };
@@ -22,13 +24,15 @@ struct sums { float *dweight, *dbias; };
 
 struct pf_fused {
 	struct pf_fused_options options;
-	uint32_t      pitch;           /* D in whole beats, elements */
-	int           visible;
-	struct set    set[SETS], *now; /* now: of the last forward */
+	enum pf_precision precision, back;     /* of the last forward, of its way back */
+	int           host_visible, visible;   /* visible: of the last forward, W, hidden and dhidden in place */
+	int           dweight_visible;
+	struct set    set[SETS], *now; /* now: of the last run */
+	struct pf_fused_weight weight; /* of the last forward */
 	uint64_t      clock, peak, held;
-	struct place  hidden, dhidden, target, coef, row, span, seq, raw, dport[PORTS], dbias;
+	struct place  hidden, hidden_back, dhidden, target, coef, row, span, seq, raw, dport[PORTS], dbias;
 	struct pf_buf *adopted[PORTS];
-	float        *stage_w;         /* [PF_PORT_SHARE, pitch]: a port's part, padded or on its way back */
+	struct place  stage_w;         /* .host of .bytes: a port's part, in another form or on its way back */
 	struct pf_fused_tokens tokens;
 	uint32_t      mode;            /* of the last forward */
 	const char   *why;
@@ -50,17 +54,17 @@ int  pf_fused_grow(struct pf_fused *f, struct place *place, int kernel, unsigned
 /* The same in the caller's array `host` where the device can work in it */
 int  pf_fused_lay(struct pf_fused *f, struct place *place, int kernel, unsigned arg, void *host, uint64_t bytes,
                   struct pf_error *error);
-/* Room in the host's memory for [rows, pitch], zeros */
-int  pf_fused_grow_host(float **host, uint64_t rows, uint32_t pitch, struct pf_error *error);
+/* Room in the host's memory, zeros where it is new */
+int  pf_fused_grow_host(struct place *place, uint64_t bytes, struct pf_error *error);
 /* One copy, waited for */
 int  pf_fused_move(struct pf_buf *buf, void *host, uint64_t bytes, int in, struct pf_error *error);
-/* Makes f->now the set of this W */
-int  pf_fused_load(struct pf_fused *f, const struct pf_fused_weight *weight, struct pf_error *error);
+/* Makes f->now the set of this W in a precision */
+int  pf_fused_load(struct pf_fused *f, const struct pf_fused_weight *weight, enum pf_precision precision,
+                   struct pf_error *error);
 /* Where dW and dbias go: the caller's memory, or buffers whose sums pf_fused_bring_dweight adds to the caller's */
 int  pf_fused_open_dweight(struct pf_fused *f, float *dweight, struct pf_error *error);
 int  pf_fused_bring_dweight(struct pf_fused *f, float *dweight, struct pf_error *error);
 void pf_fused_free_weights(struct pf_fused *f);
-/* Rows of `cols` into rows of `pitch` elements, and added back */
-void pf_fused_widen(const float *from, uint32_t cols, float *to, uint32_t pitch, uint64_t rows);
+/* Rows of `pitch` elements added to rows of `cols` */
 void pf_fused_add_narrowed(const float *from, uint32_t pitch, float *to, uint32_t cols, uint64_t rows);
 #endif

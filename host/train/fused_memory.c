@@ -4,12 +4,20 @@
 #include <string.h>
 
 /* ---- buffers ---- */
-void pf_fused_drop(struct pf_fused *f, struct place *p)
+static void drop_buffer(struct pf_fused *f, struct place *p)
 {
 	pf_buf_free(p->buf);
 	f->held -= p->buf ? p->bytes : 0;
+	p->buf = NULL;
+	p->bytes = 0;
+}
+
+void pf_fused_drop(struct pf_fused *f, struct place *p)
+{
+	drop_buffer(f, p);
 	free(p->host);
-	*p = (struct place){ NULL, 0, NULL };
+	p->host = NULL;
+	p->host_bytes = 0;
 }
 
 int pf_fused_grow(struct pf_fused *f, struct place *p, int kernel, unsigned arg, uint64_t bytes, struct pf_error *error)
@@ -17,7 +25,7 @@ int pf_fused_grow(struct pf_fused *f, struct place *p, int kernel, unsigned arg,
 	bytes = bytes ? (bytes + PF_PAGE_BYTES - 1) / PF_PAGE_BYTES * PF_PAGE_BYTES : SMALL_BYTES;
 	if (p->buf && bytes <= p->bytes)
 		return 0;
-	pf_fused_drop(f, p);
+	drop_buffer(f, p);
 	int code = pf_buf_alloc(f->options.device, kernel, arg, bytes, &p->buf, error);
 	if (code)
 		return code;
@@ -32,23 +40,25 @@ int pf_fused_lay(struct pf_fused *f, struct place *p, int kernel, unsigned arg, 
 {
 	if (!f->visible || bytes == 0)
 		return pf_fused_grow(f, p, kernel, arg, bytes, error);
-	pf_fused_drop(f, p);
+	drop_buffer(f, p);
 	return pf_buf_adopt(f->options.device, kernel, arg, host, bytes, &p->buf, error);
 }
 
-int pf_fused_grow_host(float **host, uint64_t rows, uint32_t pitch, struct pf_error *error)
+int pf_fused_grow_host(struct place *p, uint64_t bytes, struct pf_error *error)
 {
-	free(*host);
-	*host = calloc(rows ? rows : 1, (size_t)pitch * sizeof **host);
-	return *host ? 0
-	             : pf_fail(error, -ENOMEM, "no memory for %llu rows of %u on their way", (unsigned long long)rows,
-	                       pitch);
+	if (p->host && bytes <= p->host_bytes)
+		return 0;
+	free(p->host);
+	p->host = calloc(1, bytes ? bytes : 1);
+	p->host_bytes = p->host ? bytes : 0;
+	return p->host ? 0
+	               : pf_fail(error, -ENOMEM, "no memory for %llu bytes on their way", (unsigned long long)bytes);
 }
 
 static void free_set(struct pf_fused *f, struct set *s)
 {
 	for (int p = 0; p < PORTS; p++) {
-		f->held -= s->port[p] ? f->visible ? 0 : pf_buf_bytes(s->port[p]) : 0;
+		f->held -= s->port[p] && !s->adopted ? pf_buf_bytes(s->port[p]) : 0;
 		pf_buf_free(s->port[p]);
 	}
 	pf_fused_drop(f, &s->bias);
@@ -89,16 +99,11 @@ static uint64_t port_at(const struct pf_fused *f, int port, uint32_t cols)
 	return (first < f->options.vocab ? first : f->options.vocab) * cols;
 }
 
-static uint64_t port_bytes(const struct pf_fused *f, int port)
+/* At least something, so that there is a buffer */
+static uint64_t port_bytes(const struct pf_fused *f, int port, uint64_t row)
 {
-	const uint64_t bytes = port_rows(f, port) * f->pitch * sizeof(float);
+	const uint64_t bytes = port_rows(f, port) * row;
 	return bytes ? bytes : SMALL_BYTES;
-}
-
-void pf_fused_widen(const float *from, uint32_t cols, float *to, uint32_t pitch, uint64_t rows)
-{
-	for (uint64_t r = 0; r < rows; r++)
-		memcpy(to + r * pitch, from + r * cols, cols * sizeof *to);
 }
 
 void pf_fused_add_narrowed(const float *from, uint32_t pitch, float *to, uint32_t cols, uint64_t rows)
@@ -108,44 +113,65 @@ void pf_fused_add_narrowed(const float *from, uint32_t pitch, float *to, uint32_
 			to[r * cols + d] += from[r * pitch + d];
 }
 
-static int load_port(struct pf_fused *f, struct set *s, int port, const float *weight, struct pf_error *error)
+static int open_port(struct pf_fused *f, struct set *s, int port, uint64_t bytes, struct pf_error *error)
 {
-	const uint64_t rows = port_rows(f, port), bytes = port_bytes(f, port);
-	const float *from = weight + port_at(f, port, f->options.dim);
-	const unsigned arg = PF_ARG_linear_logprob_weight + (unsigned)port;
-	int code = 0;
-	if (f->visible && rows)
-		return pf_buf_adopt(f->options.device, PF_KERNEL_linear_logprob, arg, (void *)from, bytes,
-		                    &s->port[port], error);
-	if (!s->port[port]) {
-		code = pf_buf_alloc(f->options.device, PF_KERNEL_linear_logprob, arg, bytes, &s->port[port], error);
-		f->held += code ? 0 : bytes;
-		f->peak = f->held > f->peak ? f->held : f->peak;
-	}
-	if (code || rows == 0)
-		return code;
-	if (f->pitch == f->options.dim)
-		return pf_fused_move(s->port[port], (void *)from, bytes, 1, error);
-	code = pf_fused_grow_host(&f->stage_w, PF_PORT_SHARE(f->options.vocab), f->pitch, error);
-	if (code)
-		return code;
-	pf_fused_widen(from, f->options.dim, f->stage_w, f->pitch, rows);
-	return pf_fused_move(s->port[port], f->stage_w, bytes, 1, error);
+	const int kernel = pf_precision_forward_kernel(s->precision);
+	if (s->port[port])
+		return 0;
+	int code = pf_buf_alloc(f->options.device, kernel, PF_ARG_linear_logprob_weight + (unsigned)port, bytes,
+	                        &s->port[port], error);
+	f->held += code ? 0 : bytes;
+	f->peak = f->held > f->peak ? f->held : f->peak;
+	return code;
 }
 
-static int holds(const struct pf_fused *f, const struct set *s, const struct pf_fused_weight *w)
+static int load_port(struct pf_fused *f, struct set *s, int port, const float *weight, struct pf_error *error)
 {
-	return s->used && s->weight == w->weight && (f->visible || (w->version && s->version == w->version));
+	const uint32_t dim = f->options.dim;
+	const uint64_t row = pf_precision_row_bytes(s->precision, dim), rows = port_rows(f, port);
+	const uint64_t bytes = port_bytes(f, port, row);
+	const float *from = weight + port_at(f, port, dim);
+	if (s->adopted && rows)
+		return pf_buf_adopt(f->options.device, pf_precision_forward_kernel(s->precision),
+		                    PF_ARG_linear_logprob_weight + (unsigned)port, (void *)from, bytes,
+		                    &s->port[port], error);
+	int code = open_port(f, s, port, bytes, error);
+	if (code || rows == 0)
+		return code;
+	if (pf_precision_as_is(s->precision, dim))
+		return pf_fused_move(s->port[port], (void *)from, bytes, 1, error);
+	char *to = f->host_visible ? pf_buf_map(s->port[port]) : NULL;
+	if (!to)
+		code = pf_fused_grow_host(&f->stage_w, PF_PORT_SHARE(f->options.vocab) * row, error);
+	if (code)
+		return code;
+	const uint64_t bad = pf_precision_pack(s->precision, from, rows, dim, to ? to : f->stage_w.host);
+	if (bad < rows)
+		return pf_fail(error, PF_E_DATA,
+		               "row %llu of the head's weight has a number that is not finite, which mxint8 cannot "
+		               "hold; bf16 and fp32 can, and show which tokens it touches",
+		               (unsigned long long)(bad + (uint64_t)port * PF_PORT_SHARE(f->options.vocab)));
+	return to ? 0 : pf_fused_move(s->port[port], f->stage_w.host, bytes, 1, error);
+}
+
+static int same_form(const struct set *s, const struct pf_fused_weight *w, enum pf_precision precision)
+{
+	return s->used && s->weight == w->weight && s->precision == precision;
+}
+
+static int holds(const struct set *s, const struct pf_fused_weight *w, enum pf_precision precision)
+{
+	return same_form(s, w, precision) && (s->adopted || (w->version && s->version == w->version));
 }
 
 /* The set that holds W; else one of the same array, whose numbers are older; else the one unused for longest */
-static struct set *set_for(struct pf_fused *f, const struct pf_fused_weight *w)
+static struct set *set_for(struct pf_fused *f, const struct pf_fused_weight *w, enum pf_precision precision)
 {
 	struct set *best = NULL;
 	int best_rank = 0;
 	for (int i = 0; i < SETS; i++) {
 		struct set *s = &f->set[i];
-		const int rank = holds(f, s, w) ? 2 : s->used && s->weight == w->weight;
+		const int rank = holds(s, w, precision) ? 2 : same_form(s, w, precision);
 		if (!best || rank > best_rank || (rank == best_rank && s->used < best->used)) {
 			best = s;
 			best_rank = rank;
@@ -154,12 +180,15 @@ static struct set *set_for(struct pf_fused *f, const struct pf_fused_weight *w)
 	return best;
 }
 
-int pf_fused_load(struct pf_fused *f, const struct pf_fused_weight *w, struct pf_error *error)
+int pf_fused_load(struct pf_fused *f, const struct pf_fused_weight *w, enum pf_precision precision,
+                  struct pf_error *error)
 {
-	struct set *s = f->now = set_for(f, w);
-	const int same = holds(f, s, w);
-	if (!same && f->visible)               /* another array: what was adopted is not reused */
+	struct set *s = f->now = set_for(f, w, precision);
+	const int same = holds(s, w, precision), kernel = pf_precision_forward_kernel(precision);
+	if (!same && (s->precision != precision || s->adopted))        /* such buffers are not reused */
 		free_set(f, s);
+	s->precision = precision;
+	s->adopted = f->host_visible && pf_precision_as_is(precision, f->options.dim);
 	s->used = ++f->clock;
 	if (same && !w->bias)
 		return 0;
@@ -167,7 +196,7 @@ int pf_fused_load(struct pf_fused *f, const struct pf_fused_weight *w, struct pf
 	for (int p = 0; !same && !code && p < PORTS; p++)
 		code = load_port(f, s, p, w->weight, error);
 	if (!code)
-		code = pf_fused_grow(f, &s->bias, PF_KERNEL_linear_logprob, PF_ARG_linear_logprob_bias,
+		code = pf_fused_grow(f, &s->bias, kernel, PF_ARG_linear_logprob_bias,
 		                     w->bias ? f->options.vocab * sizeof *w->bias : 0, error);
 	if (!code && w->bias)
 		code = pf_fused_move(s->bias.buf, (void *)w->bias, f->options.vocab * sizeof *w->bias, 1, error);
@@ -184,7 +213,7 @@ int pf_fused_load(struct pf_fused *f, const struct pf_fused_weight *w, struct pf
 static int grow_written(struct pf_fused *f, struct place *p, unsigned arg, uint64_t bytes, struct pf_error *error)
 {
 	const struct pf_buf *had = p->buf;
-	int code = pf_fused_grow(f, p, PF_KERNEL_linear_grad, arg, bytes, error);
+	int code = pf_fused_grow(f, p, pf_precision_backward_kernel(f->precision), arg, bytes, error);
 	if (code || p->buf == had)
 		return code;
 	void *zero = calloc(1, p->bytes);
@@ -195,38 +224,41 @@ static int grow_written(struct pf_fused *f, struct place *p, unsigned arg, uint6
 	return code;
 }
 
-/* Where dW goes: the caller's memory, or buffers whose sums wait brings back */
+/* Where dW goes: the caller's memory, or buffers whose sums wait brings back. dW is fp32 in rows of whole beats of W */
 int pf_fused_open_dweight(struct pf_fused *f, float *dweight, struct pf_error *error)
 {
+	const uint64_t row = pf_precision_pitch(f->back, f->options.dim) * sizeof(float);
+	const int kernel = pf_precision_backward_kernel(f->precision), in_place = dweight && f->dweight_visible;
 	int code = 0;
 	free_adopted(f);
 	for (int p = 0; !code && p < PORTS; p++) {
 		const unsigned arg = PF_ARG_linear_grad_dweight + (unsigned)p;
-		if (dweight && f->visible && port_rows(f, p))
-			code = pf_buf_adopt(f->options.device, PF_KERNEL_linear_grad, arg,
-			                    dweight + port_at(f, p, f->pitch), port_bytes(f, p), &f->adopted[p], error);
+		if (in_place && port_rows(f, p))
+			code = pf_buf_adopt(f->options.device, kernel, arg, dweight + port_at(f, p, f->options.dim),
+			                    port_bytes(f, p, row), &f->adopted[p], error);
 		else
-			code = grow_written(f, &f->dport[p], arg, dweight && !f->visible ? port_bytes(f, p) : 0, error);
+			code = grow_written(f, &f->dport[p], arg, dweight && !in_place ? port_bytes(f, p, row) : 0,
+			                    error);
 	}
 	if (!code)
 		code = grow_written(f, &f->dbias, PF_ARG_linear_grad_dbias,
 		                    f->options.bias ? f->options.vocab * sizeof(float) : 0, error);
-	if (!code && dweight && f->visible)            /* what adds to the caller's dW adds to this too */
+	if (!code && in_place)                         /* what adds to the caller's dW adds to this too */
 		memset(pf_buf_map(f->dbias.buf), 0, f->dbias.bytes);
-	if (!code && !f->stage_w && (f->options.bias || (dweight && !f->visible)))
-		code = pf_fused_grow_host(&f->stage_w, PF_PORT_SHARE(f->options.vocab), f->pitch > 4 ? f->pitch : 4,
-		                          error);
+	if (!code && (f->options.bias || (dweight && !in_place)))
+		code = pf_fused_grow_host(&f->stage_w, PF_PORT_SHARE(f->options.vocab) * (row > 16 ? row : 16), error);
 	return code;
 }
 
 int pf_fused_bring_dweight(struct pf_fused *f, float *dweight, struct pf_error *error)
 {
+	const uint32_t pitch = pf_precision_pitch(f->back, f->options.dim);
 	int code = 0;
 	for (int p = 0; !code && p < PORTS; p++) {
 		const uint64_t rows = port_rows(f, p);
-		code = pf_fused_move(f->dport[p].buf, f->stage_w, rows * f->pitch * sizeof *dweight, 0, error);
+		code = pf_fused_move(f->dport[p].buf, f->stage_w.host, rows * pitch * sizeof *dweight, 0, error);
 		if (!code)
-			pf_fused_add_narrowed(f->stage_w, f->pitch, dweight + port_at(f, p, f->options.dim),
+			pf_fused_add_narrowed(f->stage_w.host, pitch, dweight + port_at(f, p, f->options.dim),
 			                      f->options.dim, rows);
 	}
 	return code;

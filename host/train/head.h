@@ -29,6 +29,7 @@ struct pf_head_input {
 	uint32_t              flags;   /* PF_WANT_STATS: entropy, mean logit, log sum p^2 in the sums */
 	float                 tail;    /* gradient of tokens from a span's split on, as a multiple of the span's (LD-DPO) */
 	uint64_t              version; /* of weight, as in fused.h */
+	enum pf_precision     precision;       /* of this forward's products; fused */
 };
 
 struct pf_head_options {
@@ -41,6 +42,7 @@ struct pf_head_options {
 	int      fused;                /* 1: logits never leave the devices */
 	int      backward;             /* fused: pf_head_backward will be called */
 	enum pf_way way;               /* fused */
+	enum pf_precision precision;   /* fused: of most forwards */
 };
 
 /* Not fused: fails with PF_E_MEMORY when not even three blocks of 16 rows fit */

@@ -37,6 +37,7 @@ int pf_head_fused_open(const struct pf_head_options *o, struct pf_head_fused **h
 			                                .dim = o->dim,
 			                                .backward = o->backward,
 			                                .way = o->way,
+			                                .precision = o->precision,
 			                                .memory_bytes = o->memory_bytes,
 			                                .form = { 1, (float)o->logit_cap, 1, 0, 0 } };
 		code = pf_fused_open(&fused, &h->share[h->shares].fused, error);
@@ -120,7 +121,7 @@ int pf_head_fused_forward(struct pf_head_fused *h, const struct pf_head_input *i
 {
 	h->input = *input;
 	memset(sum, 0, input->seqs * sizeof *sum);
-	const struct pf_fused_weight weight = { input->weight, NULL, input->version };
+	const struct pf_fused_weight weight = { input->weight, NULL, input->version, input->precision };
 	int code = cut(h, error);
 	for (unsigned i = 0; !code && i < h->shares; i++) {
 		const struct share *s = &h->share[i];

@@ -44,7 +44,7 @@ int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct
 	const struct pf_scorer_options options = { run->device, run->devices, run->memory_bytes,
 		wanted > least ? wanted : least, run->max_length, run->threads, backward, pf_loss_per_token(run->loss),
 		pf_loss_tail(run->loss), tail_weight(run->loss), run->trace,
-		run->logits, run->way };
+		run->logits, run->way, run->precision, run->reference, run->reference_precision };
 	memset(r, 0, sizeof *r);
 	r->run = run;
 	int code = check_reference(run, model, error);
@@ -109,6 +109,8 @@ int pf_running_cache(const struct pf_running *r, const struct pf_corpus *corpus,
 	pf_loss_param(r->run->loss, "ld_reference", &tails[1]);
 	if (tails[0] != 1.0 && tails[1] != 0.0)
 		key = pf_hash_bytes(key, tails, sizeof tails[0]);
+	if (r->run->reference_precision != PF_PRECISION_FP32)
+		key = pf_hash_word(key, (uint64_t)r->run->reference_precision);
 	pf_blas_facts(&blas);
 	key = pf_hash_bytes(key, blas.core, strlen(blas.core));
 	for (unsigned i = 0; i < r->run->devices; i++) {

@@ -14,6 +14,8 @@ struct pf_scorer {
 	int per_token, tails;
 	double tail;
 	const struct pf_model *model;  /* of the last forward */
+	const struct pf_model *reference;
+	enum pf_precision precision, reference_precision;
 	float *head_room;              /* its head, if it is not computed with as it lies; else NULL */
 	float *hidden, *dhidden;       /* [tokens, D] of scored places */
 	float *dbody;                  /* [tokens, D] of all places */
@@ -42,7 +44,8 @@ static int open_parts(struct pf_scorer *s, const struct pf_model_config *config,
 {
 	const struct pf_decoder_options body = { o->max_tokens, o->max_length, o->threads, o->backward };
 	const struct pf_head_options head = { o->device, o->devices, config->vocab, config->dim, o->memory_bytes,
-	                                      o->threads, config->logit_cap, !o->logits, o->backward, o->way };
+	                                      o->threads, config->logit_cap, !o->logits, o->backward, o->way,
+	                                      o->precision };
 	const uint64_t floats = (uint64_t)o->max_tokens * config->dim;
 	s->hidden = pf_floats_alloc(floats);
 	s->place = malloc(o->max_tokens * sizeof *s->place);
@@ -72,6 +75,9 @@ int pf_scorer_open(const struct pf_model_config *config, const struct pf_layout 
 	s->tails = options->tails;
 	s->tail = options->tail;
 	s->trace = options->trace;
+	s->reference = options->reference;
+	s->precision = options->precision;
+	s->reference_precision = options->reference_precision;
 	int code = open_parts(s, config, layout, options, error);
 	if (code) {
 		pf_scorer_close(s);
@@ -174,7 +180,8 @@ int pf_scorer_forward(struct pf_scorer *s, const struct pf_model *model, const s
 	pf_rows_gather(pf_decoder_hidden(s->decoder), s->dim, s->place, s->scored, s->hidden);
 	const double middle = pf_seconds();
 	const struct pf_head_input input = { s->hidden, head, s->target, s->span, s->scored,
-	                                     s->spans, flags, (float)s->tail, model->version };
+	                                     s->spans, flags, (float)s->tail, model->version,
+	                                     model == s->reference ? s->reference_precision : s->precision };
 	code = pf_head_forward(s->head, &input, sum, row, error);
 	count_times(s, "body forward", &s->times.body, began, middle, "head forward", &s->times.head);
 	return code;

@@ -27,7 +27,10 @@ struct pf_scorer_options {
 	double   tail;                 /* whose tokens get so much of the sequence's gradient */
 	struct pf_trace *trace;        /* gets body and head as phases; may be NULL */
 	int      logits;               /* 1: the head in the form whose logits cross the link (head.h) */
-	enum pf_way way;               /* of the fused form */
+	enum pf_way way;               /* of the fused form, as the next ones */
+	enum pf_precision precision;   /* of the head's products */
+	const struct pf_model *reference;      /* a model whose head is computed in another one, or NULL */
+	enum pf_precision reference_precision;
 };
 
 int  pf_scorer_open(const struct pf_model_config *config, const struct pf_layout *layout,

@@ -362,17 +362,23 @@ static int load_step(struct trainer *r, struct pf_step *facts, struct pf_error *
 	return code;
 }
 
-/* Policy and reference agree before the first step if both come from the same weights and numerics */
+/* Policy and reference agree before the first step if both come from the same weights and numerics; what different
+ * precisions of their heads make of the same weights is said whatever it is */
 static int check_start(struct trainer *r, struct pf_error *error)
 {
-	char text[160];
+	const struct pf_run *run = &r->t->run;
+	const int differ = run->precision != run->reference_precision;
+	char text[256], why[96] = "";
 	if (r->step != 0 || !r->running.objective.reference)
 		return 0;
 	int code = pf_step_check(&r->running.objective, &r->running.pack, &r->result->step0_check, error);
+	if (differ)
+		snprintf(why, sizeof why, "; their heads are computed in %s and %s", pf_precision_name(run->precision),
+		         pf_precision_name(run->reference_precision));
 	snprintf(text, sizeof text,
-	         "step0_check: policy and reference differ by at most %.3g nat per token before step 1",
-	         r->result->step0_check);
-	if (!code && r->result->step0_check > 1e-5)
+	         "step0_check: policy and reference differ by at most %.3g nat per token before step 1%s",
+	         r->result->step0_check, why);
+	if (!code && (differ || r->result->step0_check > 1e-5))
 		say(r, text);
 	return code;
 }

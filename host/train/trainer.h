@@ -26,7 +26,8 @@ struct pf_run {
 	uint32_t batch, accumulate;
 	unsigned threads;              /* 0: all processors */
 	int      logits;               /* 1: logits cross the link; 0: the fused head */
-	enum pf_way way;               /* of the fused head */
+	enum pf_way way;               /* of the fused head, as the next one */
+	enum pf_precision precision, reference_precision;
 	const struct pf_loss  *loss;
 	enum pf_advantages advantages;
 	const struct pf_model *reference;      /* NULL: none; needed if the loss looks at it, unless */
