@@ -44,6 +44,7 @@ bench: build
 experiment: packages-test build
 	@tests/experiments/run.sh $(BUILD)/prefpga
 	@tests/experiments/labels.sh $(BUILD)/prefpga
+	@tests/experiments/precision.sh $(BUILD)/prefpga
 install: build
 	cmake --install $(BUILD) --prefix $(PREFIX)
 clean:
