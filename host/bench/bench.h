@@ -42,6 +42,7 @@ struct pf_bench_work {
 	void (*close)(void *state); /* NULL is allowed */
 	/* Scalars of the kernel, in the order of its arguments; returns how many. For kernel != -1 */
 	unsigned (*scalars)(const struct pf_bench_shape *shape, uint32_t rows, uint32_t *value);
+	const char *kernels; /* that it runs, by name with blanks between: an image must have them */
 };
 /* Work number i, NULL past the last */
 const struct pf_bench_work *pf_bench_work(unsigned i);

@@ -259,7 +259,8 @@ const struct pf_bench_work pf_bench_linear_logprob = { "linear_logprob",
 	                                               check_linear,
 	                                               run_forward,
 	                                               close_linear,
-	                                               scalars_logprob };
+	                                               scalars_logprob,
+	                                               "linear_logprob" };
 const struct pf_bench_work pf_bench_linear_grad = { "linear_grad",
 	                                            "f32",
 	                                            PF_BENCH_SGEMM,
@@ -271,7 +272,8 @@ const struct pf_bench_work pf_bench_linear_grad = { "linear_grad",
 	                                            check_linear,
 	                                            run_backward,
 	                                            close_linear,
-	                                            scalars_grad };
+	                                            scalars_grad,
+	                                            "linear_logprob linear_grad" };
 const struct pf_bench_work pf_bench_linear_recompute = { "linear_grad_recompute",
 	                                                 "f32",
 	                                                 PF_BENCH_SGEMM,
@@ -283,4 +285,5 @@ const struct pf_bench_work pf_bench_linear_recompute = { "linear_grad_recompute"
 	                                                 check_linear,
 	                                                 run_backward,
 	                                                 close_linear,
-	                                                 scalars_recompute };
+	                                                 scalars_recompute,
+	                                                 "linear_logprob linear_grad" };

@@ -107,5 +107,5 @@ static double pairs(const struct pf_bench_shape *s)
 	return pairs_of(s);
 }
 
-const struct pf_bench_work pf_bench_pref = { "pref", "f64",     PF_BENCH_COPY, 0,        -1,         bytes,
-	                                     pairs,  open_pref, check_pref,    run_pref, close_pref, NULL };
+const struct pf_bench_work pf_bench_pref = { "pref",    "f64",      PF_BENCH_COPY, 0,          -1,   bytes, pairs,
+	                                     open_pref, check_pref, run_pref,      close_pref, NULL, "pref" };

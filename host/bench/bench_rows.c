@@ -328,15 +328,26 @@ OPEN(logit_grad_bf16, 1, 1)
 
 const struct pf_bench_work pf_bench_logprob = { "logprob",         "f32",      PF_BENCH_COPY, 0,
 	                                        PF_KERNEL_logprob, read_bytes, NULL,          open_logprob,
-	                                        check_rows,        run_rows,   close_rows,    scalars_logprob };
+	                                        check_rows,        run_rows,   close_rows,    scalars_logprob,
+	                                        "logprob" };
 const struct pf_bench_work pf_bench_logprob_bf16 = {
 	"logprob",         "bf16",     PF_BENCH_COPY, 0,          PF_KERNEL_logprob_bf16, read_bytes_bf16, NULL,
-	open_logprob_bf16, check_rows, run_rows,      close_rows, scalars_logprob_bf16
+	open_logprob_bf16, check_rows, run_rows,      close_rows, scalars_logprob_bf16,   "logprob_bf16"
 };
 const struct pf_bench_work pf_bench_logit_grad = { "logit_grad",         "f32",      PF_BENCH_COPY, 0,
 	                                           PF_KERNEL_logit_grad, both_bytes, NULL,          open_logit_grad,
-	                                           check_rows,           run_rows,   close_rows,    scalars_grad };
-const struct pf_bench_work pf_bench_logit_grad_bf16 = {
-	"logit_grad",         "bf16",     PF_BENCH_COPY, 0,          PF_KERNEL_logit_grad_bf16, both_bytes_bf16, NULL,
-	open_logit_grad_bf16, check_rows, run_rows,      close_rows, scalars_grad_bf16
-};
+	                                           check_rows,           run_rows,   close_rows,    scalars_grad,
+	                                           "logprob logit_grad" };
+const struct pf_bench_work pf_bench_logit_grad_bf16 = { "logit_grad",
+	                                                "bf16",
+	                                                PF_BENCH_COPY,
+	                                                0,
+	                                                PF_KERNEL_logit_grad_bf16,
+	                                                both_bytes_bf16,
+	                                                NULL,
+	                                                open_logit_grad_bf16,
+	                                                check_rows,
+	                                                run_rows,
+	                                                close_rows,
+	                                                scalars_grad_bf16,
+	                                                "logprob_bf16 logit_grad_bf16" };

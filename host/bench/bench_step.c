@@ -251,5 +251,16 @@ static double pairs(const struct pf_bench_shape *s)
 	return pairs_of(s);
 }
 
-const struct pf_bench_work pf_bench_step = { "step", "f32",     PF_BENCH_SGEMM, 1,        -1,         operations,
-	                                     pairs,  open_step, check_step,     run_step, close_step, NULL };
+const struct pf_bench_work pf_bench_step = { "step",
+	                                     "f32",
+	                                     PF_BENCH_SGEMM,
+	                                     1,
+	                                     -1,
+	                                     operations,
+	                                     pairs,
+	                                     open_step,
+	                                     check_step,
+	                                     run_step,
+	                                     close_step,
+	                                     NULL,
+	                                     "seq_sum pref linear_logprob linear_grad" };

@@ -74,7 +74,7 @@ static const struct pf_advise_row *ask(struct pf_advise *a, const struct sweep *
 
 /* ---- what the points say ---- */
 
-/* The first point after which a doubling brings less than HELPS, 0 if there is none. Brings: less time, or, where there
+/* The point from which doublings bring less than HELPS, 0 if there is none. Brings: less time, or, where there
  * is more work, more of it a second */
 static unsigned stops(const struct sweep *s, const struct pf_advise_row *row)
 {
@@ -90,19 +90,27 @@ static unsigned stops(const struct sweep *s, const struct pf_advise_row *row)
 	return 0;
 }
 
+/* What keeps a doubling from helping: the same time to the last digit is work that cannot be shared any further */
+static const char *why_not(const struct pf_offload *before, const struct pf_offload *after)
+{
+	return after->head_s.value >= before->head_s.value * (1 - 1e-9) && after->bound != PF_BOUND_PORT
+	               ? "nothing is left to share, the work has no more blocks of 64 tokens or words"
+	               : pf_offload_bound_name(after->bound);
+}
+
 static int say_growth(const struct sweep *s, const struct pf_advise_row *row, char *text, size_t room)
 {
 	const unsigned at = stops(s, row);
-	const struct pf_offload *x = &row[at].answer;
 	if (!at)
 		return snprintf(text, room, "%s: every doubling of %s %s, to %.0f", row->card, s->across,
 		                s->parallel ? "brings a quarter or more" : "costs in proportion or less",
 		                s->point[s->points - 1]);
-	return snprintf(text, room,
-	                s->parallel ? "%s: doubling %s from %.0f on brings less than a quarter: bound by %s (way %s)"
-	                            : "%s: %s beyond %.0f cost more than in proportion: bound by %s (way %s)",
-	                row->card, s->across, s->point[at - 1], pf_offload_bound_name(x->bound),
-	                pf_cost_way_name(x->way));
+	const struct pf_offload *x = &row[at].answer;
+	if (s->parallel)
+		return snprintf(text, room, "%s: doubling %s from %.0f on brings less than a quarter: %s", row->card,
+		                s->across, s->point[at - 1], why_not(&row[at - 1].answer, x));
+	return snprintf(text, room, "%s: %s beyond %.0f cost more than in proportion: bound by %s (way %s)", row->card,
+	                s->across, s->point[at - 1], pf_offload_bound_name(x->bound), pf_cost_way_name(x->way));
 }
 
 static void say(const struct sweep *s, const struct pf_advise_row *row, char *text, size_t room)

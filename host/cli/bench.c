@@ -225,7 +225,11 @@ static void show_last(struct bench *b)
 static int bench_device(struct bench *b, const char *spec, struct pf_error *error)
 {
 	const struct pf_options *o = b->run.options;
+	uint64_t kernels = 0;
+	for (unsigned k = 0; k < b->works; k++)
+		kernels |= pf_kernel_set(b->work[k]->kernels);
 	const struct pf_device_options options = { .threads = b->threads,
+		                                   .kernels = kernels,
 		                                   .image = o->image,
 		                                   .watchdog_ms = pf_option_milliseconds(o->timeout) };
 	struct pf_device *device = NULL;

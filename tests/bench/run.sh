@@ -1,12 +1,12 @@
 #!/bin/sh
 # run.sh BUILD [table...]: measures with a build and writes tests/bench/results/<table>.csv, each row with the machine,
-# the commit and the day. Without names: those that `make bench` makes. kernels and steps are `prefpga bench`; body is
-# what bench_body prints; torch_logprob needs python3-torch.
+# the commit and the day. Without names: those that `make bench` makes. kernels and steps are `prefpga bench`; energy and
+# sweeps are `prefpga advise`, sweeps with drawings; body is what bench_body prints; torch_logprob needs python3-torch.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$1
 shift
-[ $# -gt 0 ] || set -- kernels steps body torch_logprob
+[ $# -gt 0 ] || set -- kernels steps energy sweeps body torch_logprob
 mkdir -p "$here/results"
 machine="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1 | tr ',' ' '), $(nproc) processors"
 commit=$(git -C "$here" rev-parse --short HEAD 2>/dev/null || echo none)
@@ -21,8 +21,33 @@ bench() {                               # bench FILE OPTIONS...: rows of prefpga
 	csv=$1
 	shift
 	"$build/prefpga" bench --csv "$csv.part" "$@"
-	awk -v commit="$commit" '{ print $0 "," (NR == 1 ? "commit" : commit) }' "$csv.part" > "$csv"
-	rm "$csv.part"
+	commit_behind "$csv.part" "$csv"
+}
+
+commit_behind() {                       # adds the commit to the rows of a table
+	awk -v commit="$commit" '{ print $0 "," (NR == 1 ? "commit" : commit) }' "$1" > "$2"
+	rm "$1"
+}
+
+# The demo's model with about the scored tokens of its steps, and GPT-2's head (124 M parameters)
+energy() {                              # energy FILE
+	cards=u55c,u280,u250,u50
+	"$build/prefpga" advise --model "$here/../../examples/demo/base" --tokens 1024 --card $cards --csv "$1.demo" > "$1.text"
+	"$build/prefpga" advise --model-shape 768,50257,12 --tokens 8192 --card $cards --csv "$1.gpt2" >> "$1.text"
+	tail -n +2 "$1.gpt2" | cat "$1.demo" - > "$1.both"
+	commit_behind "$1.both" "$1"
+	rm "$1.demo" "$1.gpt2" "$1.text"
+}
+
+sweeps() {
+	for what in cards cus tokens vocab depth; do
+		"$build/prefpga" advise --model-shape 768,50257,12 --tokens 8192 --sweep $what --csv "$here/results/part" \
+			--svg "$here/results/sweep_$what.svg"
+		commit_behind "$here/results/part" "$here/results/sweep_$what.csv"
+	done
+	"$build/prefpga" advise --model "$here/../../examples/demo/base" --tokens 1024 --sweep cards \
+		--csv "$here/results/part" --svg "$here/results/sweep_cards_demo.svg"
+	commit_behind "$here/results/part" "$here/results/sweep_cards_demo.csv"
 }
 
 for table; do
@@ -33,6 +58,11 @@ for table; do
 	elif [ "$table" = steps ]; then
 		bench "$out.new" --shapes "demo gpt2 qwen2-0.5b" --device cpu,model:u55c \
 			--work linear_logprob,linear_grad,linear_grad_recompute,pref,step
+	elif [ "$table" = energy ]; then
+		energy "$out.new"
+	elif [ "$table" = sweeps ]; then
+		sweeps
+		continue
 	elif [ -x "$build/tests/bench/bench_$table" ]; then
 		"$build/tests/bench/bench_$table" | table | tee "$out.new"
 	elif python=$(command -v /usr/bin/python3 || command -v python3) && "$python" -c 'import torch' 2>/dev/null; then
