@@ -3,7 +3,7 @@
  * whole array. Hidden states and W are normal, logits have a deviation of 3: in heads of trained models sizes are less
  * even within 32 numbers, which costs mxint8 more. Prints CSV.
  *
- * usage: bench_precision [T V D]                      default 16 151936 4096: 10 GB of memory, some minutes */
+ * usage: bench_precision [T V D]                      default 8 151936 4096: 10 GB of memory, some minutes */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,7 +190,7 @@ static void measure(struct bench *b, const char *spec, enum pf_precision precisi
 int main(int argc, char **argv)
 {
 	static const char *const devices[] = { "cpu", "sim" };
-	struct bench b = { .rows = argc > 3 ? (uint32_t)atoi(argv[1]) : 16,
+	struct bench b = { .rows = argc > 3 ? (uint32_t)atoi(argv[1]) : 8,
 		           .vocab = argc > 3 ? (uint32_t)atoi(argv[2]) : 151936,
 		           .dim = argc > 3 ? (uint32_t)atoi(argv[3]) : 4096 };
 	make(&b);
