@@ -171,7 +171,8 @@ static void measure(struct bench *b, const char *spec, enum pf_precision precisi
 	struct pf_device *device;
 	struct pf_fused *fused;
 	struct pf_error error = { 0 };
-	must(pf_device_open(spec, NULL, &device, &error), &error);
+	const struct pf_device_options patient = { .watchdog_ms = 3600000 };
+	must(pf_device_open(spec, &patient, &device, &error), &error);
 	const struct pf_fused_options options = { .device = device, .vocab = b->vocab, .dim = b->dim, .backward = 1,
 		                                  .precision = precision, .form = PF_FUSED_PLAIN };
 	const struct pf_fused_weight weight = { b->weight, NULL, 1, precision };
