@@ -185,8 +185,32 @@ static void hash_head(enum format format, struct shape s)
 		free(all[i]);
 }
 
+static void hash_adamw(uint32_t vocab, uint32_t depth)
+{
+	const uint32_t step = PF_PORT_SHARE(vocab) * depth, size = 4 * step;
+	struct pf_beat_f32 *w = room(4 * (size_t)size * PF_BEAT_BYTES), *m = w + size, *v = m + size, *dw = v + size;
+	double square[PF_WEIGHT_PORTS];
+	for (uint32_t i = 0; i < vocab * depth; i++)
+		for (uint32_t l = 0; l < 16; l++) {
+			w[i].lane[l] = draw_float(118, 126);
+			dw[i].lane[l] = draw_float(l == 3 ? 0 : 60, l == 3 ? 2 : 130);
+			m[i].lane[l] = draw_float(l == 5 ? 0 : 100, l == 5 ? 1 : 127);
+			v[i].lane[l] = draw_float(l == 7 ? 0 : 90, l == 7 ? 1 : 127) & PF_F32_ABS;
+		}
+	PF_KERNEL_NAME(head_norm)(dw, dw + step, dw + 2 * step, dw + 3 * step, square, vocab, depth);
+	PF_KERNEL_NAME(head_adamw)
+	(w, w + step, w + 2 * step, w + 3 * step, m, m + step, m + 2 * step, m + 3 * step, v, v + step, v + 2 * step,
+	 v + 3 * step, dw, dw + step, dw + 2 * step, dw + 3 * step, vocab, depth, 0.9f, 0.999f, 0.1f, 0.001f, 0.5f,
+	 1e-3f, 1.5f, 1e-8f, 0.999f);
+	add(square, sizeof square);
+	add(w, 4 * (size_t)size * PF_BEAT_BYTES);
+	free(w);
+}
+
 static void hash_heads(void)
 {
+	hash_adamw(67, 3);
+	hash_adamw(1, 1);
 	const uint32_t all = PF_LINEAR_STATS | PF_LINEAR_BIAS | PF_LINEAR_DWEIGHT;
 	for (int format = F32; format <= MXINT8; format++) {
 		hash_head((enum format)format, (struct shape){ 1, 1, 1, all, 0.0f });

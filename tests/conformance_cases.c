@@ -684,6 +684,28 @@ static void head_case(const struct head_shape *s)
 	backward_case(PF_KERNEL_linear_grad_bf16, s);
 }
 
+/* States of a range, and the filter: their meaning is tests/shards.c's business, here only that bits agree */
+static void head_bits(const struct head_shape *s)
+{
+	struct head_shape part = *s;
+	part.mode = (s->mode & (PF_LINEAR_STATS | PF_LINEAR_BIAS)) | PF_LINEAR_SHARD;
+	struct conf_case *c = add_head(PF_KERNEL_linear_logprob, &part);
+	fill_head(c, &part);
+	c->bits_only = 1;
+	part.mode = (s->mode & ~(uint32_t)PF_LINEAR_RAW) | PF_LINEAR_FILTER;
+	c = add_head(PF_KERNEL_linear_grad, &part);
+	*scalar(c, "filter") = bits_of(0.02f);
+	fill_head(c, &part);
+	for (uint32_t t = 0; t < s->rows; t++)
+		floats_of(c, PF_ARG_linear_grad_coef)[t] = (float)normal(0.3);
+	fill_head_records(c, &part);
+	for (unsigned p = 0; s->mode & PF_LINEAR_DWEIGHT && p < PF_WEIGHT_PORTS; p++)
+		fill_sums(floats_of(c, PF_ARG_linear_grad_dweight + p), c->bytes[PF_ARG_linear_grad_dweight + p] / 4);
+	for (uint32_t v = 0; s->mode & PF_LINEAR_BIAS && v < s->vocab; v++)
+		floats_of(c, PF_ARG_linear_grad_dbias)[v] = (float)normal(1);
+	c->bits_only = 1;
+}
+
 static void head_cases(void)
 {
 	enum { B = PF_LINEAR_BIAS, W = PF_LINEAR_DWEIGHT, A = PF_LINEAR_ADD, S = PF_LINEAR_STATS };
@@ -706,6 +728,35 @@ static void head_cases(void)
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		head_case(&shapes[i]);
+	head_bits(&(struct head_shape){ 70, 300, 40, B | W | A | S, 1 });
+	head_bits(&(struct head_shape){ 5, 90, 17, 0, 2 });
+}
+
+/* ---- the head's optimizer ---- */
+static const struct { const char *name; float value; } adamw_factors[] = {
+	{ "beta1", 0.9f },  { "beta2", 0.99f }, { "rest1", 0.1f },     { "rest2", 0.01f }, { "grad", 0.5f },
+	{ "rate", 0.003f }, { "root", 2.5f },   { "epsilon", 1e-8f }, { "keep", 0.999f },
+};
+
+static void adamw_case(uint32_t vocab, uint32_t depth)
+{
+	char name[64];
+	snprintf(name, sizeof name, "V=%u beats=%u", vocab, depth);
+	for (unsigned k = 0; k < 2; k++) {
+		struct conf_case *c = add(k ? PF_KERNEL_head_adamw : PF_KERNEL_head_norm, name);
+		*scalar(c, "vocab") = vocab;
+		*scalar(c, "depth") = depth;
+		for (size_t i = 0; k && i < sizeof adamw_factors / sizeof *adamw_factors; i++)
+			*scalar(c, adamw_factors[i].name) = bits_of(adamw_factors[i].value);
+		fit(c);
+		for (unsigned a = 0; a < pf_kernel_rows[c->kernel].count; a++)
+			for (uint64_t i = 0; c->input[a] && i < c->bytes[a] / sizeof(float); i++)
+				floats_of(c, a)[i] = (float)(normal(1) * exp(normal(8)));
+		for (unsigned p = 0; k && p < PF_WEIGHT_PORTS; p++)
+			for (uint64_t i = 0; i < c->bytes[PF_ARG_head_adamw_moment20 + p] / sizeof(float); i++)
+				floats_of(c, PF_ARG_head_adamw_moment20 + p)[i] =
+					fabsf(floats_of(c, PF_ARG_head_adamw_moment20 + p)[i]);
+	}
 }
 
 struct conf_case *conf_cases(uint64_t first_seed, unsigned *count)
@@ -723,6 +774,9 @@ struct conf_case *conf_cases(uint64_t first_seed, unsigned *count)
 	}
 	pref_cases();
 	head_cases();
+	adamw_case(1, 1);
+	adamw_case(67, 2);
+	adamw_case(300, 17);
 	*count = listed;
 	return list;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "tests/cmocka.h"
 #include "tests/conformance.h"
+#include "tests/ref/adamw.h"
 #include "tests/ref/mxint8.h"
 #include "tests/ref/ref.h"
 
@@ -20,6 +21,11 @@ static int off(const char *what, uint32_t index, double got, long double want, d
 		snprintf(wrong, sizeof wrong, "%s[%u] is %.12g, the reference says %.12Lg, bound %.3g", what, index,
 		         got, want, bound);
 	return !ok;
+}
+
+static double number_at(const unsigned char *from, uint32_t i)
+{
+	return (double)((const float *)(const void *)from)[i];
 }
 
 static int differs(const char *what, uint32_t index, long long got, long long want)
@@ -351,12 +357,48 @@ static int judge_linear_grad(const struct conf_case *c, unsigned char *const *ou
 	return bad;
 }
 
+static int judge_head_adamw(const struct conf_case *c, unsigned char *const *output)
+{
+	const uint32_t *v = &c->value[PF_ARG_head_adamw_beta1];
+	const struct ref_adamw_factors f = { float_of(v[0]), float_of(v[1]), float_of(v[2]),
+		                             float_of(v[3]), float_of(v[4]), float_of(v[5]),
+		                             float_of(v[6]), float_of(v[7]), float_of(v[8]) };
+	const unsigned w = PF_ARG_head_adamw_weight0, m = PF_ARG_head_adamw_moment10, q = PF_ARG_head_adamw_moment20;
+	int bad = 0;
+	for (unsigned p = 0; p < PF_WEIGHT_PORTS; p++)
+		for (uint32_t i = 0; !bad && i < c->bytes[w + p] / sizeof(float); i++) {
+			struct ref_adamw far;
+			const struct ref_adamw want =
+				ref_adamw(&f, number_at(c->input[w + p], i), number_at(c->input[m + p], i),
+			                  number_at(c->input[q + p], i),
+			                  number_at(c->input[PF_ARG_head_adamw_dweight0 + p], i), &far);
+			bad = off("weight", i, number_at(output[w + p], i), want.weight, (double)far.weight) ||
+			      off("moment1", i, number_at(output[m + p], i), want.moment1, (double)far.moment1) ||
+			      off("moment2", i, number_at(output[q + p], i), want.moment2, (double)far.moment2);
+		}
+	return bad;
+}
+
+static int judge_head_norm(const struct conf_case *c, unsigned char *const *output)
+{
+	const double *got = (const double *)(void *)output[PF_ARG_head_norm_square];
+	int bad = 0;
+	for (unsigned p = 0; !bad && p < PF_WEIGHT_PORTS; p++) {
+		const unsigned arg = PF_ARG_head_norm_dweight0 + p;
+		const float *in = (const float *)(void *)c->input[arg];
+		const long double want = ref_square(in, c->bytes[arg] / sizeof *in);
+		bad = off("square", p, got[p], want, 64 * 0x1p-53 * (double)want);
+	}
+	return bad;
+}
+
 const char *conf_judge(const struct conf_case *c, unsigned char *const *output)
 {
 	static int (*const judge[PF_KERNEL_COUNT])(const struct conf_case *, unsigned char *const *) = {
 		[PF_KERNEL_logprob] = judge_logprob, [PF_KERNEL_logprob_bf16] = judge_logprob,
 		[PF_KERNEL_seq_sum] = judge_seq_sum, [PF_KERNEL_pref] = judge_pref, [PF_KERNEL_coef] = judge_coef,
 		[PF_KERNEL_logit_grad] = judge_logit_grad, [PF_KERNEL_logit_grad_bf16] = judge_logit_grad,
+		[PF_KERNEL_head_adamw] = judge_head_adamw, [PF_KERNEL_head_norm] = judge_head_norm,
 		[PF_KERNEL_linear_logprob] = judge_linear_logprob, [PF_KERNEL_linear_grad] = judge_linear_grad,
 		[PF_KERNEL_linear_logprob_bf16] = judge_linear_logprob,
 		[PF_KERNEL_linear_grad_bf16] = judge_linear_grad,

@@ -80,7 +80,7 @@ static void weights_pass_by_block(void **state)
 		assert_true(pf_kernel_passes(PF_KERNEL_linear_grad, PF_ARG_linear_grad_dweight, value) ==
 		            cases[i].passes);
 		assert_true(pf_kernel_passes(PF_KERNEL_linear_grad, PF_ARG_linear_grad_hidden, value) == 1);
-		assert_true(pf_kernel_passes(PF_KERNEL_head_adamw, PF_ARG_head_adamw_weight, value) == 1);
+		assert_true(pf_kernel_passes(PF_KERNEL_head_adamw, PF_ARG_head_adamw_weight0, value) == 1);
 	}
 }
 

@@ -55,7 +55,7 @@ target_include_directories(xrt_hang PRIVATE "${PROJECT_SOURCE_DIR}")
 prefpga_emulated_image(test_host_memory prefpga_emulated_kernels --host-memory)
 prefpga_emulated_image(test_two_units prefpga_emulated_kernels --cus coef=2,logprob=2 --control hs)
 prefpga_emulated_image(test_hanging xrt_hang
-                       --cus logprob=0,logprob_bf16=0,seq_sum=0,pref=0,logit_grad=0,logit_grad_bf16=0,linear_logprob=0,linear_grad=0)
+                       --cus logprob=0,logprob_bf16=0,seq_sum=0,pref=0,logit_grad=0,logit_grad_bf16=0,linear_logprob=0,linear_grad=0,head_adamw=0,head_norm=0)
 
 # XRT leaks in every program that opens a device, also in one that a test starts
 set(emulated_environment "PREFPGA_TEST_TMP=${PROJECT_BINARY_DIR}/tmp"

@@ -95,7 +95,8 @@ static void check_outputs(const struct ref_linear *ref)
 static void files_against_the_reference(void **state)
 {
 	static const char *const devices[] = { "cpu --way spill", "cpu --way recompute", "sim --way spill",
-		                               "sim:u250*2 --way recompute" };
+		                               "sim:u250*2 --way recompute",
+		                               "sim:u250*2 --way spill --shards 3" };
 	const struct ref_linear ref = { hidden, weight, bias, target, T, D, V, 1.25, 5, 0.75, 0.01, 0.05 };
 	char options[512], text[2048];
 	(void)state;
@@ -189,6 +190,26 @@ static void bfloat16_goes_in_and_out(void **state)
 	assert_true(fabs(logp[1] - logp[0]) > 1e-6 && fabs(logp[1] - logp[0]) < 0.3);
 }
 
+/* What was left out is said, and is less than what may be: V words below 0.003 */
+static void a_filter_says_what_it_dropped(void **state)
+{
+	char text[2048];
+	(void)state;
+	scratch_open("head");
+	save_inputs();
+	if (run("--hidden h.npy --weight w.npy --targets y.npy --coef c.npy --dhidden dh.npy --filter 0.003 "
+	        "--format json --device sim", text) != 0)
+		fail_msg("%s", text);
+	json_t *json = json_loads(text, 0, NULL);
+	assert_non_null(json);
+	const double most = json_real_value(json_object_get(json, "dropped_max"));
+	const double mean = json_real_value(json_object_get(json, "dropped_mean"));
+	assert_true(mean >= 0 && mean <= most && most <= 0.003 * V);
+	assert_true(json_is_number(json_object_get(json, "dropped_words")));
+	assert_true(json_is_number(json_object_get(json, "saved_words")));
+	json_decref(json);
+}
+
 static void mistakes_are_named_and_leave_nothing(void **state)
 {
 	static const struct { const char *options, *says; } cases[] = {
@@ -207,6 +228,9 @@ static void mistakes_are_named_and_leave_nothing(void **state)
 		{ "--hidden h.npy --weight w.npy --targets y.npy --bias b.npy --dbias b.npy", "--bias is read" },
 		{ "--hidden h.npy --weight w.npy --targets y.npy --coef nan.npy --dhidden o.npy", "row 4: coefficient nan" },
 		{ "--hidden h.npy --weight w.npy --targets y.npy --temperature 0 --out o.npy", "temperature" },
+		{ "--hidden h.npy --weight w.npy --targets y.npy --dhidden o.npy --filter 0.1 --z-loss 1",
+		  "leave out --z-loss" },
+		{ "--hidden h.npy --weight w.npy --targets y.npy --shards 5 --out o.npy", "5 ranges of 203 words" },
 		{ "--hidden missing.npy --weight w.npy --targets y.npy", "missing.npy" },
 		{ "--hidden h.npy --weight w.npy --targets y.npy --precision fp16 --out o.npy", "fp32|bf16" },
 		{ "--hidden h.npy --weight w.npy --targets y.npy --precision mxint8 --way recompute --dhidden o.npy", "--way spill" },
@@ -233,6 +257,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(files_against_the_reference), cmocka_unit_test(bfloat16_goes_in_and_out),
+		cmocka_unit_test(a_filter_says_what_it_dropped),
 		cmocka_unit_test(mistakes_are_named_and_leave_nothing),
 	};
 	if (argc < 2)

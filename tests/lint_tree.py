@@ -14,8 +14,8 @@ import sys
 import tempfile
 
 # Where double is meant: losses and their gradients are doubles by contract (abi.h), once per item; the end of a row, once
-# per row (row_finish.h). No logit meets one
-DOUBLE = {"pref.c", "pref_group.h", "pref_lane.h", "pref_program.h", "kmath64.h", "coef.c", "row_finish.h"}
+# per row (row_finish.h); a sum over all of dW (head_norm.c). No logit meets one
+DOUBLE = {"pref.c", "pref_group.h", "pref_lane.h", "pref_program.h", "kmath64.h", "coef.c", "row_finish.h", "head_norm.c"}
 
 
 def tree(clang, path, flags):

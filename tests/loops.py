@@ -36,6 +36,8 @@ RUNS = [
                               entropy=0, filter=0)),
     ("linear_logprob_mxint8", dict(rows=70, depth=5, vocab=150, mode=4, scale=1, softcap=0, temperature=1)),
     ("logit_grad_bf16", dict(rows=5, vocab=1000, stride=33)),
+    ("head_adamw", dict(vocab=151, depth=3, beta1=0, beta2=0, rest1=0, rest2=0, grad=0, rate=0, root=0, epsilon=1, keep=1)),
+    ("head_norm", dict(vocab=151, depth=3)),
 ]
 DRIVER = r"""
 #include <stdlib.h>

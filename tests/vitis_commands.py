@@ -110,6 +110,7 @@ def check_ports(checker, text, ports, where):
 
 NEEDS = {"": {"seq_sum", "pref", "linear_logprob", "linear_grad"},
          "logits": {"seq_sum", "pref", "coef", "logprob", "logit_grad"},
+         "resident": {"seq_sum", "pref", "linear_logprob", "linear_grad", "head_adamw", "head_norm"},
          "bf16": {"seq_sum", "pref", "coef", "logprob_bf16", "logit_grad_bf16"},
          "low": {"seq_sum", "pref", "linear_logprob_bf16", "linear_grad_bf16", "linear_logprob_mxint8"}}
 

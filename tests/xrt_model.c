@@ -97,7 +97,7 @@ static void layouts_come_from_our_xml(void **state)
 	char *text = xml(PF_XCLBIN_CTRL_HS, "logprob=3,pref=0", &length);
 	(void)state;
 	assert_int_equal(pf_emu_layout_parse(text, length, &layout, NULL), 0);
-	assert_int_equal(layout.count, 13);
+	assert_int_equal(layout.count, 15);
 	assert_string_equal(layout.unit[2].name, "pf_k_logprob_3");
 	assert_true(layout.unit[2].base == PF_EMULATED_BASE + 2 * PF_EMULATED_STEP);
 	assert_int_equal(layout.unit[3].kernel, PF_KERNEL_logprob_bf16);

@@ -371,6 +371,34 @@ _Static_assert((int)PF_ARG_linear_grad_hidden == (int)PF_ARG_linear_logprob_hidd
                PF_ARG_linear_grad_temperature - PF_ARG_linear_grad_rows ==
                PF_ARG_linear_logprob_temperature - PF_ARG_linear_logprob_rows, "the fused head's arguments");
 
+static void run_head_adamw(const struct card *card, const struct pf_launch *launch)
+{
+	struct pf_cpu_adamw a = {
+		.vocab = VALUE(head_adamw, vocab), .depth = VALUE(head_adamw, depth) * (PF_BEAT_BYTES / 4),
+		.beta1 = value_float(VALUE(head_adamw, beta1)), .beta2 = value_float(VALUE(head_adamw, beta2)),
+		.rest1 = value_float(VALUE(head_adamw, rest1)), .rest2 = value_float(VALUE(head_adamw, rest2)),
+		.grad = value_float(VALUE(head_adamw, grad)), .rate = value_float(VALUE(head_adamw, rate)),
+		.root = value_float(VALUE(head_adamw, root)), .epsilon = value_float(VALUE(head_adamw, epsilon)),
+		.keep = value_float(VALUE(head_adamw, keep)),
+	};
+	for (unsigned p = 0; p < PF_WEIGHT_PORTS; p++) {
+		a.weight[p] = address(launch, PF_ARG_head_adamw_weight0 + p);
+		a.moment1[p] = address(launch, PF_ARG_head_adamw_moment10 + p);
+		a.moment2[p] = address(launch, PF_ARG_head_adamw_moment20 + p);
+		a.dweight[p] = address(launch, PF_ARG_head_adamw_dweight0 + p);
+	}
+	pf_cpu_head_adamw(card->pool, &a);
+}
+
+static void run_head_norm(const struct card *card, const struct pf_launch *launch)
+{
+	struct pf_cpu_adamw a = { .square = ARG(head_norm, square), .vocab = VALUE(head_norm, vocab),
+		                  .depth = VALUE(head_norm, depth) * (PF_BEAT_BYTES / 4) };
+	for (unsigned p = 0; p < PF_WEIGHT_PORTS; p++)
+		a.dweight[p] = address(launch, PF_ARG_head_norm_dweight0 + p);
+	pf_cpu_head_norm(card->pool, &a);
+}
+
 static int cpu_run(void *opaque, unsigned cu, const struct pf_launch *launch, struct pf_error *error)
 {
 	const struct card *card = opaque;
@@ -399,9 +427,14 @@ static int cpu_run(void *opaque, unsigned cu, const struct pf_launch *launch, st
 	case PF_KERNEL_linear_grad:
 	case PF_KERNEL_linear_grad_bf16:
 		return run_linear_grad(card, launch, error);
+	case PF_KERNEL_head_adamw:
+		run_head_adamw(card, launch);
+		return 0;
+	case PF_KERNEL_head_norm:
+		run_head_norm(card, launch);
+		return 0;
 	default:
-		return pf_fail(error, PF_E_UNSUPPORTED, "cpu: kernel %s is not built",
-		               pf_kernel_rows[launch->kernel].name);
+		return pf_fail(error, PF_E_UNSUPPORTED, "cpu: there is no kernel number %d", (int)launch->kernel);
 	}
 }
 

@@ -149,6 +149,17 @@ const uint16_t *pf_cpu_half(const char *matrix, const struct pf_cpu_linear *head
 /* What is known of token t after the shard's whole vocabulary, as kernels say it */
 void pf_cpu_shard(const struct pf_cpu_linear *head, const struct pf_cpu_part *all, uint32_t t, struct pf_shard *out);
 
+/* ---- the head's optimizer: head_adamw, head_norm ---- */
+struct pf_cpu_adamw {
+	const float *dweight[PF_WEIGHT_PORTS];
+	float       *weight[PF_WEIGHT_PORTS], *moment1[PF_WEIGHT_PORTS], *moment2[PF_WEIGHT_PORTS];
+	double      *square;           /* [4], of head_norm, which looks at dweight alone */
+	uint32_t     vocab, depth;     /* depth: elements of a row */
+	float        beta1, beta2, rest1, rest2, grad, rate, root, epsilon, keep;
+};
+void pf_cpu_head_adamw(struct pf_cpu_pool *pool, const struct pf_cpu_adamw *adamw);
+void pf_cpu_head_norm(struct pf_cpu_pool *pool, const struct pf_cpu_adamw *adamw);
+
 /* One sequence */
 void pf_cpu_seq_sum(const struct pf_row *row, uint32_t rows, const struct pf_span *span, struct pf_seq *out);
 void pf_cpu_coef(const struct pf_item_out *item, const struct pf_span *span, float *out, uint32_t rows, uint32_t seqs,

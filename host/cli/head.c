@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include "arrays.h"
-#include "host/train/fused.h"
+#include "host/train/shard.h"
 #include "host/train/seconds.h"
 #include "prefpga/internal/kmath.h"
 #include "progress.h"
@@ -21,7 +21,9 @@ struct head {
 	struct pf_npy             hidden, weight, bias, targets, coef;
 	struct pf_npy_out        *logp, *dhidden, *dweight, *dbias;
 	struct pf_device         *device;
-	struct pf_fused          *fused;
+	struct pf_fused          *fused;       /* or */
+	struct pf_shards         *shards;      /* of --shards */
+	struct pf_left_out        left_out;    /* of --filter */
 	uint64_t                  rows;
 	uint32_t                  vocab, dim, chunk;
 	int                       backward;
@@ -184,8 +186,13 @@ static int open_fused(struct head *h, struct pf_error *error)
 		.memory_bytes = o->card_memory / 2,
 		.form = { (float)o->head_scale, (float)o->softcap, (float)o->head_temperature, (float)o->z_loss,
 		          (float)o->entropy_bonus },
+		.filter = (float)o->filter,
 	};
-	return pf_fused_open(&options, &h->fused, error);
+	struct pf_device *device[64];
+	for (unsigned i = 0; i < 64; i++)
+		device[i] = h->device;
+	return o->shards > 1 ? pf_shards_open(&options, device, (unsigned)o->shards, &h->shards, error)
+	                     : pf_fused_open(&options, &h->fused, error);
 }
 
 /* ---- the run ---- */
@@ -199,6 +206,28 @@ static int write_dhidden(struct head *h, size_t count, struct pf_error *error)
 	return pf_npy_append(h->dhidden, h->dh, count, error);
 }
 
+static int forward(struct head *h, const struct pf_fused_weight *weight, const struct pf_fused_tokens *tokens,
+                   struct pf_error *error)
+{
+	if (h->shards)
+		return pf_shards_forward(h->shards, weight, tokens, NULL, h->row, error);
+	int code = pf_fused_forward(h->fused, weight, tokens, NULL, h->row, error);
+	return code ? code : pf_fused_wait(h->fused, error);
+}
+
+static int backward(struct head *h, const struct pf_fused_tokens *tokens, const float *coef, struct pf_error *error)
+{
+	int code = h->shards ? pf_shards_backward(h->shards, coef, h->dh, h->dw, h->db, error)
+	                     : pf_fused_backward(h->fused, coef, h->dh, h->dw, h->db, error);
+	if (!code && h->fused)
+		code = pf_fused_wait(h->fused, error);
+	if (!code)
+		pf_left_out_count(&h->left_out,
+		                  h->shards ? pf_shards_filtered(h->shards) : pf_fused_filtered(h->fused),
+		                  tokens->target, tokens->tokens);
+	return code;
+}
+
 static int run_chunk(struct head *h, uint64_t first, uint32_t rows, struct pf_error *error)
 {
 	const struct pf_fused_weight weight = { h->wide_weight ? h->wide_weight : h->weight.data, h->bias.data, 1,
@@ -209,13 +238,9 @@ static int run_chunk(struct head *h, uint64_t first, uint32_t rows, struct pf_er
 	const struct pf_fused_tokens tokens = { h->wide_hidden ? h->wide_hidden : (const float *)h->hidden.data + at,
 		(const int32_t *)h->targets.data + first, NULL, rows, 0, 0 };
 	const float *coef = h->coef.data ? (const float *)h->coef.data + first : h->ones;
-	int code = pf_fused_forward(h->fused, &weight, &tokens, NULL, h->row, error);
-	if (!code)
-		code = pf_fused_wait(h->fused, error);
+	int code = forward(h, &weight, &tokens, error);
 	if (!code && h->backward)
-		code = pf_fused_backward(h->fused, coef, h->dh, h->dw, h->db, error);
-	if (!code)
-		code = pf_fused_wait(h->fused, error);
+		code = backward(h, &tokens, coef, error);
 	for (uint32_t t = 0; !code && t < rows; t++) {
 		pf_arrays_count(&h->totals, &h->row[t]);
 		h->column[t] = h->row[t].logp;
@@ -270,15 +295,26 @@ static int run(struct head *h, struct pf_error *error)
 	return code;
 }
 
+static void add_left_out(json_t *json, const struct pf_left_out *l)
+{
+	const double tokens = (double)l->tokens;
+	json_object_set_new(json, "dropped_mean", pf_arrays_number(l->mass / tokens));
+	json_object_set_new(json, "dropped_max", pf_arrays_number(l->most));
+	json_object_set_new(json, "dropped_words", pf_arrays_number((double)l->words / tokens));
+	json_object_set_new(json, "saved_words", pf_arrays_number((double)l->saved / tokens));
+}
+
 static json_t *summary(const struct head *h)
 {
 	const struct pf_arrays_totals *t = &h->totals;
 	const double mean = t->finite ? t->logp / (double)t->finite : NAN;
+	const json_int_t peak = (json_int_t)(h->shards ? pf_shards_peak(h->shards) : pf_fused_peak(h->fused));
 	struct rusage usage = { 0 };
 	const char *why;
-	const char *way = pf_fused_way(h->fused, &why) == PF_WAY_SPILL ? "spill" : "recompute";
+	const enum pf_way own = h->shards ? pf_shards_way(h->shards, &why) : pf_fused_way(h->fused, &why);
+	const char *way = own == PF_WAY_SPILL ? "spill" : "recompute";
 	getrusage(RUSAGE_SELF, &usage);
-	return json_pack(
+	json_t *json = json_pack(
 		"{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}",
 		"device", pf_device_facts(h->device)->name, "variant", pf_device_facts(h->device)->variant,
 		"precision", h->options->precision, "rows",
@@ -288,8 +324,13 @@ static json_t *summary(const struct head *h)
 		pf_arrays_number((double)t->hits / (double)t->tokens), "way", h->backward ? way : "none", "way_because",
 		why, "link_bytes_in", (json_int_t)h->counts.bytes_in, "link_bytes_out", (json_int_t)h->counts.bytes_out,
 		"device_bytes", (json_int_t)(h->counts.beats * PF_BEAT_BYTES), "peak_device_bytes",
-		(json_int_t)pf_fused_peak(h->fused), "peak_host_bytes", (json_int_t)usage.ru_maxrss * 1024, "seconds",
+		peak, "peak_host_bytes", (json_int_t)usage.ru_maxrss * 1024, "seconds",
 		h->seconds, "tokens_per_second", pf_arrays_number((double)t->tokens / h->seconds));
+	if (h->shards)
+		json_object_set_new(json, "shards", json_integer(pf_shards_parts(h->shards)));
+	if (h->left_out.tokens)
+		add_left_out(json, &h->left_out);
+	return json;
 }
 
 static void close_all(struct head *h)
@@ -298,6 +339,7 @@ static void close_all(struct head *h)
 	struct pf_npy_out *out[] = { h->logp, h->dhidden, h->dweight, h->dbias };
 	float *memory[] = { h->column, h->ones, h->dh, h->dw, h->db, h->wide_weight, h->wide_hidden };
 	pf_fused_close(h->fused);
+	pf_shards_close(h->shards);
 	pf_device_close(h->device);
 	for (size_t i = 0; i < sizeof out / sizeof *out; i++)
 		pf_npy_abandon(out[i]);
@@ -320,6 +362,10 @@ int pf_verb_head(const struct pf_options *options)
 		                    "--coef is for gradients; say where they go with --dhidden, --dweight or --dbias");
 	if (options->dbias && !options->bias)
 		return pf_cli_usage(options, "--dbias is the gradient of --bias, which is not given");
+	if (options->filter > 0 && (options->z_loss != 0 || options->entropy_bonus != 0))
+		return pf_cli_usage(options,
+		                    "--filter bounds what it drops by the coefficients alone; leave out --z-loss and "
+		                    "--entropy-bonus, or --filter");
 	const struct pf_arrays_file files[] = {
 		{ "hidden", options->hidden, 0 },   { "weight", options->weight, 0 },   { "targets", options->targets, 0 },
 		{ "bias", options->bias, 0 },       { "coef", options->coef, 0 },       { "out", options->logp_out, 1 },

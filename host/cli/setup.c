@@ -333,6 +333,7 @@ struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)
 		.threads = (unsigned)o->threads, .logits = strcmp(pf_setup_head(s, o), "logits") == 0,
 		.way = pf_setup_way(o), .precision = pf_setup_precision(o),
 		.reference_precision = pf_setup_reference_precision(o),
+		.filter = (float)o->filter, .shards = (unsigned)o->shards,
 		.loss = &s->loss, .advantages = find_advantages(o->advantages),
 		.reference = s->reference, .uniform = s->uniform, .cache = o->cache,
 		.trace = s->trace, .stop = pf_setup_stop() };

@@ -270,6 +270,10 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 		                 .shuffle = o->shuffle,
 		                 .adamw = { o->beta1, o->beta2, o->eps, o->weight_decay, o->max_grad_norm,
 		                            (unsigned)o->threads },
+		                 .head_optimizer = strcmp(o->head_optimizer, "host") == 0 ? PF_HEAD_OPTIMIZER_HOST
+		                                   : strcmp(o->head_optimizer, "device") == 0
+		                                           ? PF_HEAD_OPTIMIZER_DEVICE
+		                                           : PF_HEAD_OPTIMIZER_AUTO,
 		                 .tokenizer = s->tokenizer,
 		                 .out = o->out,
 		                 .log = o->log,

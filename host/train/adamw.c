@@ -95,19 +95,14 @@ double pf_adamw_norm(const struct pf_adamw *a, const float *grad)
 	return sqrt(sum);
 }
 
-/* The factors of one step, rounded once */
-struct factors {
-	float beta1, beta2, rest1, rest2, grad, rate, root, epsilon, keep;
-};
-
 struct update {
 	const struct pf_adamw *adamw;
 	float *param;
 	const float *grad;
-	struct factors factors;
+	struct pf_adamw_factors factors;
 };
 
-static void update_run(const struct factors *f, float keep, uint64_t count,
+static void update_run(const struct pf_adamw_factors *f, float keep, uint64_t count,
                        const float *restrict grad, float *restrict param, float *restrict m,
                        float *restrict v)
 {
@@ -130,19 +125,19 @@ static void update_chunk(void *context, size_t index, unsigned worker)
 		const uint64_t last = t->offset + pf_tensor_elements(t);
 		const uint64_t from = t->offset > begin ? t->offset : begin,
 		               to = last < end ? last : end;
-		if (from < to && !t->frozen)
+		if (from < to && !t->frozen && t != a->away)
 			update_run(&u->factors, pf_tensor_decays(t) ? u->factors.keep : 1.0f,
 			           to - from, u->grad + from, u->param + from, a->m + from,
 			           a->v + from);
 	}
 }
 
-static struct factors factors_of(const struct pf_adamw *a, double rate, double scale)
+static struct pf_adamw_factors factors_of(const struct pf_adamw *a, double rate, double scale)
 {
 	const struct pf_adamw_options *o = &a->options;
 	const double t = (double)a->step, bias1 = 1.0 - pow(o->beta1, t),
 	             bias2 = 1.0 - pow(o->beta2, t);
-	return (struct factors){
+	return (struct pf_adamw_factors){
 		.beta1 = (float)o->beta1, .beta2 = (float)o->beta2,
 		.rest1 = (float)(1.0 - o->beta1), .rest2 = (float)(1.0 - o->beta2),
 		.grad = (float)scale, .rate = (float)(rate / bias1),
@@ -153,7 +148,15 @@ static struct factors factors_of(const struct pf_adamw *a, double rate, double s
 
 int pf_adamw_step(struct pf_adamw *a, double rate, float *param, const float *grad, double *norm)
 {
-	const double length = pf_adamw_norm(a, grad), clip = a->options.clip;
+	struct pf_adamw_factors factors;
+	return pf_adamw_step_with(a, rate, param, grad, 0.0, &factors, norm);
+}
+
+int pf_adamw_step_with(struct pf_adamw *a, double rate, float *param, const float *grad, double square,
+                       struct pf_adamw_factors *factors, double *norm)
+{
+	const double here = pf_adamw_norm(a, grad), clip = a->options.clip;
+	const double length = square != 0.0 ? sqrt(here * here + square) : here;
 	const double scale = clip > 0.0 && length > clip ? clip / length : 1.0;
 	if (norm)
 		*norm = length;
@@ -162,6 +165,9 @@ int pf_adamw_step(struct pf_adamw *a, double rate, float *param, const float *gr
 	a->step++;
 	struct update u = { a, param, grad, factors_of(a, rate, scale) };
 	pf_parallel(a->options.threads, chunks(a), update_chunk, &u);
+	*factors = u.factors;
+	if (a->away && !pf_tensor_decays(a->away))
+		factors->keep = 1.0f;
 	return 0;
 }
 

@@ -18,11 +18,15 @@ struct pf_adamw_options {
 	unsigned threads;    /* 0: all processors */
 };
 
+/* The factors of one step, rounded once: the formula is kernels.def's, of head_adamw */
+struct pf_adamw_factors { float beta1, beta2, rest1, rest2, grad, rate, root, epsilon, keep; };
+
 struct pf_adamw {
 	struct pf_adamw_options options;
 	const struct pf_layout *layout;
 	uint64_t step; /* updates made */
 	float *m, *v;  /* [layout->size] */
+	const struct pf_tensor *away;  /* updated elsewhere with the same factors: not here; or NULL */
 	double *part;  /* scratch of the norm */
 };
 
@@ -37,6 +41,11 @@ double pf_adamw_norm(const struct pf_adamw *adamw, const float *grad);
  * above 1e19 */
 int pf_adamw_step(struct pf_adamw *adamw, double rate, float *param, const float *grad,
                   double *norm);
+
+/* The same where `square` of the norm's square belongs to the tensor that is away, whose gradient is 0 here; *factors:
+ * what its update takes, keep as decay has it */
+int pf_adamw_step_with(struct pf_adamw *adamw, double rate, float *param, const float *grad, double square,
+                       struct pf_adamw_factors *factors, double *norm);
 
 /* The state as tensors adamw.m.<name>, adamw.v.<name> and note adamw.step: declare, then write in
  * the same order */

@@ -39,6 +39,12 @@ int pf_fused_open(const struct pf_fused_options *options, struct pf_fused **fuse
 		               "scale %g, softcap %g, temperature %g: scale and temperature must be above 0, "
 		               "softcap above 0 or 0 for none",
 		               (double)form->scale, (double)form->softcap, (double)form->temperature);
+	if (!(options->filter >= 0 && options->filter < 1) ||
+	    (options->filter > 0 && (form->zloss != 0 || form->entropy != 0)))
+		return pf_fail(error, PF_E_RANGE,
+		               "filter %g with z-loss %g and entropy bonus %g: a filter is below 1, and what it "
+		               "leaves out is only bounded without these terms", (double)options->filter,
+		               (double)form->zloss, (double)form->entropy);
 	int code = check_kernels(options, options->precision, error);
 	if (code)
 		return code;
@@ -60,12 +66,13 @@ void pf_fused_close(struct pf_fused *f)
 {
 	if (!f)
 		return;
-	struct place *all[] = { &f->hidden, &f->hidden_back, &f->dhidden, &f->stage_w, &f->target, &f->coef,
-		                &f->row,    &f->span,        &f->seq,     &f->raw,     &f->dbias };
+	struct place *all[] = { &f->hidden, &f->hidden_back, &f->dhidden, &f->stage_w, &f->target, &f->coef, &f->row,
+		                &f->span,   &f->seq,         &f->raw,     &f->dbias,   &f->state,  &f->filtered };
 	pf_fused_wait(f, NULL);
 	pf_fused_free_weights(f);
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		pf_fused_drop(f, all[i]);
+	free(f->left_out);
 	free(f);
 }
 
@@ -125,6 +132,10 @@ static int make_room(struct pf_fused *f, const struct pf_fused_tokens *t, struct
 		{ &f->span, PF_KERNEL_seq_sum, PF_ARG_seq_sum_span, t->seqs * sizeof(struct pf_span) },
 		{ &f->seq, PF_KERNEL_seq_sum, PF_ARG_seq_sum_out, t->seqs * sizeof(struct pf_seq) },
 		{ &f->coef, back, PF_ARG_linear_grad_coef, f->options.backward ? tokens * sizeof(float) : 0 },
+		{ &f->state, forward, PF_ARG_linear_logprob_shard,
+		  f->to_state ? tokens * sizeof(struct pf_shard) : 0 },
+		{ &f->filtered, back, PF_ARG_linear_grad_filtered,
+		  f->options.filter > 0 ? (tokens + 3) * sizeof(struct pf_filtered) : 0 },
 	};
 	int code = pf_fused_lay(f, &f->hidden, forward, PF_ARG_linear_logprob_hidden, (void *)t->hidden, matrix, error);
 	for (size_t i = 0; !code && i < sizeof want / sizeof *want; i++)
@@ -183,8 +194,9 @@ static void run_forward(struct pf_fused *f, uint32_t first, uint32_t rows, const
 	arg[PF_ARG_linear_logprob_target] = piece_of(f->target.buf, first * sizeof(int32_t));
 	arg[PF_ARG_linear_logprob_out] = piece_of(f->row.buf, first * sizeof(struct pf_row));
 	arg[PF_ARG_linear_logprob_raw] = piece_of(f->raw.buf, raw_at(f, first));
-	arg[PF_ARG_linear_logprob_shard].buf = f->raw.buf;
-	put_scalars(f, f->precision, rows, f->mode, &arg[PF_ARG_linear_logprob_rows]);
+	arg[PF_ARG_linear_logprob_shard] = piece_of(f->state.buf, f->to_state ? first * sizeof(struct pf_shard) : 0);
+	put_scalars(f, f->precision, rows, f->mode | (f->to_state ? PF_LINEAR_SHARD : 0),
+	            &arg[PF_ARG_linear_logprob_rows]);
 	pf_run(f->options.device, pf_precision_forward_kernel(f->precision), arg, PF_ARG_linear_logprob_COUNT, after,
 	       &f->run[f->runs++]);
 }
@@ -210,11 +222,12 @@ static int send_hidden(struct pf_fused *f, enum pf_precision precision, struct p
 	return 0;
 }
 
-int pf_fused_forward(struct pf_fused *f, const struct pf_fused_weight *weight, const struct pf_fused_tokens *tokens,
-                     struct pf_seq *sum, struct pf_row *row, struct pf_error *error)
+static int begin_forward(struct pf_fused *f, const struct pf_fused_weight *weight,
+                         const struct pf_fused_tokens *tokens, struct pf_shard *state, struct pf_error *error)
 {
 	int code = pf_fused_wait(f, error);
 	f->tokens = *tokens;
+	f->to_state = state;
 	f->weight = *weight;
 	set_precision(f, weight->precision);
 	choose_way(f, tokens->tokens);
@@ -236,8 +249,36 @@ int pf_fused_forward(struct pf_fused *f, const struct pf_fused_weight *weight, c
 	const uint32_t each = piece_tokens(f, pf_precision_forward_kernel(f->precision));
 	for (uint32_t first = 0; first < tokens->tokens; first += each)
 		run_forward(f, first, tokens->tokens - first < each ? tokens->tokens - first : each, ready);
+	f->sum = NULL;
+	f->to_row = NULL;
+	f->forward_pending = 1;
+	return 0;
+}
+
+int pf_fused_forward(struct pf_fused *f, const struct pf_fused_weight *weight, const struct pf_fused_tokens *tokens,
+                     struct pf_seq *sum, struct pf_row *row, struct pf_error *error)
+{
+	int code = begin_forward(f, weight, tokens, NULL, error);
 	f->sum = sum;
 	f->to_row = row;
+	return code;
+}
+
+int pf_fused_forward_shard(struct pf_fused *f, const struct pf_fused_weight *weight,
+                           const struct pf_fused_tokens *tokens, struct pf_shard *state, struct pf_error *error)
+{
+	return begin_forward(f, weight, tokens, state, error);
+}
+
+int pf_fused_merged(struct pf_fused *f, const struct pf_row *row, struct pf_seq *sum, struct pf_error *error)
+{
+	int code = pf_fused_wait(f, error);
+	if (code)
+		return code;
+	copy_in(f, f->row.buf, row, f->tokens.tokens * sizeof *row);
+	f->sum = sum;
+	f->to_row = NULL;
+	f->to_state = NULL;
 	f->forward_pending = 1;
 	return 0;
 }
@@ -262,12 +303,24 @@ static int finish_forward(struct pf_fused *f, struct pf_error *error)
 		return code;
 	if (f->sum && t->tokens)
 		copy_out(f, f->seq.buf, f->sum, t->seqs * sizeof *f->sum, NULL);
+	if (f->to_state)
+		copy_out(f, f->state.buf, f->to_state, t->tokens * sizeof *f->to_state, NULL);
 	if (f->to_row)
 		copy_out(f, f->row.buf, f->to_row, t->tokens * sizeof *f->to_row, NULL);
 	return settle_all(f, error);
 }
 
 /* ---- backward ---- */
+
+static int left_out_room(struct pf_fused *f, struct pf_error *error)
+{
+	if (!(f->options.filter > 0) || f->tokens.tokens <= f->left_out_room)
+		return 0;
+	free(f->left_out);
+	f->left_out = calloc(f->tokens.tokens, sizeof *f->left_out);
+	f->left_out_room = f->left_out ? f->tokens.tokens : 0;
+	return f->left_out ? 0 : pf_fail(error, -ENOMEM, "no memory for what the filter leaves out");
+}
 
 static void run_backward(struct pf_fused *f, uint32_t first, uint32_t rows, uint32_t mode,
                          const struct pf_ticket *after)
@@ -286,8 +339,11 @@ static void run_backward(struct pf_fused *f, uint32_t first, uint32_t rows, uint
 		arg[PF_ARG_linear_grad_dweight + p].buf = f->adopted[p] ? f->adopted[p] : f->dport[p].buf;
 	}
 	arg[PF_ARG_linear_grad_dbias].buf = f->dbias.buf;
-	arg[PF_ARG_linear_grad_filtered].buf = f->raw.buf;
-	put_scalars(f, f->back, rows, mode, &arg[PF_ARG_linear_grad_rows]);
+	arg[PF_ARG_linear_grad_filtered] =
+		piece_of(f->filtered.buf, f->options.filter > 0 ? first * sizeof(struct pf_filtered) : 0);
+	put_float(&arg[PF_ARG_linear_grad_filter], f->options.filter);
+	put_scalars(f, f->back, rows, mode | (f->options.filter > 0 ? PF_LINEAR_FILTER : 0),
+	            &arg[PF_ARG_linear_grad_rows]);
 	put_float(&arg[PF_ARG_linear_grad_zloss], f->options.form.zloss);
 	put_float(&arg[PF_ARG_linear_grad_entropy], f->options.form.entropy);
 	pf_run(f->options.device, pf_precision_backward_kernel(f->precision), arg, PF_ARG_linear_grad_COUNT, after,
@@ -316,7 +372,8 @@ int pf_fused_backward(struct pf_fused *f, const float *coef, float *dhidden, flo
                       struct pf_error *error)
 {
 	const uint32_t tokens = f->tokens.tokens;
-	const int shared = dweight || f->options.bias;         /* sums that every piece adds to */
+	const int stays = f->kept && f->now == f->kept && !dweight;
+	const int shared = dweight || stays || f->options.bias;        /* sums that every piece adds to */
 	int code = pf_fused_wait(f, error);
 	if (!code)
 		code = pf_fused_open_dweight(f, dweight, error);
@@ -326,17 +383,21 @@ int pf_fused_backward(struct pf_fused *f, const float *coef, float *dhidden, flo
 		                    tokens * pf_precision_row_bytes(f->back, f->options.dim), error);
 	if (!code && tokens)
 		code = bring_back_forms(f, error);
+	if (!code)
+		code = left_out_room(f, error);
 	if (code || tokens == 0)
 		return code;
 	copy_in(f, f->coef.buf, coef, tokens * sizeof *coef);
 	const struct pf_ticket *ready = &f->in[f->ins - 1];
 	const uint32_t each = piece_tokens(f, pf_precision_backward_kernel(f->precision));
 	for (uint32_t first = 0; first < tokens; first += each) {
-		const int add = first > 0 || (dweight && f->dweight_visible);
+		const int add = first > 0 || (dweight && f->dweight_visible) || (stays && f->summed);
 		run_backward(f, first, tokens - first < each ? tokens - first : each,
-		             f->mode | (dweight ? PF_LINEAR_DWEIGHT : 0) | (add ? PF_LINEAR_ADD : 0), ready);
+		             f->mode | (dweight || stays ? PF_LINEAR_DWEIGHT : 0) | (add ? PF_LINEAR_ADD : 0), ready);
 		ready = shared ? &f->run[f->runs - 1] : ready;
 	}
+	f->summed |= stays;
+	f->filter_pending = f->options.filter > 0;
 	f->dhidden_to = f->visible ? NULL : dhidden;
 	f->sums = (struct sums){ f->dweight_visible ? NULL : dweight, f->options.bias ? dbias : NULL };
 	return 0;
@@ -363,6 +424,8 @@ int pf_fused_wait(struct pf_fused *f, struct pf_error *error)
 	int code = settle_all(f, error);
 	if (!code && f->forward_pending)
 		code = finish_forward(f, error);
+	if (!code && f->filter_pending)
+		code = pf_fused_move(f->filtered.buf, f->left_out, f->tokens.tokens * sizeof *f->left_out, 0, error);
 	if (!code && f->dhidden_to)
 		code = bring_dhidden(f, f->dhidden_to, error);
 	if (!code && f->sums.dweight)
@@ -372,7 +435,7 @@ int pf_fused_wait(struct pf_fused *f, struct pf_error *error)
 		if (!code)
 			pf_fused_add_narrowed(f->stage_w.host, 1, f->sums.dbias, 1, f->options.vocab);
 	}
-	f->forward_pending = 0;
+	f->forward_pending = f->filter_pending = 0;
 	f->dhidden_to = NULL;
 	f->sums = (struct sums){ NULL, NULL };
 	return code;
@@ -383,6 +446,31 @@ enum pf_way pf_fused_way(const struct pf_fused *f, const char **why)
 	if (why)
 		*why = f->why ? f->why : "nothing was computed yet";
 	return f->mode & PF_LINEAR_RAW ? PF_WAY_SPILL : PF_WAY_RECOMPUTE;
+}
+
+void pf_left_out_add(struct pf_left_out *sum, const struct pf_left_out *more)
+{
+	sum->tokens += more->tokens;
+	sum->mass += more->mass;
+	sum->most = more->most > sum->most ? more->most : sum->most;
+	sum->words += more->words;
+	sum->saved += more->saved;
+}
+
+void pf_left_out_count(struct pf_left_out *sum, const struct pf_filtered *filtered, const int32_t *target,
+                       uint32_t tokens)
+{
+	for (uint32_t t = 0; filtered && t < tokens; t++) {
+		const double mass = (double)filtered[t].mass_q40 * 0x1p-40;
+		const struct pf_left_out one = { 1, mass, mass, filtered[t].words, filtered[t].saved };
+		if (target[t] >= 0)
+			pf_left_out_add(sum, &one);
+	}
+}
+
+const struct pf_filtered *pf_fused_filtered(const struct pf_fused *f)
+{
+	return f->left_out;
 }
 
 int pf_fused_in_place(const struct pf_fused *f)

@@ -14,6 +14,7 @@
 #define PF_TRAIN_FUSED_H
 #include "prefpga/device.h"
 #include "prefpga/internal/abi.h"
+#include "adamw.h"
 #include "precision.h"
 
 struct pf_fused;
@@ -37,6 +38,7 @@ struct pf_fused_options {
 	enum pf_way          way;              /* after a forward of mxint8 there is no way back but spill */
 	uint64_t             memory_bytes;     /* for raw logits, at most; 0: half of the device's */
 	struct pf_fused_form form;
+	float                filter;           /* of linear_grad (kernels.def); 0: none. Not with zloss or entropy */
 };
 
 /* weight[V, D], bias[V] or NULL. version: another number whenever the numbers changed; 0: always taken as changed */
@@ -55,10 +57,34 @@ void pf_fused_close(struct pf_fused *fused);                   /* NULL is allowe
 /* sum[seqs], row[T]: either may be NULL. T may be 0 */
 int pf_fused_forward(struct pf_fused *fused, const struct pf_fused_weight *weight, const struct pf_fused_tokens *tokens,
                      struct pf_seq *sum, struct pf_row *row, struct pf_error *error);
+/* A device that holds a range of the vocabulary: V of the options is the range's, targets count from its beginning, and
+ * those of other ranges are at least V. forward_shard leaves states in state[T]; the records that all ranges' states
+ * merge to (shard.h) come back by merged, which must come before backward. sum as in forward, or NULL */
+int pf_fused_forward_shard(struct pf_fused *fused, const struct pf_fused_weight *weight,
+                           const struct pf_fused_tokens *tokens, struct pf_shard *state, struct pf_error *error);
+int pf_fused_merged(struct pf_fused *fused, const struct pf_row *row, struct pf_seq *sum, struct pf_error *error);
 /* For the last forward: coef[T]; dhidden[T, D] is overwritten, dweight[V, D] and dbias[V] are added to, or NULL */
 int  pf_fused_backward(struct pf_fused *fused, const float *coef, float *dhidden, float *dweight, float *dbias,
                        struct pf_error *error);
 int  pf_fused_wait(struct pf_fused *fused, struct pf_error *error);
+/* ---- the optimizer's state on the device: W and both moments live there, dW never leaves it ----
+ * keep: from W and the moments m, v [V, D] on, until close. W must be given with the same pointer and version from then
+ * on; backward with dweight NULL adds to the step's dW there. square: |dW|^2 of the step. update: AdamW; the next dW
+ * begins at 0. bring: W and moments to the host's arrays. Each returns when done. Not on devices that see the host's
+ * memory, nor with a bias */
+int pf_fused_keep(struct pf_fused *fused, const struct pf_fused_weight *weight, const float *m, const float *v,
+                  struct pf_error *error);
+int pf_fused_kept_square(struct pf_fused *fused, double *square, struct pf_error *error);
+int pf_fused_kept_update(struct pf_fused *fused, const struct pf_adamw_factors *factors, struct pf_error *error);
+int pf_fused_kept_bring(struct pf_fused *fused, float *weight, float *m, float *v, struct pf_error *error);
+
+/* What a filter left out, over tokens that count: sums and the largest */
+struct pf_left_out { uint64_t tokens; double mass, most; uint64_t words, saved; };
+void pf_left_out_count(struct pf_left_out *sum, const struct pf_filtered *filtered, const int32_t *target,
+                       uint32_t tokens);       /* adds [T] of one backward; filtered NULL: nothing */
+void pf_left_out_add(struct pf_left_out *sum, const struct pf_left_out *more);
+/* What the filter left out of the last backward, [T]; NULL without one. Valid until the next */
+const struct pf_filtered *pf_fused_filtered(const struct pf_fused *fused);
 /* What the last forward decided, and why: a static text */
 enum pf_way pf_fused_way(const struct pf_fused *fused, const char **why);
 /* 1: works in the caller's memory, W to dW; not while another adds to the same dW, then */

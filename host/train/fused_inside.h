@@ -31,6 +31,7 @@ struct pf_fused {
 	struct pf_fused_weight weight; /* of the last forward */
 	uint64_t      clock, peak, held;
 	struct place  hidden, hidden_back, dhidden, target, coef, row, span, seq, raw, dport[PORTS], dbias;
+	struct place  state, filtered;
 	struct pf_buf *adopted[PORTS];
 	struct place  stage_w;         /* .host of .bytes: a port's part, in another form or on its way back */
 	struct pf_fused_tokens tokens;
@@ -38,9 +39,15 @@ struct pf_fused {
 	const char   *why;
 	struct pf_seq *sum;
 	struct pf_row *to_row;
+	struct pf_shard *to_state;     /* the last forward was a range's */
+	struct pf_filtered *left_out;  /* [left_out_room], of the last backward */
+	uint32_t      left_out_room;
 	float        *dhidden_to;
 	struct sums   sums;
-	int           forward_pending;
+	int           forward_pending, filter_pending;
+	struct set   *kept;            /* whose optimizer's state is here too; NULL: the host's */
+	struct place  moment1[PORTS], moment2[PORTS], square;
+	int           summed;          /* dport holds sums of this step */
 	struct pf_ticket in[16], run[PIECES_MOST], out[4];
 	unsigned      ins, runs, outs;
 };

@@ -172,6 +172,8 @@ static struct set *set_for(struct pf_fused *f, const struct pf_fused_weight *w, 
 	for (int i = 0; i < SETS; i++) {
 		struct set *s = &f->set[i];
 		const int rank = holds(s, w, precision) ? 2 : same_form(s, w, precision);
+		if (s == f->kept && rank < 2)          /* the host's numbers are older */
+			continue;
 		if (!best || rank > best_rank || (rank == best_rank && s->used < best->used)) {
 			best = s;
 			best_rank = rank;
@@ -229,6 +231,7 @@ int pf_fused_open_dweight(struct pf_fused *f, float *dweight, struct pf_error *e
 {
 	const uint64_t row = pf_precision_pitch(f->back, f->options.dim) * sizeof(float);
 	const int kernel = pf_precision_backward_kernel(f->precision), in_place = dweight && f->dweight_visible;
+	const int own = (dweight && !in_place) || (f->kept && !f->host_visible);
 	int code = 0;
 	free_adopted(f);
 	for (int p = 0; !code && p < PORTS; p++) {
@@ -237,8 +240,7 @@ int pf_fused_open_dweight(struct pf_fused *f, float *dweight, struct pf_error *e
 			code = pf_buf_adopt(f->options.device, kernel, arg, dweight + port_at(f, p, f->options.dim),
 			                    port_bytes(f, p, row), &f->adopted[p], error);
 		else
-			code = grow_written(f, &f->dport[p], arg, dweight && !in_place ? port_bytes(f, p, row) : 0,
-			                    error);
+			code = grow_written(f, &f->dport[p], arg, own ? port_bytes(f, p, row) : 0, error);
 	}
 	if (!code)
 		code = grow_written(f, &f->dbias, PF_ARG_linear_grad_dbias,
@@ -269,6 +271,10 @@ void pf_fused_free_weights(struct pf_fused *f)
 	for (int i = 0; i < SETS; i++)
 		free_set(f, &f->set[i]);
 	free_adopted(f);
-	for (int p = 0; p < PORTS; p++)
+	for (int p = 0; p < PORTS; p++) {
 		pf_fused_drop(f, &f->dport[p]);
+		pf_fused_drop(f, &f->moment1[p]);
+		pf_fused_drop(f, &f->moment2[p]);
+	}
+	pf_fused_drop(f, &f->square);
 }

@@ -33,6 +33,7 @@ struct block {
 
 struct pf_head {
 	struct pf_head_fused *fused;   /* does it all, or NULL */
+	struct pf_fused *kept;         /* has the optimizer's state, or NULL */
 	uint32_t vocab, dim, stride, rows, slots, slots_open;
 	unsigned threads;
 	double cap;                    /* of the logits; 0: none */
@@ -369,6 +370,36 @@ int pf_head_forward(struct pf_head *h, const struct pf_head_input *input, struct
 		code = collect_sums(h, b, sum, error);
 	int late = settle_all(h, code ? NULL : error);
 	return code ? code : late;
+}
+
+int pf_head_keep(struct pf_head *h, const float *weight, uint64_t version, const float *m, const float *v,
+                 struct pf_error *error)
+{
+	const struct pf_fused_weight w = { weight, NULL, version, PF_PRECISION_FP32 };
+	struct pf_fused *only = h->fused ? pf_head_fused_only(h->fused) : NULL;
+	h->kept = NULL;
+	if (!only)
+		return pf_fail(error, PF_E_UNSUPPORTED,
+		               "the head's optimizer can be on a device that has the whole fused head: not with logits "
+		               "that cross the link, several devices or --shards; give --head-optimizer host");
+	int code = pf_fused_keep(only, &w, m, v, error);
+	h->kept = code ? NULL : only;
+	return code;
+}
+
+struct pf_fused *pf_head_kept(const struct pf_head *h)
+{
+	return h->kept;
+}
+
+struct pf_left_out pf_head_left_out(const struct pf_head *h)
+{
+	return h->fused ? pf_head_fused_left_out(h->fused) : (struct pf_left_out){ 0 };
+}
+
+unsigned pf_head_shards(const struct pf_head *h)
+{
+	return h->fused ? pf_head_fused_shards(h->fused) : 1;
 }
 
 /* ---- phase 3 ---- */

@@ -43,6 +43,9 @@ struct pf_head_options {
 	int      backward;             /* fused: pf_head_backward will be called */
 	enum pf_way way;               /* fused */
 	enum pf_precision precision;   /* fused: of most forwards */
+	float    filter;               /* fused: of the gradient (fused.h); 0: none */
+	unsigned shards;               /* fused: ranges of the vocabulary (shard.h), round the devices; 1: none, tokens are
+	                                * shared; 0: none while W and dW fit each device, else one a device */
 };
 
 /* Not fused: fails with PF_E_MEMORY when not even three blocks of 16 rows fit */
@@ -55,4 +58,14 @@ int pf_head_forward(struct pf_head *head, const struct pf_head_input *input, str
 /* Phase 3 for the last forward. grad[B] = dL/d(sum of logp); dhidden[T,D] is overwritten; dweight[V,D] is added to and
  * may be NULL (frozen head). Sequences with grad 0 cost no multiplication on their own, but blocks do */
 int pf_head_backward(struct pf_head *head, const double *grad, float *dhidden, float *dweight, struct pf_error *error);
+/* The optimizer's state on the device (fused.h); PF_E_UNSUPPORTED unless one device has all tokens and words. While it
+ * is there, forward gets W by the same pointer and version, and backward NULL for dweight */
+int pf_head_keep(struct pf_head *head, const float *weight, uint64_t version, const float *m, const float *v,
+                 struct pf_error *error);
+/* That device, once it is kept */
+struct pf_fused *pf_head_kept(const struct pf_head *head);
+/* What the filter left out of the last backward; zeros without one */
+struct pf_left_out pf_head_left_out(const struct pf_head *head);
+/* Ranges of the vocabulary; 1: tokens are shared */
+unsigned pf_head_shards(const struct pf_head *head);
 #endif

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "coefficient.h"
+#include "prefpga/internal/kernels.h"
 #include "seq_add.h"
+#include "shard.h"
 
 enum { BLOCK = PF_TOKENS };
 
@@ -19,27 +21,68 @@ struct pf_head_fused {
 	uint32_t             dim, coef_room;
 	struct pf_head_input input;            /* of the last forward */
 	float               *coef;             /* [T] */
+	struct pf_shards    *words;            /* does it all where the vocabulary is shared, else NULL */
+	struct pf_left_out   left_out;         /* of the last backward */
 	unsigned             shares;
 	struct share         share[];
 };
 
+/* Whether buffers for W, and for dW where there is a way back, can be had of a device: they are, and given back */
+static int weights_fit(struct pf_device *device, const struct pf_head_options *o)
+{
+	const uint64_t pitch = (o->dim + 15) / 16 * PF_BEAT_BYTES;
+	struct pf_buf *buf[2 * PF_WEIGHT_PORTS] = { NULL };
+	int code = 0;
+	for (unsigned i = 0; !code && i < (o->backward ? 2 : 1) * (unsigned)PF_WEIGHT_PORTS; i++) {
+		const unsigned port = i % PF_WEIGHT_PORTS;
+		const int back = i >= PF_WEIGHT_PORTS;
+		code = pf_buf_alloc(device, back ? PF_KERNEL_linear_grad : PF_KERNEL_linear_logprob,
+		                    (back ? PF_ARG_linear_grad_dweight : PF_ARG_linear_logprob_weight) + port,
+		                    PF_PORT_ROWS(o->vocab, port) * pitch + 1, &buf[i], NULL);
+	}
+	for (unsigned i = 0; i < 2 * PF_WEIGHT_PORTS; i++)
+		pf_buf_free(buf[i]);
+	return code != PF_E_MEMORY;
+}
+
+static unsigned shards_of(const struct pf_head_options *o)
+{
+	int fit = 1;
+	if (o->shards)
+		return o->shards;
+	for (unsigned i = 0; o->devices > 1 && i < o->devices; i++)
+		fit &= pf_device_facts(o->device[i])->host_visible || weights_fit(o->device[i], o);
+	return fit ? 1 : o->devices;
+}
+
+static int open_shards(struct pf_head_fused *h, const struct pf_head_options *o, const struct pf_fused_options *fused,
+                       unsigned parts, struct pf_error *error)
+{
+	struct pf_device **device = calloc(parts, sizeof *device);
+	if (!device)
+		return pf_fail(error, -ENOMEM, "no memory for the head");
+	for (unsigned i = 0; i < parts; i++)
+		device[i] = o->device[i % o->devices];
+	int code = pf_shards_open(fused, device, parts, &h->words, error);
+	free(device);
+	return code;
+}
+
 int pf_head_fused_open(const struct pf_head_options *o, struct pf_head_fused **head, struct pf_error *error)
 {
 	struct pf_head_fused *h = calloc(1, sizeof *h + o->devices * sizeof h->share[0]);
+	struct pf_fused_options fused = { .vocab = o->vocab, .dim = o->dim, .backward = o->backward, .way = o->way,
+		                          .precision = o->precision,
+		                          .memory_bytes = o->memory_bytes, .filter = o->filter,
+		                          .form = { 1, (float)o->logit_cap, 1, 0, 0 } };
 	*head = NULL;
 	if (!h)
 		return pf_fail(error, -ENOMEM, "no memory for the head");
 	h->dim = o->dim;
-	int code = 0;
-	for (; !code && h->shares < o->devices; h->shares++) {
-		const struct pf_fused_options fused = { .device = o->device[h->shares],
-			                                .vocab = o->vocab,
-			                                .dim = o->dim,
-			                                .backward = o->backward,
-			                                .way = o->way,
-			                                .precision = o->precision,
-			                                .memory_bytes = o->memory_bytes,
-			                                .form = { 1, (float)o->logit_cap, 1, 0, 0 } };
+	const unsigned parts = shards_of(o);
+	int code = parts > 1 ? open_shards(h, o, &fused, parts, error) : 0;
+	for (; !code && parts == 1 && h->shares < o->devices; h->shares++) {
+		fused.device = o->device[h->shares];
 		code = pf_fused_open(&fused, &h->share[h->shares].fused, error);
 	}
 	if (code) {
@@ -57,8 +100,10 @@ void pf_head_fused_close(struct pf_head_fused *h)
 		free(h->share[i].span);
 		free(h->share[i].seq);
 	}
-	if (h)
+	if (h) {
+		pf_shards_close(h->words);
 		free(h->coef);
+	}
 	free(h);
 }
 
@@ -122,6 +167,10 @@ int pf_head_fused_forward(struct pf_head_fused *h, const struct pf_head_input *i
 	h->input = *input;
 	memset(sum, 0, input->seqs * sizeof *sum);
 	const struct pf_fused_weight weight = { input->weight, NULL, input->version, input->precision };
+	const struct pf_fused_tokens whole = { input->hidden, input->target, input->span, input->tokens, input->seqs,
+		                               input->flags };
+	if (h->words)
+		return pf_shards_forward(h->words, &weight, &whole, sum, row, error);
 	int code = cut(h, error);
 	for (unsigned i = 0; !code && i < h->shares; i++) {
 		const struct share *s = &h->share[i];
@@ -166,6 +215,14 @@ int pf_head_fused_backward(struct pf_head_fused *h, const double *grad, float *d
                            struct pf_error *error)
 {
 	int code = spread(h, grad, error), in_place = 0;
+	h->left_out = (struct pf_left_out){ 0 };
+	if (h->words && !code) {
+		code = pf_shards_backward(h->words, h->coef, dhidden, dweight, NULL, error);
+		if (!code)
+			pf_left_out_count(&h->left_out, pf_shards_filtered(h->words), h->input.target,
+			                  h->input.tokens);
+		return code;
+	}
 	for (unsigned i = 0; !code && i < h->shares; i++) {
 		const struct share *s = &h->share[i];
 		/* nobody else adds to dW while a device that works in the caller's memory does */
@@ -176,5 +233,26 @@ int pf_head_fused_backward(struct pf_head_fused *h, const double *grad, float *d
 			code = pf_fused_backward(s->fused, h->coef + s->begin, dhidden + (size_t)s->begin * h->dim,
 			                         dweight, NULL, error);
 	}
-	return wait_all(h, code, error);
+	code = wait_all(h, code, error);
+	for (unsigned i = 0; !code && i < h->shares; i++) {
+		const struct share *s = &h->share[i];
+		pf_left_out_count(&h->left_out, pf_fused_filtered(s->fused), h->input.target + s->begin,
+		                  s->end - s->begin);
+	}
+	return code;
+}
+
+struct pf_left_out pf_head_fused_left_out(const struct pf_head_fused *h)
+{
+	return h->left_out;
+}
+
+struct pf_fused *pf_head_fused_only(const struct pf_head_fused *h)
+{
+	return h->shares == 1 ? h->share[0].fused : NULL;
+}
+
+unsigned pf_head_fused_shards(const struct pf_head_fused *h)
+{
+	return h->words ? pf_shards_parts(h->words) : 1;
 }

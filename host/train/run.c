@@ -44,7 +44,8 @@ int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct
 	const struct pf_scorer_options options = { run->device, run->devices, run->memory_bytes,
 		wanted > least ? wanted : least, run->max_length, run->threads, backward, pf_loss_per_token(run->loss),
 		pf_loss_tail(run->loss), tail_weight(run->loss), run->trace,
-		run->logits, run->way, run->precision, run->reference, run->reference_precision };
+		run->logits, run->way, run->precision, run->reference, run->reference_precision,
+		run->filter, run->shards };
 	memset(r, 0, sizeof *r);
 	r->run = run;
 	int code = check_reference(run, model, error);

@@ -45,7 +45,7 @@ static int open_parts(struct pf_scorer *s, const struct pf_model_config *config,
 	const struct pf_decoder_options body = { o->max_tokens, o->max_length, o->threads, o->backward };
 	const struct pf_head_options head = { o->device, o->devices, config->vocab, config->dim, o->memory_bytes,
 	                                      o->threads, config->logit_cap, !o->logits, o->backward, o->way,
-	                                      o->precision };
+	                                      o->precision, o->filter, o->shards };
 	const uint64_t floats = (uint64_t)o->max_tokens * config->dim;
 	s->hidden = pf_floats_alloc(floats);
 	s->place = malloc(o->max_tokens * sizeof *s->place);
@@ -190,7 +190,7 @@ int pf_scorer_forward(struct pf_scorer *s, const struct pf_model *model, const s
 int pf_scorer_backward(struct pf_scorer *s, const double *grad, float *gradient, struct pf_error *error)
 {
 	const double began = pf_seconds();
-	const int frozen = s->model->lora || s->model->layout.frozen_head;
+	const int frozen = s->model->lora || s->model->layout.frozen_head || pf_head_kept(s->head);
 	int code = pf_head_backward(s->head, grad, s->dhidden, frozen ? NULL : gradient + s->layout->head, error);
 	if (code)
 		return code;
@@ -200,6 +200,33 @@ int pf_scorer_backward(struct pf_scorer *s, const double *grad, float *gradient,
 	code = pf_decoder_backward(s->decoder, s->dbody, gradient, error);
 	count_times(s, "head backward", &s->times.head, began, middle, "body backward", &s->times.body);
 	return code;
+}
+
+int pf_scorer_keep(struct pf_scorer *s, const struct pf_model *model, const float *m, const float *v,
+                   struct pf_error *error)
+{
+	const uint64_t head = s->layout->head;
+	if (model->lora || model->rounded || s->layout->frozen_head || head == s->layout->embed)
+		return pf_fail(error, PF_E_UNSUPPORTED,
+		               "the head's optimizer can be on the device for a head of float weights that is trained "
+		               "and not tied to the embedding; give --head-optimizer host");
+	return pf_head_keep(s->head, model->param + head, model->version, m + head, v + head, error);
+}
+
+struct pf_fused *pf_scorer_kept(const struct pf_scorer *s)
+{
+	return s ? pf_head_kept(s->head) : NULL;
+}
+
+int pf_scorer_bring(struct pf_scorer *s, float *param, float *m, float *v, struct pf_error *error)
+{
+	const uint64_t head = s->layout->head;
+	return pf_fused_kept_bring(pf_head_kept(s->head), param + head, m + head, v + head, error);
+}
+
+struct pf_left_out pf_scorer_left_out(const struct pf_scorer *s)
+{
+	return pf_head_left_out(s->head);
 }
 
 struct pf_scorer_times pf_scorer_times(const struct pf_scorer *s)

@@ -31,6 +31,8 @@ struct pf_scorer_options {
 	enum pf_precision precision;   /* of the head's products */
 	const struct pf_model *reference;      /* a model whose head is computed in another one, or NULL */
 	enum pf_precision reference_precision;
+	float    filter;               /* head.h, as the next one */
+	unsigned shards;
 };
 
 int  pf_scorer_open(const struct pf_model_config *config, const struct pf_layout *layout,
@@ -44,5 +46,14 @@ int pf_scorer_forward(struct pf_scorer *scorer, const struct pf_model *model, co
 /* Adds to gradient, the flat array of what the model trains (pf_model_trained): grad, as long as the sums of the last
  * forward = dL/d(sum of logp) */
 int pf_scorer_backward(struct pf_scorer *scorer, const double *grad, float *gradient, struct pf_error *error);
+/* The optimizer's state of the model's head on the device (head.h): from the model and the moments m, v, flat arrays of
+ * its layout, until close; the head's part of gradients is not formed then. The head is not tied, and computed with as
+ * it lies. bring: back to such arrays, param and moments */
+int pf_scorer_keep(struct pf_scorer *scorer, const struct pf_model *model, const float *m, const float *v,
+                   struct pf_error *error);
+struct pf_fused *pf_scorer_kept(const struct pf_scorer *scorer);       /* NULL: the host has it */
+int pf_scorer_bring(struct pf_scorer *scorer, float *param, float *m, float *v, struct pf_error *error);
+/* What the filter left out of the last backward (fused.h) */
+struct pf_left_out pf_scorer_left_out(const struct pf_scorer *scorer);
 struct pf_scorer_times pf_scorer_times(const struct pf_scorer *scorer);        /* NULL: zeros */
 #endif

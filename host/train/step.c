@@ -229,10 +229,15 @@ static int find_loss(struct pf_objective *o, const struct pf_pack *pack, const s
 }
 
 static int go_back(struct pf_objective *o, const struct pf_pack *pack, const struct pf_chunk *chunk,
-                   const struct pf_work *w, float *gradient, struct pf_error *error)
+                   const struct pf_work *w, float *gradient, struct pf_tally *tally, struct pf_error *error)
 {
 	const size_t at = w->token ? pf_work_place(pack, chunk->sequence) : chunk->sequence;
-	return gradient ? pf_scorer_backward(o->scorer, w->grad + at, gradient, error) : 0;
+	if (!gradient)
+		return 0;
+	int code = pf_scorer_backward(o->scorer, w->grad + at, gradient, error);
+	const struct pf_left_out left_out = pf_scorer_left_out(o->scorer);
+	pf_left_out_add(&tally->left_out, &left_out);
+	return code;
 }
 
 /* Chunk by chunk: the loss of a group is its own affair */
@@ -247,7 +252,7 @@ static int run_chunks(struct pf_objective *o, const struct pf_pack *pack, const 
 		if (!code)
 			code = find_loss(o, pack, &chunk, batch, w, tally, error);
 		if (!code)
-			code = go_back(o, pack, &chunk, w, gradient, error);
+			code = go_back(o, pack, &chunk, w, gradient, tally, error);
 	}
 	return code;
 }
@@ -284,7 +289,7 @@ static int run_coupled(struct pf_objective *o, const struct pf_pack *pack, const
 	     g += chunk.groups) {
 		code = chunks > 1 ? score_policy(o, pack, &chunk, w, error) : 0;
 		if (!code)
-			code = go_back(o, pack, &chunk, w, gradient, error);
+			code = go_back(o, pack, &chunk, w, gradient, tally, error);
 	}
 	return code;
 }

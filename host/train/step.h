@@ -57,6 +57,7 @@ struct pf_tally {
 	uint64_t scored, groups, flat; /* rollouts: rewards, prompts, prompts whose rewards are all equal */
 	uint64_t tokens, hits;         /* scored; argmax == target */
 	uint64_t computed;             /* tokens through the policy's body, prompts included */
+	struct pf_left_out left_out;   /* what the gradient's filter left out */
 	double   z0;                   /* KTO's reference point; NaN for other losses */
 	uint64_t origin;               /* of the reference's log-probs: 0 computed, else a hash of what was imported */
 };

@@ -39,6 +39,7 @@ void pf_tally_add(struct pf_tally *t, const struct pf_tally *more)
 	t->tokens += more->tokens;
 	t->hits += more->hits;
 	t->computed += more->computed;
+	pf_left_out_add(&t->left_out, &more->left_out);
 	t->z0 = more->z0;
 	t->origin = more->origin;
 }

@@ -28,6 +28,7 @@ struct trainer {
 	float *gradient;
 	int folder;                    /* descriptor that holds the lock of t->out, or -1 */
 	uint64_t step, saved;          /* steps done; of the last checkpoint */
+	uint64_t away;                 /* steps of the head that only the device has */
 	int exact;                     /* the devices that the run began with all were */
 	unsigned renewals;             /* logged so far */
 	struct pf_alarm alarm;
@@ -148,10 +149,60 @@ static int open_folder(struct trainer *r, struct pf_error *error)
 	return 0;
 }
 
+/* ---- the head's optimizer ---- */
+
+static const struct pf_tensor *head_tensor(const struct pf_layout *layout)
+{
+	for (unsigned i = 0; i < layout->tensors; i++)
+		if (layout->tensor[i].offset == layout->head)
+			return &layout->tensor[i];
+	return NULL;
+}
+
+/* Gives the head's state to the device, where it belongs there */
+static int keep(struct trainer *r, struct pf_error *error)
+{
+	const enum pf_head_optimizer where = r->t->head_optimizer;
+	const struct pf_renewal *renewal = r->t->run.renewal;
+	const int may_fail = where == PF_HEAD_OPTIMIZER_AUTO;
+	r->adamw.away = NULL;
+	if (where == PF_HEAD_OPTIMIZER_HOST || (may_fail && renewal && renewal->on_fault != PF_FAULT_STOP))
+		return 0;
+	int code = pf_scorer_keep(r->running.scorer, r->model, r->adamw.m, r->adamw.v, error);
+	if (code == PF_E_UNSUPPORTED && may_fail)
+		return 0;
+	if (!code) {
+		r->adamw.away = head_tensor(&r->model->layout);
+		say(r, "the head's weights and optimizer stay on the device; they are brought back to be saved");
+	}
+	return code;
+}
+
+/* Brings what only the device has to the host's arrays */
+static int bring(struct trainer *r, struct pf_error *error)
+{
+	if (!r->away)
+		return 0;
+	int code = pf_scorer_bring(r->running.scorer, r->model->param, r->adamw.m, r->adamw.v, error);
+	r->away = code ? r->away : 0;
+	return code;
+}
+
+/* The run cannot go on: the weights of the body and those of the head are of different steps */
+static int lost(const struct trainer *r, int code, struct pf_error *error)
+{
+	char text[sizeof error->text];
+	memcpy(text, error->text, sizeof text);
+	return pf_fail(error, code,
+	               "%.300s. The head's optimizer was on that device, %llu steps beyond the last checkpoint: "
+	               "--resume goes on from there; --head-optimizer host loses nothing",
+	               text, (unsigned long long)r->away);
+}
+
 static int open_trainer(struct trainer *r, struct pf_error *error)
 {
 	const struct pf_training *t = r->t;
-	int64_t keep = -1;
+	int64_t position = -1;
 	int code = open_folder(r, error);
 	if (!code)
 		code = pf_running_open(&r->running, &t->run, r->model, 1, error);
@@ -167,8 +218,10 @@ static int open_trainer(struct trainer *r, struct pf_error *error)
 	if (!code)
 		code = gather_facts(r, error);
 	if (!code && t->resume)
-		code = resume(r, &keep, error);
-	return code ? code : open_log(r, keep, error);
+		code = resume(r, &position, error);
+	if (!code)
+		code = keep(r, error);
+	return code ? code : open_log(r, position, error);
 }
 
 static void close_trainer(struct trainer *r)
@@ -193,7 +246,9 @@ static int save(struct trainer *r, struct pf_error *error)
 	                                 r->facts, r->t->tokenizer, r->t->synced };
 	if (!r->t->out || r->saved == r->step)
 		return 0;
-	int code = pf_checkpoint_save(r->t->out, r->model, &r->adamw, &c, KEEP, error);
+	int code = bring(r, error);
+	if (!code)
+		code = pf_checkpoint_save(r->t->out, r->model, &r->adamw, &c, KEEP, error);
 	r->saved = code ? r->saved : r->step;
 	count_time(r, &r->result->times.saving, "saving", began);
 	return code;
@@ -226,6 +281,9 @@ static void log_tally(struct pf_metrics *m, const char *prefix, const struct pf_
 		{ "label_noise", *prefix ? pf_tally_label_noise(t) : NAN },
 		{ "reward", share(t->score, t->scored) },
 		{ "reward_std", t->scored ? sqrt(fmax(share(t->score2, t->scored) - pow(share(t->score, t->scored), 2), 0)) : NAN },
+		{ "filter/dropped_mean", share(t->left_out.mass, t->left_out.tokens) },
+		{ "filter/dropped_max", t->left_out.tokens ? t->left_out.most : NAN },
+		{ "filter/words", share((double)t->left_out.words, t->left_out.tokens) },
 		{ "frac_reward_zero_std", share((double)t->flat, t->groups) },
 	};
 	char key[64];
@@ -320,11 +378,15 @@ static int renew(struct trainer *r, int code, const struct pf_loss_state *before
 	if (!run->renewal || !pf_device_lost(code) || (run->stop && *run->stop))
 		return code;
 	count_times(r);
+	if (r->away)
+		return lost(r, code, error);
 	pf_running_close(&r->running);
 	memset(&r->running, 0, sizeof r->running);
 	code = pf_renew(run->renewal, &why, error);
 	if (!code)
 		code = pf_running_open(&r->running, run, r->model, 1, error);
+	if (!code)
+		code = keep(r, error);
 	r->running.objective.state = *before;
 	return code;
 }
@@ -383,18 +445,36 @@ static int check_start(struct trainer *r, struct pf_error *error)
 	return code;
 }
 
+/* The body's update on the host and the head's on the device, clipped by the norm of both together */
+static int update_both(struct trainer *r, struct pf_fused *kept, double rate, double *norm, struct pf_error *error)
+{
+	struct pf_adamw_factors factors;
+	double square;
+	int code = pf_fused_kept_square(kept, &square, error);
+	if (code)
+		return r->away ? lost(r, code, error) : code;
+	code = pf_adamw_step_with(&r->adamw, rate, r->model->param, r->gradient, square, &factors, norm);
+	if (code)
+		return code;
+	r->away++;
+	code = pf_fused_kept_update(kept, &factors, error);
+	return code ? lost(r, code, error) : 0;
+}
+
 static int update(struct trainer *r, double rate, double *norm, struct pf_error *error)
 {
 	const double began = pf_seconds();
-	int code = pf_adamw_step(&r->adamw, rate, pf_model_trained(r->model).param, r->gradient, norm);
-	if (!r->model->lora && !r->model->layout.frozen_head)  /* the head is what devices keep */
+	struct pf_fused *kept = pf_scorer_kept(r->running.scorer);
+	int code = kept ? update_both(r, kept, rate, norm, error)
+	                : pf_adamw_step(&r->adamw, rate, pf_model_trained(r->model).param, r->gradient, norm);
+	if (!kept && !r->model->lora && !r->model->layout.frozen_head) /* the head is what devices keep */
 		pf_model_touch(r->model);
 	count_time(r, &r->result->times.optimizer, "optimizer", began);
-	return code ? pf_fail(error, code,
+	return code == PF_E_NOT_FINITE ? pf_fail(error, code,
 	                      "step %llu: the gradient is not finite, the weights are as before it; lower --lr or "
 	                      "--max-grad-norm",
 	                      (unsigned long long)r->step + 1)
-	            : 0;
+	            : code;
 }
 
 static int due(uint64_t every, uint64_t step)
@@ -403,16 +483,20 @@ static int due(uint64_t every, uint64_t step)
 }
 
 /* TR-DPO: the reference goes part of the way, or all of it, to the policy */
-static void sync_reference(struct trainer *r)
+static int sync_reference(struct trainer *r, struct pf_error *error)
 {
 	const struct pf_training *t = r->t;
 	if (!t->synced || !due(t->sync_every, r->step))
-		return;
+		return 0;
+	int code = bring(r, error);
+	if (code)
+		return code;
 	for (uint64_t i = 0; i < r->model->layout.size; i++)
 		t->synced->param[i] =
 			(float)(t->mixup * (double)r->model->param[i] + (1.0 - t->mixup) * (double)t->synced->param[i]);
 	pf_model_touch(t->synced);
 	forget_caches(r);
+	return 0;
 }
 
 /* Loss and gradient of the next step */
@@ -446,7 +530,9 @@ static int one_step(struct trainer *r, struct pf_error *error)
 	if (code)
 		return code;
 	r->step++;
-	sync_reference(r);
+	code = sync_reference(r, error);
+	if (code)
+		return code;
 	r->result->stopped = pf_alarm_step(&r->alarm, &tally, r->step);
 	const double seconds = pf_seconds() - began;
 	count_devices(&r->t->run, &beats[1], &bytes[1]);
@@ -476,6 +562,8 @@ static int train(struct trainer *r, struct pf_error *error)
 		code = pf_fail(error, PF_E_INTERRUPTED, "interrupted after step %llu of %llu%s",
 		               (unsigned long long)r->step, (unsigned long long)r->t->steps,
 		               r->t->out ? "; --resume goes on from here" : "");
+	if (!code)
+		code = bring(r, error);
 	if (!code && r->t->out)
 		code = pf_model_save_as(r->model, &r->t->save, r->t->out, error);
 	if (!code && r->t->out && r->t->tokenizer)

@@ -16,6 +16,11 @@
 /* Samples to evaluate on */
 struct pf_held { struct pf_corpus *corpus; enum pf_split split; };
 
+/* Where the optimizer's state of the head lives. On the device it stays across steps and is brought back to be saved;
+ * what it has beyond the last checkpoint is lost with the device. AUTO: on the device where that is possible and a
+ * failed device ends the run anyway, else on the host */
+enum pf_head_optimizer { PF_HEAD_OPTIMIZER_HOST, PF_HEAD_OPTIMIZER_DEVICE, PF_HEAD_OPTIMIZER_AUTO };
+
 /* What training and evaluation share */
 struct pf_run {
 	struct pf_device *const *device;
@@ -26,8 +31,10 @@ struct pf_run {
 	uint32_t batch, accumulate;
 	unsigned threads;              /* 0: all processors */
 	int      logits;               /* 1: logits cross the link; 0: the fused head */
-	enum pf_way way;               /* of the fused head, as the next one */
+	enum pf_way way;               /* of the fused head, as the next ones (head.h) */
 	enum pf_precision precision, reference_precision;
+	float    filter;
+	unsigned shards;
 	const struct pf_loss  *loss;
 	enum pf_advantages advantages;
 	const struct pf_model *reference;      /* NULL: none; needed if the loss looks at it, unless */
@@ -57,6 +64,7 @@ struct pf_training {
 	uint64_t             seed, steps;
 	int                  shuffle;
 	struct pf_adamw_options adamw;
+	enum pf_head_optimizer head_optimizer;
 	struct pf_schedule   schedule; /* steps of it are those of the training */
 	struct pf_model     *synced;   /* run.reference, if it is to follow the policy (TR-DPO); NULL: frozen */
 	double               mixup;    /* then, every sync_every steps: reference = mixup policy + (1 - mixup) reference */
