@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "card_sysfs.h"
 #include "pci_dump.h"
@@ -136,6 +137,17 @@ static int open_source(const struct pf_discover_options *options, const char *ro
 	return status;
 }
 
+/* A recorded machine that is not there would look like one without driver and XRT */
+static int check_root(const char *root, struct pf_error *error)
+{
+	struct stat st;
+	if (!root[0])
+		return 0;
+	if (stat(root, &st) != 0)
+		return pf_fail(error, -errno, "folder %s, which is to stand for /: %s", root, strerror(errno));
+	return S_ISDIR(st.st_mode) ? 0 : pf_fail(error, -ENOTDIR, "%s is to stand for /, but is no folder", root);
+}
+
 static int discover(const struct pf_discover_options *options, const char *root,
                     struct pci_access *access, struct list *list, struct pf_error *error)
 {
@@ -162,8 +174,11 @@ int pf_discover(const struct pf_discover_options *options, struct pf_card_functi
 	struct list list = { NULL, 0, 0 };
 	const struct pf_discover_options *wanted = options ? options : &nothing;
 	const char *root = wanted->sysfs_root ? wanted->sysfs_root : "";
+	int status = check_root(root, error);
+	if (status != 0)
+		return status;
 	struct pci_access *access = pci_alloc();
-	int status = discover(wanted, root, access, &list, error);
+	status = discover(wanted, root, access, &list, error);
 	pci_cleanup(access);
 	if (status != 0) {
 		free(list.at);

@@ -62,7 +62,7 @@ static int is_hex_line(const char *line)
 	return digits >= 2 && line[digits] == ':' && line[digits + 1] == ' ';
 }
 
-static int copy_line(const char *line, int *inside, FILE *out)
+static int copy_line(const char *line, int *inside, unsigned long *contents, FILE *out)
 {
 	int device = device_line(line);
 	if (device < 0)
@@ -71,8 +71,10 @@ static int copy_line(const char *line, int *inside, FILE *out)
 		*inside = 1;
 		return fprintf(out, "%.*s x\n", device, line) < 0 ? PF_E_DATA : 0;
 	}
-	if (*inside && is_hex_line(line))
+	if (*inside && is_hex_line(line)) {
+		++*contents;
 		return hex_line(line, out);
+	}
 	if (!line[0]) {
 		*inside = 0;
 		fputc('\n', out);
@@ -84,16 +86,20 @@ int pf_pci_dump_copy(FILE *in, FILE *out, const char *path, struct pf_error *err
 {
 	char *line = NULL;
 	size_t size = 0;
+	unsigned long contents = 0;            /* lines of configuration space */
 	int inside = 0, status = 0;
 	ssize_t length;
 	for (unsigned long number = 1; status == 0 && (length = getline(&line, &size, in)) >= 0; number++) {
 		line[strcspn(line, "\r\n")] = '\0';
-		if (copy_line(line, &inside, out) != 0)
+		if (copy_line(line, &inside, &contents, out) != 0)
 			status = pf_fail(error, PF_E_FORMAT,
 			                 "%s: line %lu is not what lspci -xxxx prints", path, number);
 	}
 	free(line);
 	if (status == 0 && (ferror(in) || fflush(out) != 0))
 		status = pf_fail(error, PF_E_DATA, "%s: cannot read it", path);
+	if (status == 0 && !contents)
+		status = pf_fail(error, PF_E_FORMAT,
+		                 "%s: no configuration space of a PCI device is in it: make it with lspci -xxxx", path);
 	return status;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include "prefpga/error.h"
 
-/* Copies a dump from `in` to `out`. Errors name `path` and the line */
+/* Copies a dump from `in` to `out`. Errors name `path` and the line. A dump without a byte of configuration space
+ * (another file, lspci without -x) is an error, lest it be taken for a machine without cards */
 int pf_pci_dump_copy(FILE *in, FILE *out, const char *path, struct pf_error *error);
 #endif
