@@ -91,10 +91,10 @@ target_link_libraries(xrt_forget PRIVATE ${CMAKE_DL_LIBS})
 prefpga_emulated_test(xrt_forget test_two_units xrt_forget "${PROJECT_BINARY_DIR}/test_two_units.xclbin")
 set_tests_properties(xrt_forget PROPERTIES FAIL_REGULAR_EXPRESSION "" PASS_REGULAR_EXPRESSION
                      "closed with 1 buffers \\(4096 bytes\\) never freed")
-prefpga_test(xrt_session SOURCES xrt_session.c
-             ARGS $<TARGET_FILE:prefpga_cli> $<TARGET_FILE:test_xrt>)
+prefpga_test(xrt_session SOURCES xrt_session.c scratch.c
+             ARGS $<TARGET_FILE:prefpga_cli> $<TARGET_FILE:test_xrt> "${PROJECT_BINARY_DIR}/prefpga-sw_emu.xclbin")
 set_tests_properties(xrt_session PROPERTIES ENVIRONMENT "${emulated_environment}")
-add_dependencies(test_xrt_session prefpga_cli test_xrt)
+add_dependencies(test_xrt_session prefpga_cli test_xrt image_prefpga-sw_emu)
 add_test(NAME devices WORKING_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}"
          COMMAND prefpga_cli devices --format json --pci-dump fuzz/corpus/pci_dump/cards)
 set_tests_properties(devices PROPERTIES LABELS quick PASS_REGULAR_EXPRESSION "\"card\": \"u55c\"")

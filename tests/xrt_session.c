@@ -1,4 +1,5 @@
-/* `prefpga emulate`: what it hands on, what it ends, what it removes. argv: the program, the test of backend xrt. */
+/* `prefpga emulate`: what it hands on, what it ends, what it removes. argv: the program, the test of backend xrt, an
+ * image for emulation. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -12,8 +13,9 @@
 #include <unistd.h>
 #include "prefpga/emulation.h"
 #include "tests/cmocka.h"
+#include "tests/scratch.h"
 
-static const char *program, *worker;
+static const char *program, *worker, *image;
 static char output[65536];
 
 /* Runs "<program> emulate <text>" in a shell; its exit code, what it printed in `output` */
@@ -285,12 +287,45 @@ static void what_is_missing_is_named(void **state)
 	printed("/no/such.xclbin");
 }
 
+/* The copy of an image that says it is for a card: m_mode, 16 bits at 332 of struct axlf (XRT's xclbin.h) */
+static const char *for_a_card(void)
+{
+	static char bytes[64 << 20];
+	FILE *in = fopen(image, "rb");
+	assert_non_null(in);
+	size_t length = fread(bytes, 1, sizeof bytes, in);
+	fclose(in);
+	assert_true(length > 334 && length < sizeof bytes && bytes[332] == 5);
+	bytes[332] = 0;
+	return scratch_bytes("card.xclbin", bytes, length);
+}
+
+/* By the name that the user gave, before anything is started */
+static void other_images_are_refused(void **state)
+{
+	char text[4096];
+	(void)state;
+	scratch_open("xrt_session");
+	snprintf(text, sizeof text, "--image '%s' -- echo started", scratch_text("garbage.xclbin", "no image"));
+	ends(text, 1);
+	printed("garbage.xclbin: 8 bytes are too few for an xclbin image");
+	assert_null(strstr(output, "started"));
+	snprintf(text, sizeof text, "--image '%s' -- echo started", for_a_card());
+	ends(text, 1);
+	printed("card.xclbin is built for cards");
+	assert_null(strstr(output, "started"));
+	snprintf(text, sizeof text, "--image '%s' -- echo started", image);
+	ends(text, 0);
+	printed("started");
+}
+
 int main(int argc, char **argv)
 {
-	if (argc < 3)
+	if (argc < 4)
 		return 2;
 	program = argv[1];
 	worker = argv[2];
+	image = argv[3];
 	if (emulate("-- true") == 77) {
 		printf("skipped: %s", output);
 		return 77;
@@ -303,7 +338,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(whoever_is_killed_nothing_remains),
 		cmocka_unit_test(signals_go_on_to_the_command), cmocka_unit_test(a_lost_card_is_an_error),
 		cmocka_unit_test(the_card_survives_an_interrupt),
-		cmocka_unit_test(what_is_missing_is_named),
+		cmocka_unit_test(what_is_missing_is_named), cmocka_unit_test(other_images_are_refused),
 	};
 	return cmocka_run_group_tests_name("xrt_session", tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "emulation.h"
+#include "prefpga/image.h"
 #include "prefpga/internal/registers.h"
 #include "swemu.h"
 
@@ -83,12 +84,23 @@ static int find_or_fail(const char *given, const char *name, char path[PF_SESSIO
 	return 0;
 }
 
+/* Here, where the user's name for it is known: what runs below only sees a link to it */
 static int check_image(const char *path, struct pf_error *error)
 {
+	struct pf_image *image;
 	struct stat st;
-	if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
-		return 0;
-	return pf_fail(error, PF_E_ARGUMENT, "%s: an emulated card is loaded with one image: name a file", path);
+	if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+		return pf_fail(error, PF_E_ARGUMENT, "%s: an emulated card is loaded with one image: name a file",
+		               path);
+	int status = pf_image_open(path, &image, error);
+	if (status != 0)
+		return status;
+	if (!pf_image_facts(image)->emulated)
+		status = pf_fail(error, PF_E_IMAGE,
+		                 "%s is built for cards (%s): leave --image out for the one that is emulated", path,
+		                 pf_image_facts(image)->platform);
+	pf_image_close(image);
+	return status;
 }
 
 /* ---- making; every name is below the session's folder ---- */
