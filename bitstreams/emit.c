@@ -4,7 +4,7 @@
  *	             [--host-memory] [--vitis RELEASE] [--target csim|csynth|cosim|hw_emu|hw] [--kernel NAME]
  *	             [--source DIR] [--benches DIR] [--program FILE] --out FILE
  *	--host-memory: class SMALL lies in memory of the host that the card reaches (HOST[0], the slave bridge)
- *	--image: which of a card's images (vitis.def); --cus chooses kernels by hand instead
+ *	--image: which of a card's images (vitis.def); --cus changes how many units its kernels have
  *	KIND  xml       kernel.xml, as XRT's emulation reads it
  *	      manifest  manifest.json, as prefpga's driver reads it
  *	      link      link configuration of an image for v++ (--card)
@@ -25,16 +25,19 @@ struct request {
 	const char      *kind, *library, *kernel, *out;
 	struct pf_vitis  vitis;
 	struct pf_layout layout;
-	int              chosen;       /* --cus was given: exactly that, or an error */
+	const char      *chosen;       /* --cus */
 };
 
-/* What a card's image holds: what --cus asks for, or what --image is made of */
+/* What a card's image holds: what --image is made of, as --cus changes it, or an error */
 static int fit(struct pf_layout *layout, const struct request *request, struct pf_error *error)
 {
 	struct pf_ports ports;
-	if (!request->chosen)
-		return pf_layout_image(layout, request->vitis.card, request->vitis.image, error);
-	int status = pf_layout_count(layout, request->vitis.card, &ports, error);
+	int status = pf_layout_image(layout, request->vitis.card, request->vitis.image, error);
+	if (status || !request->chosen)
+		return status;
+	status = pf_layout_set(layout, request->chosen, error);
+	if (status == 0)
+		status = pf_layout_count(layout, request->vitis.card, &ports, error);
 	if (status == 0 && !pf_layout_fits(&ports))
 		status = pf_fail(error, PF_E_RANGE,
 				 "--cus: %u + %u + %u ports of classes STREAM, WEIGHT, SMALL do not fit the %s "
@@ -80,7 +83,9 @@ static int write_commands(FILE *out, const struct request *request, struct pf_er
 
 static int write_budget(FILE *out, const struct request *request, struct pf_error *error)
 {
-	return pf_vitis_budget(out, request->chosen ? &request->layout : NULL, request->vitis.card, error);
+	struct pf_layout layout = request->layout;
+	int status = request->chosen ? fit(&layout, request, error) : 0;
+	return status ? status : pf_vitis_budget(out, request->chosen ? &layout : NULL, request->vitis.card, error);
 }
 
 static int write_hls(FILE *out, const struct request *request, struct pf_error *error)
@@ -144,7 +149,8 @@ static int parse(int argc, char **argv, struct request *request, struct pf_error
 	for (int which; (which = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (which == 'n' && pf_layout_set(&request->layout, optarg, error) != 0)
 			return PF_E_ARGUMENT;
-		request->chosen |= which == 'n';
+		if (which == 'n')
+			request->chosen = optarg;
 		request->layout.host_memory |= which == 'H';
 		if (which == 'p')
 			request->layout.control = strcmp(optarg, "hs") == 0 ? PF_XCLBIN_CTRL_HS

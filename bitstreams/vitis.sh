@@ -37,5 +37,6 @@ if [ "$mode" = dry ]; then
 		cat "$file"
 	done
 else
+	find . -name 'pf_k_*.xo' -exec rm {} +         # of other kernels than now: run.sh links what it finds
 	sh run.sh
 fi

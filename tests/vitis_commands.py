@@ -115,6 +115,15 @@ NEEDS = {"": {"seq_sum", "pref", "linear_logprob", "linear_grad"},
          "low": {"seq_sum", "pref", "linear_logprob_bf16", "linear_grad_bf16", "linear_logprob_mxint8"}}
 
 
+def check_chosen_units(checker, tool, out):
+    """--cus changes an image's kernels: the others stay as they are"""
+    for words, wanted in ((["--cus", "linear_grad=0"], NEEDS[""] - {"linear_grad"}),
+                          (["--image", "logits", "--cus", "logprob=3"], NEEDS["logits"])):
+        text, why = emit(tool, out, "link", "--card", "u50", *words)
+        if check_links(checker, text or why, "link %s" % words) != wanted or "=3" in words[-1] and "nk=pf_k_logprob:3" not in text:
+            checker.faults.append("link %s: %s" % (words, text or why))
+
+
 def check_images(checker, tool, source, out, card):
     ports = pragma_ports(source)
     budget, why = emit(tool, out, "budget", "--card", card)
@@ -162,6 +171,7 @@ def main():
                     checker.tcl(text or why, release, where)
                 else:
                     checker.keys("config", text or why, release, where)
+    check_chosen_units(checker, tool, out)
     # what must be refused
     for words in (["hls", "--card", "u9", "--vitis", "2023.2", "--target", "hw", "--kernel", "coef"],
                   ["hls", "--card", "u50", "--vitis", "2019.1", "--target", "hw", "--kernel", "coef"],
