@@ -1,9 +1,11 @@
-/* What fits a card: the ports of each memory against its limit, which is arithmetic, and the figures that a bitstream
- * is up against. How much logic a kernel needs, only csynth can say. */
+/* What fits a card: the ports of each memory against its limit, which is arithmetic, the logic as estimated, and the
+ * figures that a bitstream is up against. How much logic a kernel needs, only csynth can say. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "prefpga/internal/card_facts.def"
 #include "prefpga/internal/cards.def"
+#include "quality.h"
 #include "vitis.h"
 
 struct fact { const char *card, *figure; double value; const char *grade, *source; };
@@ -29,6 +31,20 @@ static void budget_kernels(FILE *out, const struct pf_layout *layout)
 	}
 }
 
+/* An estimate, which is why it stands apart from what is counted */
+static void budget_logic(FILE *out, const struct pf_layout *layout, const char *card)
+{
+	const char *resource;
+	const double share = pf_quality_share(layout, card, &resource);
+	const char *verdict = pf_quality_verdict(share);
+	if (isnan(share)) {
+		fprintf(out, "\nLogic: estimated in quality-%s.md; what the card has is not known here.\n", card);
+		return;
+	}
+	fprintf(out, "\nLogic, estimated in quality-%s.md: %.1f %% of the card's %s, its shell not counted%s%s.\n",
+	        card, 100.0 * share, resource, verdict[0] ? ": " : "", verdict);
+}
+
 /* Kernels of an image and the sums of their ports */
 static int budget_image(FILE *out, const struct pf_layout *layout, const char *card, struct pf_error *error)
 {
@@ -44,6 +60,7 @@ static int budget_image(FILE *out, const struct pf_layout *layout, const char *c
 	for (unsigned c = 0; !ports.shared && c < PF_BANK_CLASSES; c++)
 		fprintf(out, "\n%s bank of class %s: %u ports of at most %u, %s.\n", ports.memory, classes[c],
 			ports.used[c], ports.limit, ports.used[c] <= ports.limit ? "which fits" : "which does not fit");
+	budget_logic(out, layout, card);
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "prefpga/cycles.h"
 #include "prefpga/internal/cards.def"
 #include "prefpga/internal/operations.def"
+#include "prefpga/internal/vitis.def"
 
 /* A kernel at work: its scalars; products: of T V D, that its array forms; main: the loop that takes the time */
 struct use {
@@ -123,6 +124,29 @@ static double scarcest(const char *card, const double of[RESOURCES], const char 
 	return most;
 }
 
+static void add_kernels(const struct pf_layout *layout, double sum[RESOURCES])
+{
+	for (int k = 0; k < PF_KERNEL_COUNT; k++)
+		for (unsigned r = 0; layout->cus[k] && r < RESOURCES; r++)
+			sum[r] += layout->cus[k] * find_size((enum pf_kernel)k)[r];
+}
+
+double pf_quality_share(const struct pf_layout *layout, const char *card, const char **resource)
+{
+	double sum[RESOURCES] = { 0 };
+	add_kernels(layout, sum);
+	return scarcest(card, sum, resource);
+}
+
+const char *pf_quality_verdict(double share)
+{
+	if (share > 1.0)
+		return "too large";
+	if (share > PF_FULL_SHARE)
+		return "more than the fullest design at hand takes, do not expect it to be placed";
+	return "";
+}
+
 /* ---- CSV ---- */
 
 static void csv_row(FILE *out, const struct row *r, const char *card)
@@ -184,13 +208,9 @@ static int image_rows(FILE *out, const char *card, struct pf_error *error)
 		const int status = pf_layout_image(&layout, card, pf_image_name(i, NULL), error);
 		if (status)
 			return status;
-		for (int k = 0; k < PF_KERNEL_COUNT; k++)
-			for (unsigned r = 0; layout.cus[k] && r < RESOURCES; r++)
-				sum[r] += layout.cus[k] * find_size((enum pf_kernel)k)[r];
-		const char *which;
-		const int large = scarcest(card, sum, &which) > 1.0;
-		fprintf(out, "| %s%s%s |", pf_image_name(i, NULL), large ? ", too large by its " : "",
-		        large ? which : "");
+		add_kernels(&layout, sum);
+		const char *which, *verdict = pf_quality_verdict(scarcest(card, sum, &which));
+		fprintf(out, "| %s%s%s |", pf_image_name(i, NULL), verdict[0] ? ": " : "", verdict);
 		shares(out, card, sum);
 	}
 	return 0;

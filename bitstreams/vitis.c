@@ -1,3 +1,4 @@
+#include "quality.h"
 #include "vitis.h"
 #include <stdlib.h>
 #include <string.h>
@@ -164,12 +165,24 @@ static void link_commands(FILE *out, const struct pf_vitis *v)
 	        v->program, first ? "" : "-", first ? "" : v->image);
 }
 
+/* vitis.sh says it before it runs the commands, which take hours */
+static void write_note(FILE *out, const struct pf_vitis *v, const struct pf_layout *layout)
+{
+	const char *resource;
+	const double share = pf_quality_share(layout, v->card, &resource);
+	if (pf_quality_verdict(share)[0])
+		fprintf(out, "# note: estimated at %.1f %% of the %s's %s: %s; see budget-%s.md\n", 100.0 * share,
+		        v->card, resource, pf_quality_verdict(share), v->card);
+}
+
 int pf_vitis_commands(FILE *out, const struct pf_vitis *v, const struct pf_layout *layout)
 {
 	fprintf(out,
 		"#!/bin/sh\n# %s for %s with Vitis %s, made by prefpga-emit commands. No release has run this "
 		"yet.\nset -eu\n",
 		v->target, v->card, v->release);
+	if (strcmp(v->target, "hw") == 0)
+		write_note(out, v, layout);
 	for (int k = 0; k < PF_KERNEL_COUNT; k++) {
 		if (!layout->cus[k])
 			continue;

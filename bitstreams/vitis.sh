@@ -37,6 +37,7 @@ if [ "$mode" = dry ]; then
 		cat "$file"
 	done
 else
+	sed -n "s/^# note: /$step for $card${image:+, image $image,} is /p" run.sh >&2
 	find . -name 'pf_k_*.xo' -exec rm {} +         # of other kernels than now: run.sh links what it finds
 	sh run.sh
 fi

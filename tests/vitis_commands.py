@@ -115,6 +115,40 @@ NEEDS = {"": {"seq_sum", "pref", "linear_logprob", "linear_grad"},
          "low": {"seq_sum", "pref", "linear_logprob_bf16", "linear_grad_bf16", "linear_logprob_mxint8"}}
 
 
+DSPS = {"u50": 5952, "u55c": 9024, "u250": 12288, "u280": 9024}     # HACC docs/devices.md; the U200's are not there
+FULL = 85                                                           # % in PC2's GEMM, the fullest that was placed
+
+
+def estimated(source, card, kernels):
+    """% of the card's DSPs that kernels take, summed from the table of their sizes"""
+    with open(os.path.join(source, "include/prefpga/internal/operations.def"), encoding="utf-8") as file:
+        dsps = {kernel: int(dsp) for kernel, dsp in re.findall(r"\bS\((\w+), (\d+), ", file.read())}
+    return 100 * sum(dsps[kernel] for kernel in kernels) / DSPS[card]
+
+
+def check_logic(checker, tool, source, out, card):
+    """Who builds an image that is estimated to fill the card is told so, nobody else"""
+    budget, _ = emit(tool, out, "budget", "--card", card)
+    parts = dict(re.findall(r"## Image (\w+):(.*?)(?=\n## |\n\| the device)", budget or "", re.S))
+    for image, needs in NEEDS.items():
+        part, where = parts.get(image or "fused", ""), "%s %s" % (card, image)
+        script, _ = emit(tool, out, "commands", "--card", card, "--vitis", "2022.2", "--target", "hw", "--source", source,
+                         *(["--image", image] if image else []))
+        if card not in DSPS:
+            verdict = ""
+            if "what the card has is not known" not in part:
+                checker.faults.append("budget %s: %s" % (where, part))
+        else:
+            share = estimated(source, card, needs)
+            verdict = "too large" if share > 100 else "do not expect it to be placed" if share > FULL else ""
+            if "%.1f %% of the card's dsp" % share not in part:
+                checker.faults.append("budget %s: not %.1f %% of the DSPs" % (where, share))
+        for text in (part, "\n".join(re.findall("# note: .*", script or ""))):
+            told = re.findall("too large|do not expect it to be placed", text)
+            if told != ([verdict] if verdict else []):
+                checker.faults.append("%s: told %s, not %s: %s" % (where, told, verdict or "nothing", text))
+
+
 def check_chosen_units(checker, tool, out):
     """--cus changes an image's kernels: the others stay as they are"""
     for words, wanted in ((["--cus", "linear_grad=0"], NEEDS[""] - {"linear_grad"}),
@@ -153,6 +187,7 @@ def main():
     scripts = 0
     for card in CARDS:
         check_images(checker, tool, source, out, card)
+        check_logic(checker, tool, source, out, card)
         for release in RELEASES:
             for step in STEPS:
                 where = "%s %s %s" % (card, release, step)
