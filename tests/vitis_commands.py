@@ -173,6 +173,8 @@ def check_images(checker, tool, source, out, card):
         if needs != kernels:
             checker.faults.append("%s: has %s" % (where, ", ".join(sorted(kernels))))
         everything |= kernels
+        if not os.path.exists(os.path.join(os.path.dirname(tool), "link-%s%s.cfg" % (card, image and "-" + image))):
+            checker.faults.append("%s: the build makes no link configuration, so it has no targets" % where)
         if "`prefpga%s.xclbin`" % (image and "-" + image) not in budget:
             checker.faults.append("budget %s: nothing of image %s" % (card, image))
     built, why = emit(tool, out, "manifest")
