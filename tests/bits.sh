@@ -29,7 +29,7 @@ build() {
 }
 
 quick() {
-	build gcc 1 -O0
+	build clang 1 -O0
 	build gcc 64 -O3 -march=native -mprefer-vector-width=512
 	build clang 3 -O2 -msse2
 	build clang 64 -O3 -march=native
