@@ -15,7 +15,7 @@ static struct pf_offload ask_on(const char *card, uint32_t cards, uint32_t units
                                 enum pf_offload_head head)
 {
 	const struct pf_offload_shape shape = pf_offload_plain(768, 50257, 12, tokens);
-	const struct pf_offload_place place = { card, cards, units, flops };
+	const struct pf_offload_place place = { card, cards, units, flops, NULL };
 	struct pf_offload x;
 	struct pf_error error;
 	if (pf_offload_ask(&place, &shape, head, &x, &error))
@@ -78,7 +78,7 @@ static void break_even(void **state)
 {
 	const struct pf_offload_shape shape = pf_offload_plain(768, 50257, 12, 8192);
 	const struct pf_offload far = ask_on("u55c", 1, 1, 1e11, 65536, PF_OFFLOAD_TRAINED);
-	const struct pf_offload_place place = { "u55c", 1, 1, 0.9 * far.host_flops_equal };
+	const struct pf_offload_place place = { "u55c", 1, 1, 0.9 * far.host_flops_equal, NULL };
 	const uint32_t tokens = pf_offload_tokens(&place, &shape, PF_OFFLOAD_TRAINED);
 	(void)state;
 	assert_true(tokens > 64 && tokens <= 65536);
@@ -86,7 +86,7 @@ static void break_even(void **state)
 	assert_true(x.head_s.value < x.host_s);
 	x = ask_on("u55c", 1, 1, place.host_flops, tokens / 2, PF_OFFLOAD_TRAINED);
 	assert_true(x.head_s.value >= x.host_s);
-	const struct pf_offload_place fast = { "u55c", 1, 1, 1e15 };
+	const struct pf_offload_place fast = { "u55c", 1, 1, 1e15, NULL };
 	assert_int_equal(pf_offload_tokens(&fast, &shape, PF_OFFLOAD_TRAINED), 0);
 }
 
@@ -130,7 +130,7 @@ static void anchors_are_consistent(void **state)
 static void unknown_cards(void **state)
 {
 	const struct pf_offload_shape shape = pf_offload_plain(64, 64, 1, 64);
-	const struct pf_offload_place place = { "u56c", 1, 1, 1e11 };
+	const struct pf_offload_place place = { "u56c", 1, 1, 1e11, NULL };
 	struct pf_offload x;
 	struct pf_error error;
 	(void)state;
@@ -178,6 +178,36 @@ static void answers_in_json(void **state)
 		"quoted");
 	assert_int_equal(json_array_size(json_object_get(json, "cards")), 2);
 	json_decref(json);
+}
+
+/* A product that the synthesis could only begin every other cycle: twice its time, and the rest as before */
+static void reports_slow_it_down(void **state)
+{
+	static const char slow[] =
+		"<profile><UserAssignments><TopModelName>pf_k_linear_logprob</TopModelName><TargetClockPeriod>3.33"
+		"</TargetClockPeriod><ClockUncertainty>0.9</ClockUncertainty></UserAssignments><PerformanceEstimates>"
+		"<SummaryOfTimingAnalysis><EstimatedClockPeriod>2.43</EstimatedClockPeriod></SummaryOfTimingAnalysis>"
+		"<SummaryOfLoopLatency><visits><Name>visits</Name><PipelineII>2</PipelineII><PipelineDepth>60"
+		"</PipelineDepth></visits></SummaryOfLoopLatency></PerformanceEstimates></profile>";
+	char words[1024], *at;
+	(void)state;
+	snprintf(words, sizeof words, "--model-shape 768,50257,12 --head reference --host-gflops 200 --reports %s",
+	         scratch_text("csynth.xml", slow));
+	at = strrchr(words, '/');
+	*at = '\0';
+	json_t *reported = advise_json(words);
+	*strstr(words, " --reports") = '\0';
+	json_t *derived = advise_json(words);
+	const json_t *r = json_object_get(json_array_get(json_object_get(reported, "cards"), 0), "modelled");
+	const json_t *d = json_object_get(json_array_get(json_object_get(derived, "cards"), 0), "modelled");
+	const double times = json_number_value(json_array_get(json_object_get(r, "head_s"), 0)) /
+	                     json_number_value(json_array_get(json_object_get(d, "head_s"), 0));
+	if (!(times > 1.7 && times < 2))
+		fail_msg("%g times as long", times);
+	assert_non_null(strstr(json_string_value(json_object_get(r, "kind")), "by their reports"));
+	assert_non_null(strstr(json_string_value(json_object_get(d, "kind")), "uncalibrated"));
+	json_decref(reported);
+	json_decref(derived);
 }
 
 /* Measured here, without a sensor: a rate, and why there are no joules */
@@ -277,6 +307,7 @@ static void mistakes(void **state)
 		{ "--model-shape 16,16,3 --tokens 0", "tokens", 2 },
 		{ "--model-shape 16,16,3 --card u56c", "did you mean u55c?", 1 },
 		{ "--model-shape 16,16,3 --card ,", "no figures of a card", 1 },
+		{ "--model-shape 16,16,3 --reports /nowhere", "/nowhere", 1 },
 		{ "--model-shape 16,16,3 --cards 65", "cards", 2 },
 		{ "--model-shape 16,16,3 --head trainde", "head", 2 },
 		{ "--model-shape 16,16,3 --sweep size", "sweep", 2 },
@@ -342,6 +373,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(anchors_are_consistent),
 		cmocka_unit_test(unknown_cards),
 		cmocka_unit_test(answers_in_json),
+		cmocka_unit_test(reports_slow_it_down),
 		cmocka_unit_test(this_host),
 		cmocka_unit_test(plain_words),
 		cmocka_unit_test(sweeps),

@@ -144,10 +144,20 @@ static int measure_host(struct pf_advise *a, struct pf_error *error)
 }
 
 /* ---- answers ---- */
+struct pf_offload_place pf_advise_place(const struct pf_advise *a, const char *card, uint32_t cards, uint32_t units)
+{
+	return (struct pf_offload_place){ card, cards, units, a->host.flops, a->reports };
+}
+
+const char *pf_advise_kind(const struct pf_advise *a)
+{
+	return a->reports ? "modelled, kernels by their reports" : "modelled, uncalibrated";
+}
+
 const struct pf_advise_row *pf_advise_ask(struct pf_advise *a, const char *card, uint32_t cards, uint32_t units,
                                           const struct pf_offload_shape *shape)
 {
-	const struct pf_offload_place place = { card, cards, units, a->host.flops };
+	const struct pf_offload_place place = pf_advise_place(a, card, cards, units);
 	if (a->rows == PF_ADVISE_ROWS)
 		return NULL;
 	struct pf_advise_row *row = &a->row[a->rows++];
@@ -159,11 +169,13 @@ const struct pf_advise_row *pf_advise_ask(struct pf_advise *a, const char *card,
 static int advise(struct pf_advise *a, struct pf_error *error)
 {
 	const struct pf_options *o = a->options;
-	int code = find_shape(a, error);
+	int code = o->reports ? pf_reports_open(o->reports, &a->reports, error) : 0;
+	if (!code)
+		code = find_shape(a, error);
 	if (!code)
 		code = find_cards(a, error);
 	for (unsigned i = 0; !code && i < a->card_count; i++) { /* before anything is measured */
-		const struct pf_offload_place place = { a->card[i], 1, 1, 1 };
+		const struct pf_offload_place place = { a->card[i], 1, 1, 1, a->reports };
 		struct pf_offload ignored;
 		const struct pf_offload_shape tiny = pf_offload_plain(16, 16, 1, 1);
 		code = pf_offload_ask(&place, &tiny, a->head, &ignored, error);
@@ -190,6 +202,7 @@ int pf_verb_advise(const struct pf_options *options)
 	int code = a.row ? advise(&a, &error) : pf_fail(&error, -ENOMEM, "no memory for the answers");
 	if (!code)
 		code = pf_advise_save(&a, &error);
+	pf_reports_close(a.reports);
 	free(a.row);
 	free(a.cards);
 	return code ? pf_setup_exit(options, &error) : PF_EXIT_OK;

@@ -32,6 +32,7 @@ struct pf_advise {
 	enum pf_offload_head head;
 	struct pf_offload_shape shape;
 	struct pf_advise_host host;
+	struct pf_reports *reports; /* --reports, or NULL */
 	char *cards; /* --card, cut into card[] */
 	const char *card[PF_ADVISE_CARDS];
 	unsigned card_count;
@@ -39,6 +40,11 @@ struct pf_advise {
 	unsigned rows;
 };
 
+/* Where it is played: units 0 is what the card has room for */
+struct pf_offload_place pf_advise_place(const struct pf_advise *advise, const char *card, uint32_t cards,
+                                        uint32_t units);
+/* What the figures of the cards are: modelled, and calibrated or not */
+const char *pf_advise_kind(const struct pf_advise *advise);
 /* Asks for one point; with an answer or an error there is a row more. NULL: there are PF_ADVISE_ROWS already */
 const struct pf_advise_row *pf_advise_ask(struct pf_advise *advise, const char *card, uint32_t cards, uint32_t units,
                                           const struct pf_offload_shape *shape);

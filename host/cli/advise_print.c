@@ -73,20 +73,25 @@ static void show_host(const struct pf_advise *a, const struct pf_offload *x)
 static void show_doubts(const struct pf_offload *x)
 {
 	for (unsigned i = 0; i < x->doubts; i++)
-		if (fmax(-x->doubt[i].low, x->doubt[i].high) >= 0.02)
+		if (fmax(-x->doubt[i].low, x->doubt[i].high) < 0.02)
+			continue;
+		else if (x->doubt[i].doubt == 0)
+			printf("  every pipelined loop one cycle longer: %+.0f %% of the time\n",
+			       100 * x->doubt[i].high);
+		else
 			printf("  %s off by %.0f %%: %+.0f to %+.0f %% of the time\n", x->doubt[i].figure,
 			       100 * x->doubt[i].doubt, 100 * x->doubt[i].low, 100 * x->doubt[i].high);
 }
 
-static void show_card(const struct pf_advise_row *row)
+static void show_card(const struct pf_advise *a, const struct pf_advise_row *row)
 {
 	const struct pf_offload *x = &row->answer;
 	const struct pf_energy_modelled *e = &x->energy;
 	const uint32_t ports = pf_offload_units(row->card), dsps = pf_cost_units(row->card);
-	printf("%u x %s (modelled, uncalibrated), %u unit%s of the fused head each; its ports are enough for %u, its "
+	printf("%u x %s (%s), %u unit%s of the fused head each; its ports are enough for %u, its "
 	       "DSP slices "
 	       "for %u%s\n",
-	       row->cards, row->card, x->units, x->units > 1 ? "s" : "", ports, dsps,
+	       row->cards, row->card, pf_advise_kind(a), x->units, x->units > 1 ? "s" : "", ports, dsps,
 	       x->units > ports || x->units > dsps ? ": more than a bitstream of these kernels can have" : "");
 	printf("  the head takes %.4g s [%.4g, %.4g], way %s%s\n", x->head_s.value, x->head_s.low, x->head_s.high,
 	       pf_cost_way_name(x->way), x->plan.shards > 1 ? ", words shared by the units" : "");
@@ -126,8 +131,8 @@ static void show_anchors(const struct pf_advise *a)
 
 static void show_residency(const struct pf_advise *a, const struct pf_advise_row *row)
 {
-	const struct pf_offload_place place = { row->card, row->cards, (uint32_t)a->options->advise_cus,
-		                                a->host.flops };
+	const struct pf_offload_place place =
+		pf_advise_place(a, row->card, row->cards, (uint32_t)a->options->advise_cus);
 	for (enum pf_offload_head h = 0; h < PF_OFFLOAD_HEADS; h++) {
 		struct pf_offload x;
 		struct pf_error error;
@@ -144,8 +149,8 @@ static void show_residency(const struct pf_advise *a, const struct pf_advise_row
 
 static void show_break_even(const struct pf_advise *a, const struct pf_advise_row *row)
 {
-	const struct pf_offload_place place = { row->card, row->cards, (uint32_t)a->options->advise_cus,
-		                                a->host.flops };
+	const struct pf_offload_place place =
+		pf_advise_place(a, row->card, row->cards, (uint32_t)a->options->advise_cus);
 	const struct pf_offload *x = &row->answer;
 	const uint32_t tokens = pf_offload_tokens(&place, &row->shape, a->head);
 	printf("break-even of %s:\n", row->card);
@@ -179,7 +184,7 @@ void pf_advise_show(const struct pf_advise *a)
 		}
 		if (i == 0)
 			show_host(a, &row->answer);
-		show_card(row);
+		show_card(a, row);
 		show_break_even(a, row);
 		pf_advise_verdict(a, row, text, sizeof text);
 		printf("%s: %s\n", row->card, text);
@@ -209,8 +214,8 @@ static json_t *doubts_json(const struct pf_offload *x)
 
 static json_t *row_json(const struct pf_advise *a, const struct pf_advise_row *row)
 {
-	const struct pf_offload_place place = { row->card, row->cards, (uint32_t)a->options->advise_cus,
-		                                a->host.flops };
+	const struct pf_offload_place place =
+		pf_advise_place(a, row->card, row->cards, (uint32_t)a->options->advise_cus);
 	const struct pf_offload *x = &row->answer;
 	static const char *const verdicts[] = { "do not offload", "offload", "open" };
 	char text[512];
@@ -218,7 +223,7 @@ static json_t *row_json(const struct pf_advise *a, const struct pf_advise_row *r
 		return json_pack("{ss ss}", "card", row->card, "error", row->error.text);
 	pf_advise_verdict(a, row, text, sizeof text);
 	json_t *modelled =
-		json_pack("{ss ss si so so so so ss so so so}", "kind", "modelled, uncalibrated", "way",
+		json_pack("{ss ss si so so so so ss so so so}", "kind", pf_advise_kind(a), "way",
 	                  pf_cost_way_name(x->way), "shards", (int)x->plan.shards, "head_s", interval(x->head_s),
 	                  "link_s", number(x->plan.link_s), "kernels_s", number(x->plan.card_s), "host_s",
 	                  number(x->plan.host_s), "bound", pf_offload_bound_name(x->bound), "joule",

@@ -189,7 +189,7 @@ static int draw(const struct pf_advise *a, const struct sweep *s, const struct p
 	return fclose(out) || failed ? pf_fail(error, -EIO, "%s: could not be written whole", path) : 0;
 }
 
-static void sweep_json(const struct sweep *s, const struct pf_advise_row *row)
+static void sweep_json(const struct pf_advise *a, const struct sweep *s, const struct pf_advise_row *row)
 {
 	json_t *points = json_array();
 	char text[256];
@@ -206,7 +206,7 @@ static void sweep_json(const struct sweep *s, const struct pf_advise_row *row)
 		                                    x->energy.total.value, "host_head_s", x->host_s));
 	}
 	json_t *all = json_pack("{ss ss ss ss so}", "sweep", s->what, "card", row->card, "kind",
-	                        "modelled, uncalibrated", "because", text, "points", points);
+	                        pf_advise_kind(a), "because", text, "points", points);
 	json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(7));
 	putchar('\n');
 	json_decref(all);
@@ -223,7 +223,7 @@ int pf_advise_sweep(struct pf_advise *a, struct pf_error *error)
 			if (!ask(a, &s, a->card[k], s.point[i]))
 				return pf_fail(error, PF_E_RANGE, "more than %d points", PF_ADVISE_ROWS);
 		if (strcmp(a->options->format, "json") == 0) {
-			sweep_json(&s, row);
+			sweep_json(a, &s, row);
 		} else {
 			show(&s, row);
 			say(&s, row, text, sizeof text);

@@ -84,8 +84,12 @@ static int cost_place(const struct pf_offload_place *p, struct pf_cost_place *pl
 {
 	*place = (struct pf_cost_place){ .devices = p->cards ? p->cards : 1,
 		                         .host_flops = p->host_flops,
+		                         .reports = p->reports,
 		                         .cus = p->units ? p->units : units_of(p->card) };
-	return find_card(p->card, &place->card, error);
+	const int code = find_card(p->card, &place->card, error);
+	if (!code)
+		pf_reports_clock(p->reports, &place->card);
+	return code;
 }
 
 /* ---- what bounds it ---- */

@@ -2,8 +2,8 @@
  * this host, what bounds it, and when that would change.
  *
  * The times are pf_cost's (train/cost.h), the doubts pf_cycles_range's, the joules pf_energy_play's: all modelled and
- * uncalibrated but for the host's rate of products, which the caller has measured or assumed. A verdict is only given
- * where the whole interval of the modelled time lies on one side of the host's.
+ * uncalibrated but for reports of the synthesis and the host's rate of products, which the caller has measured or
+ * assumed. A verdict is only given where the whole interval of the modelled time lies on one side of the host's.
  *
  * Thread-safe: nothing here has state. */
 #ifndef PF_REPORT_OFFLOAD_H
@@ -34,6 +34,7 @@ struct pf_offload_place {
 	const char *card;
 	uint32_t cards, units; /* units of each kernel on a card; 0: what its ports and its DSPs allow */
 	double host_flops;     /* operations/s of products */
+	const struct pf_reports *reports; /* of the kernels' synthesis, or NULL */
 };
 
 /* Units of the fused head that a card's memory has ports for, beside seq_sum and pref; 0 for unknown cards */
@@ -57,7 +58,7 @@ struct pf_offload {
 	struct pf_cost_plan plan;  /* of that way */
 	struct pf_interval head_s; /* the head on the card */
 	struct pf_energy_modelled energy;
-	struct pf_cycles_doubt doubt[8]; /* of head_s.value, by figure of the card */
+	struct pf_cycles_doubt doubt[10]; /* of head_s.value, by figure of the card */
 	unsigned doubts;
 	double host_s;     /* the head on the host: its operations over the host's rate */
 	double body_s;     /* the decoder layers, forward and backward, at that rate: at least so much */

@@ -7,9 +7,10 @@
 #include "../model/logits.h"
 #include "../model/parallel.h"
 #include "prefpga/internal/kernels.h"
+#include "prefpga/internal/operations.def"
 #include "seconds.h"
 
-enum { BLOCKS = 8, UNIT_DSP = 1280, UNITS_MOST = 64, DEVICES_MOST = 64, TRIES = 3, SIDE = 768 };
+enum { BLOCKS = 8, UNITS_MOST = 64, DEVICES_MOST = 64, TRIES = 3, SIDE = 768 };
 enum { BANK_STREAM, BANK_WEIGHT, BANK_SMALL };                 /* classes of kernels.def */
 #define RECORD 64.0                    /* bytes of struct pf_row */
 #define STATE 128.0                    /* bytes of struct pf_shard */
@@ -49,7 +50,7 @@ static uint32_t launch(struct schedule *s, uint32_t device, int kernel, const ui
                        uint32_t a, uint32_t b, uint32_t c)
 {
 	struct pf_job job = { .kind = PF_JOB_RUN, .device = device, .kernel = kernel };
-	const int code = pf_cycles_cost(kernel, value, values, &job.cost, NULL);
+	const int code = pf_reports_cost(s->place->reports, kernel, value, values, &job.cost, NULL);
 	s->code = s->code ? s->code : code;
 	return add(s, job, a, b, c);
 }
@@ -321,11 +322,15 @@ const char *pf_cost_way_name(enum pf_cost_way way)
 	return names[way];
 }
 
+#define KERNEL_DSP(name, dsp, lut, ff, bram18, uram) [PF_KERNEL_##name] = dsp,
+static const double kernel_dsp[PF_KERNEL_COUNT] = { PF_SIZES(KERNEL_DSP) };
+
 uint32_t pf_cost_units(const char *card)
 {
+	const double unit = kernel_dsp[PF_KERNEL_linear_logprob] + kernel_dsp[PF_KERNEL_linear_grad];
 	for (unsigned i = 0; pf_card_fact(i); i++)
 		if (strcmp(pf_card_fact(i)->card, card) == 0 && strcmp(pf_card_fact(i)->name, "dsp") == 0)
-			return (uint32_t)fmax(1.0, floor(0.8 * pf_card_fact(i)->value / UNIT_DSP));
+			return (uint32_t)fmax(1.0, floor(0.9 * pf_card_fact(i)->value / unit));
 	return 1;
 }
 

@@ -18,7 +18,7 @@
  * Thread-safe, but for pf_cost_host_flops, which keeps the processors busy for a moment. */
 #ifndef PF_TRAIN_COST_H
 #define PF_TRAIN_COST_H
-#include "prefpga/cycles.h"
+#include "prefpga/reports.h"
 #include "prefpga/device.h"
 
 enum pf_cost_way { PF_COST_HOST, PF_COST_LOGITS, PF_COST_SPILL, PF_COST_RECOMPUTE, PF_COST_WAYS };
@@ -39,6 +39,7 @@ struct pf_cost_place {
 	struct pf_cycles_card card;
 	uint32_t devices, cus;
 	double   host_flops;           /* operations/s of the host's products */
+	const struct pf_reports *reports;      /* of the kernels' synthesis; NULL: what is derived from the sources */
 };
 
 struct pf_cost_plan {
@@ -65,8 +66,8 @@ int pf_cost(const struct pf_cost_place *place, const struct pf_cost_head *head, 
  * none */
 int pf_cost_schedule(const struct pf_cost_place *place, const struct pf_cost_head *head, enum pf_cost_way way,
                      uint32_t shards, struct pf_job **job, size_t *jobs, struct pf_error *error);
-/* Units of the fused head that a card's DSPs allow, 1,280 each in four fifths of the device; 1 where no figure of it is
- * known */
+/* Units of the fused head that a card's DSPs allow: linear_logprob and linear_grad each, as operations.def estimates
+ * them, in nine tenths of the device; 1 where no figure of it is known, or not even one fits */
 uint32_t pf_cost_units(const char *card);
 /* The card in cards.def that a device is or simulates, NULL if none */
 const char *pf_cost_card_of(const struct pf_device_facts *facts);
