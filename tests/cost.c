@@ -198,6 +198,25 @@ static void more_work_never_costs_less(void **state)
 	}
 }
 
+/* What host/train/fused.c relies on when it chooses between the two ways back: reading logits again is faster than
+ * forming them again, on every card and at every size a model has */
+static void spilling_is_faster_where_it_fits(void **state)
+{
+	static const char *const cards[] = { "u50", "u55c", "u200", "u250", "u280" };
+	(void)state;
+	for (size_t i = 0; i < sizeof cards / sizeof *cards; i++) {
+		struct pf_cost_place p = { .devices = 1, .cus = pf_cost_units(cards[i]), .host_flops = 2e11 };
+		assert_int_equal(pf_cycles_card(cards[i], &p.card, NULL), 0);
+		for (uint32_t dim = 64; dim <= 4096; dim *= 8)
+			for (uint32_t tokens = 64; tokens <= 4096; tokens *= 8) {
+				const struct pf_cost_head h = head_of(tokens, 32000, dim, 1);
+				const struct pf_cost c = cost_of(&p, &h);
+				assert_true(c.plan[PF_COST_SPILL].possible);
+				assert_true(c.plan[PF_COST_SPILL].seconds < c.plan[PF_COST_RECOMPUTE].seconds);
+			}
+	}
+}
+
 static void what_it_is_told(void **state)
 {
 	const struct pf_device_facts sim = { .backend = "sim", .name = "simulated u55c" };
@@ -224,6 +243,7 @@ int main(void)
 		cmocka_unit_test(one_unit_by_hand), cmocka_unit_test(ready_logits_by_hand),
 		cmocka_unit_test(few_tokens_share_the_words), cmocka_unit_test(decisions),
 		cmocka_unit_test(more_work_never_costs_less), cmocka_unit_test(what_it_is_told),
+		cmocka_unit_test(spilling_is_faster_where_it_fits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

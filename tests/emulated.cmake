@@ -54,8 +54,14 @@ prefpga_flags(xrt_hang)
 target_include_directories(xrt_hang PRIVATE "${PROJECT_SOURCE_DIR}")
 prefpga_emulated_image(test_host_memory prefpga_emulated_kernels --host-memory)
 prefpga_emulated_image(test_two_units prefpga_emulated_kernels --cus coef=2,logprob=2 --control hs)
-prefpga_emulated_image(test_hanging xrt_hang
-                       --cus logprob=0,logprob_bf16=0,seq_sum=0,pref=0,logit_grad=0,logit_grad_bf16=0,linear_logprob=0,linear_grad=0,head_adamw=0,head_norm=0)
+set(but_coef "")                               # no unit of the others: kernel=0,...
+foreach(entry IN LISTS PREFPGA_HLS_KERNELS)
+  string(REGEX REPLACE ":.*" "=0" none ${entry})
+  list(APPEND but_coef ${none})
+endforeach()
+list(REMOVE_ITEM but_coef coef=0)
+list(JOIN but_coef "," but_coef)
+prefpga_emulated_image(test_hanging xrt_hang --cus ${but_coef})
 
 # XRT leaks in every program that opens a device, also in one that a test starts
 set(emulated_environment "PREFPGA_TEST_TMP=${PROJECT_BINARY_DIR}/tmp"

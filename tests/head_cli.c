@@ -119,6 +119,9 @@ static void files_against_the_reference(void **state)
 		assert_true(json_integer_value(json_object_get(json, "peak_device_bytes")) > 0);
 		assert_true(json_integer_value(json_object_get(json, "peak_host_bytes")) > 0);
 		assert_true(json_real_value(json_object_get(json, "seconds")) > 0);
+		const char *cost = json_string_value(json_object_get(json, "cost_model"));
+		assert_true(strncmp(devices[i], "sim", 3) ? !cost : cost && strstr(cost, "offload") &&
+		            strstr(cost, "modelled"));
 		json_decref(json);
 	}
 }

@@ -72,7 +72,7 @@ static void facts(void **state)
 	assert_true(f->memory_bytes == (uint64_t)48 << 30);
 	assert_int_equal(pf_device_cus(device, PF_KERNEL_coef), 2);
 	assert_int_equal(pf_device_cus(device, PF_KERNEL_pref), 1);
-	assert_int_equal(pf_device_cus(device, PF_KERNEL_head_adamw), 0);
+	assert_int_equal(pf_device_cus(device, PF_KERNEL_head_adamw), 1);
 	assert_int_equal(pf_device_close(device), 0);
 }
 
@@ -200,6 +200,19 @@ static void more_memory_than_there_is(void **state)
 	assert_int_equal(pf_device_close(device), 0);
 }
 
+/* Kernels that the image lacks are refused by name */
+static void lacks_pref(struct pf_device *device)
+{
+	const struct pf_arg arg[PF_ARG_pref_COUNT] = { { 0 } };
+	struct pf_ticket ticket = { 0 };
+	struct pf_error error = { 0 };
+	struct pf_buf *buf;
+	assert_int_equal(pf_device_cus(device, PF_KERNEL_pref), 0);
+	assert_int_equal(pf_buf_alloc(device, PF_KERNEL_pref, 0, 64, &buf, &error), PF_E_UNSUPPORTED);
+	assert_non_null(strstr(error.text, "kernel pref is not in this image"));
+	assert_int_equal(pf_run(device, PF_KERNEL_pref, arg, PF_ARG_pref_COUNT, NULL, &ticket), PF_E_UNSUPPORTED);
+}
+
 /* A unit that never ends: the watchdog's error, no hang, and the device is lost */
 static void a_hanging_unit(void **state)
 {
@@ -209,6 +222,7 @@ static void a_hanging_unit(void **state)
 	struct job job;
 	(void)state;
 	assert_int_equal(pf_device_cus(device, PF_KERNEL_coef), 1);
+	lacks_pref(device);
 	assert_int_equal(job_open(device, &job, &error), 0);
 	assert_int_equal(job_submit(&job, 1), 0);
 	assert_int_equal(job_wait(&job, 1, &error), PF_E_TIMEOUT);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include "arrays.h"
+#include "cost_note.h"
 #include "host/train/shard.h"
 #include "host/train/seconds.h"
 #include "prefpga/internal/kmath.h"
@@ -304,6 +305,18 @@ static void add_left_out(json_t *json, const struct pf_left_out *l)
 	json_object_set_new(json, "saved_words", pf_arrays_number((double)l->saved / tokens));
 }
 
+/* What the cost model says of a whole chunk, beside what was measured */
+static void add_cost(json_t *json, const struct head *h)
+{
+	const int dweight = h->options->dweight != NULL;
+	const struct pf_cost_head head = { .tokens = h->chunk, .vocab = h->vocab, .dim = h->dim,
+		                           .backward = h->backward, .dweight = dweight, .moves = dweight };
+	char text[512];
+	pf_cli_cost_note(h->options, h->device, 1, h->options->precision, head, text, sizeof text);
+	if (text[0])
+		json_object_set_new(json, "cost_model", json_string(text));
+}
+
 static json_t *summary(const struct head *h)
 {
 	const struct pf_arrays_totals *t = &h->totals;
@@ -330,6 +343,8 @@ static json_t *summary(const struct head *h)
 		json_object_set_new(json, "shards", json_integer(pf_shards_parts(h->shards)));
 	if (h->left_out.tokens)
 		add_left_out(json, &h->left_out);
+	if (h->chunk)
+		add_cost(json, h);
 	return json;
 }
 

@@ -9,6 +9,7 @@
 #include "host/report/metrics.h"
 #include "host/train/seconds.h"
 #include "prefpga/internal/abi.h"
+#include "cost_note.h"
 #include "meters.h"
 #include "progress.h"
 #include "replay.h"
@@ -255,6 +256,23 @@ static int check_sync(const struct pf_setup *s, const struct pf_options *o, stru
 	return 0;
 }
 
+/* Of the longest chunk that a batch can be */
+static void say_cost(const struct pf_setup *s, const struct pf_options *o)
+{
+	const int trained = !o->freeze_head && !s->model->lora;
+	const double most = fmin(2.0 * (double)o->batch * s->max_length, PF_ROWS_MAX);
+	const struct pf_cost_head head = { .tokens = (uint32_t)most,
+		                           .vocab = s->model->config.vocab,
+		                           .dim = s->model->config.dim,
+		                           .backward = 1,
+		                           .dweight = trained,
+		                           .moves = trained && strcmp(o->head_optimizer, "device") != 0 };
+	char text[512];
+	pf_cli_cost_note(o, s->device[0], s->devices, o->head_precision, head, text, sizeof text);
+	if (text[0])
+		pf_cli_note(o, "chunks of up to %u tokens: %s", head.tokens, text);
+}
+
 static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
 	struct view view = { .options = o };
@@ -302,6 +320,8 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 	t.facts = facts.count;
 	if (t.run.logits && strcmp(o->head, "auto") == 0)
 		pf_cli_note(o, "the image has no fused head: logits cross the link");
+	else if (!t.run.logits)
+		say_cost(s, o);
 	code = pf_cli_meters(o, t.run.stop, &t.meters, error);
 	const double began = pf_seconds();
 	if (!code)

@@ -107,6 +107,7 @@ static int settle_all(struct pf_fused *f, struct pf_error *error)
 }
 
 /* ---- forward ---- */
+/* The cost model (cost.h) finds spilling faster on every card wherever it fits, which tests/cost.c holds it to */
 static void choose_way(struct pf_fused *f, uint32_t tokens)
 {
 	const struct pf_fused_options *o = &f->options;
