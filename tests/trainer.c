@@ -742,6 +742,49 @@ static void gradient_is_the_slope(void **state)
 	}
 }
 
+/* ---- lengths ---- */
+
+/* Completions of 3 and 2 bytes and eos, cut to the last 4 tokens: of the chosen side the first token has nothing
+ * before it, so 3 of 4 are scored; of the rejected side all 3 are. IPO by hand, sums 6 and 3 above the reference */
+static void lengths_may_count_the_unscored_token(void **state)
+{
+	const struct pf_cut cut = { .max_length = 4, .mode = PF_KEEP_END };
+	const struct pf_text prompt = { "p", 1 }, side[2] = { { "abc", 3 }, { "de", 2 } };
+	const struct pf_chunk_limit limit = { 0 };
+	struct pf_pack pack = { 0 };
+	struct pf_error error;
+	(void)state;
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct pf_member member = { .member = i, .kind = i ? PF_ITEM_REJECTED : PF_ITEM_CHOSEN };
+		assert_int_equal(pf_pack_sequence(&pack, tokenizer, prompt, side[i], cut, &member), 0);
+		assert_int_equal(pack.scored[i], 3);
+	}
+	assert_int_equal(pf_pack_group(&pack), 0);
+	for (int unshifted = 0; unshifted < 2; unshifted++) {
+		const struct pf_loss_batch batch = { .divisor = 1 };
+		const double count = unshifted ? 4 : 3, gap = 6 / count - 3.0 / 3 - 0.25;
+		struct pf_loss loss;
+		struct pf_work work;
+		struct pf_chunk chunk;
+		const struct pf_objective objective = { .loss = &loss };
+		const char *const text = unshifted ? "ipo:beta=2,unshifted_length=1" : "ipo:beta=2";
+		assert_int_equal(pf_loss_parse(text, &loss, &error), 0);
+		assert_int_equal(pf_work_open(&work, &objective, &pack, &error), 0);
+		assert_int_equal(pf_pack_chunk(&pack, 0, 1, &limit, &chunk), 1);
+		work.seq[0] = (struct pf_seq){ .logp = -(4LL << 32), .n = 3 };
+		work.seq[1] = (struct pf_seq){ .logp = -(7LL << 32), .n = 3 };
+		work.reference[0] = work.reference[1] = -(10LL << 32);
+		assert_int_equal(pf_work_items(&work, &objective, &pack, &chunk).items, 2);
+		if (pf_loss_evaluate(device, &loss, &batch, work.item, 2, work.group, 1, work.result, &error))
+			fail_msg("%s", error.text);
+		assert_true(fabs(work.result[0].loss - gap * gap) <= 1e-6);
+		assert_true(fabs(work.result[0].grad - 2 * gap / count) <= 1e-6);
+		assert_true(fabs(work.result[1].grad + 2 * gap / 3) <= 1e-6);
+		pf_work_close(&work);
+	}
+	pf_pack_free(&pack);
+}
+
 /* ---- reference kept on disk ---- */
 
 static void reference_is_computed_once(void **state)
@@ -844,7 +887,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(killed_and_resumed_is_uninterrupted),
 		cmocka_unit_test(other_circumstances_are_reported),
 		cmocka_unit_test(folders_and_references_are_guarded),
-		cmocka_unit_test(gradient_is_the_slope), cmocka_unit_test(reference_is_computed_once),
+		cmocka_unit_test(gradient_is_the_slope),
+		cmocka_unit_test(lengths_may_count_the_unscored_token),
+		cmocka_unit_test(reference_is_computed_once),
 		cmocka_unit_test(cache_has_no_memory), cmocka_unit_test(heads_have_a_precision),
 	};
 	return cmocka_run_group_tests(tests, open_world, close_world);

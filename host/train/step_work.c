@@ -143,6 +143,13 @@ void pf_work_advantages(struct pf_work *w, const struct pf_objective *o, const s
 
 /* ---- items ---- */
 
+/* Completion tokens that nothing predicts: the first one of a sequence without bos and prompt */
+static uint32_t unscored(const struct pf_pack *pack, size_t sequence)
+{
+	const uint32_t length = pack->offsets[sequence + 1] - pack->offsets[sequence];
+	return length - pack->member[sequence].prompt - pack->scored[sequence];
+}
+
 static struct pf_loss_item sequence_item(const struct pf_objective *o, const struct pf_pack *pack,
                                          const struct pf_work *w, size_t sequence)
 {
@@ -151,6 +158,7 @@ static struct pf_loss_item sequence_item(const struct pf_objective *o, const str
 	const double own = s->n ? exp((double)s->log_weight * 0x1p-32 / s->n) : 1.0;
 	return (struct pf_loss_item){ .policy = s->logp,
 		                      .reference = w->reference[sequence],
+		                      .old = (int64_t)unscored(pack, sequence) << 32,
 		                      .n = pack->scored[sequence],
 		                      .kind = (int)m->kind,
 		                      .score = m->score,

@@ -112,7 +112,8 @@ PF_API int pf_loss_uses(const struct pf_loss *loss, enum pf_loss_scalar scalar);
  * the loss says what it means */
 struct pf_loss_item {
 	int64_t  policy, reference;
-	int64_t  old;                  /* under the policy that sampled it: rollouts only */
+	int64_t  old;                  /* under the policy that sampled it: rollouts only; of a pair's side the
+	                                * number of its unscored tokens, which unshifted_length counts */
 	uint32_t n;                    /* scored tokens */
 	int      kind;                 /* PF_KIND_... */
 	float    score, margin, weight, advantage;
