@@ -235,6 +235,7 @@ PAIRS = {
     'disco_cell': lambda p: (clamp_exp(-x(p)) + sp(-x(p))) / 2,
     'disco_padll': lambda p: (M(0.45) if x(p).v < 0 else M(0.9)) * sp(-x(p)),
     'disco_pfl': lambda p: sp(-x(p)) / 2 if p.lw.v > p.ll.v else 2 * relu(1 - x(p)),
+    'disco_pfl_old': lambda p: sp(-rho(p)) / 2 if p.lw.v > p.ll.v else 2 * relu(1 - rho(p)),
     'nca_pair': lambda p: sp(-(p.beta * u(p))) + sp(p.beta * u(p)) / 2 + sp(p.beta * v(p)) / 2,
     'bco_pair': lambda p: sp(-(p.beta * u(p))) + sp(p.beta * v(p)),
     'bco_pair_shifted':
@@ -411,6 +412,12 @@ def aql(p):
     return mean([blend(sig(q - z / p.tau), z) for z in xs(p)])
 
 
+def aql_old(p):
+    rhos = [z / p.beta for z in xs(p)]
+    q = 0.5 + 0.01 * (sig(mean(rhos)) - 0.5)
+    return mean([blend(sig(p.beta * (q - r)), p.beta * r) for r in rhos])
+
+
 def root(a):
     return a.chain(mp.sqrt(a.v), 1 / (2 * mp.sqrt(a.v))) if a.v > 0 else Num(0)
 
@@ -434,6 +441,7 @@ def kto_pair_attached(p):
 
 
 STEPS = {'aot': aot, 'aot_unpaired': aot_unpaired, 'disco_dbaql': dbaql, 'disco_aql': aql,
+         'disco_aql_old': aql_old,
          'disco_aqfl': aqfl, 'kto_pair': kto_pair, 'kto_pair_attached': kto_pair_attached}
 
 
@@ -688,7 +696,7 @@ def token_cases(name):
         yield p
 
 
-STEP_PARAMS = {'aot': dict(eps=[0, 0.1]), 'aot_unpaired': dict(eps=[0, 0.1]), 'kto_pair': {}, 'kto_pair_attached': {}}
+STEP_PARAMS = {'disco_aql_old': {}, 'aot': dict(eps=[0, 0.1]), 'aot_unpaired': dict(eps=[0, 0.1]), 'kto_pair': {}, 'kto_pair_attached': {}}
 
 
 def step_cases(name):
