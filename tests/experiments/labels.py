@@ -173,7 +173,7 @@ def claims(rows, found, flips):
 
 
 # ---- the plot ----
-WIDTH, HEIGHT, LEFT, TOP, GAP = 230, 190, 46, 40, 22
+WIDTH, HEIGHT, LEFT, TOP, GAP = 230, 206, 46, 48, 22
 COLOURS = ['#1f5fa8', '#b5462f', '#3d8a4e']
 
 
@@ -203,7 +203,7 @@ def panel(found, loss, flips, x0, y0):
                            f'y2="{py(max(mean - half, 0.3)):.1f}" stroke="{COLOURS[k % 3]}"/>')
             out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{COLOURS[k % 3]}"/>')
         out.append(f'<polyline fill="none" stroke="{COLOURS[k % 3]}" stroke-width="1.5" points="{" ".join(points)}"/>')
-        out.append(f'<text x="{x0 + WIDTH - 12}" y="{y0 + 20 + 13 * k}" text-anchor="end" fill="{COLOURS[k % 3]}">β {beta:g}</text>')
+        out.append(f'<text x="{x0 + LEFT + 58 * k}" y="{y0 + 36}" fill="{COLOURS[k % 3]}">β {beta:g}</text>')
     return out
 
 
