@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDTH = 760, HEIGHT = 460, LEFT = 80, RIGHT = 20, TOP = 44, BOTTOM = 84 };
+enum { WIDTH = 760, HEIGHT = 476, LEFT = 80, RIGHT = 20, TOP = 44, BOTTOM = 100, NOTE = 104 };
 
 /* Decimal logarithms of what the frame shows */
 struct frame {
@@ -55,6 +55,19 @@ static void text(double x, double y, const char *anchor, const char *words, FILE
 	fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", x, y, anchor);
 	escaped(words, out);
 	fputs("</text>\n", out);
+}
+
+/* On two lines of NOTE letters; what is longer goes beyond the second */
+static void note(const char *words, FILE *out)
+{
+	char first[NOTE + 1];
+	size_t length = strlen(words);
+	if (length > NOTE)
+		for (length = NOTE; length > 0 && words[length] != ' '; length--)
+			;
+	snprintf(first, sizeof first, "%.*s", (int)length, words);
+	text(LEFT, HEIGHT - 26, "start", first, out);
+	text(LEFT, HEIGHT - 10, "start", words + length + (words[length] == ' '), out);
 }
 
 /* Every point has a mark below; of the axis upwards 1, 2 and 5 of each decade */
@@ -113,11 +126,11 @@ void pf_chart_svg(const struct pf_chart *c, FILE *out)
 	for (unsigned k = 0; k < c->lines; k++) {
 		const double x = LEFT + 175.0 * k;
 		line(c, &f, k, colors[k], out);
-		fprintf(out, "<circle cx=\"%.1f\" cy=\"%d\" r=\"4\" fill=\"%s\"/>\n", x, HEIGHT - 34, colors[k]);
-		text(x + 8, HEIGHT - 30, "start", c->name[k], out);
+		fprintf(out, "<circle cx=\"%.1f\" cy=\"%d\" r=\"4\" fill=\"%s\"/>\n", x, HEIGHT - 50, colors[k]);
+		text(x + 8, HEIGHT - 46, "start", c->name[k], out);
 	}
 	text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - BOTTOM + 36, "middle", c->across, out);
 	if (c->note)
-		text(LEFT, HEIGHT - 10, "start", c->note, out);
+		note(c->note, out);
 	fputs("</svg>\n", out);
 }
