@@ -154,23 +154,22 @@ static void gradient_on(const char *const *spec, unsigned devices, struct backwa
 		pf_device_close(device[i]);
 }
 
-static void devices_form_the_gradient_together(void **state)
+/* SHARES wrapped devices with a forward behind them */
+static struct backward *open_shares(const struct pf_backend *backend, const char *spec, struct pf_device **device)
 {
-	struct pf_device *device[SHARES];
 	struct backward *b = calloc(1, sizeof *b);
-	pthread_t thread;
-	(void)state;
 	assert_non_null(b);
 	make_input();
-	wrap_reset(&pf_backend_sim);
+	wrap_reset(backend);
 	for (unsigned i = 0; i < SHARES; i++)
-		assert_int_equal(pf_device_open_backend(wrap_backend(), "*1", NULL, &device[i], NULL), 0);
+		assert_int_equal(pf_device_open_backend(wrap_backend(), spec, NULL, &device[i], NULL), 0);
 	forward_fused(device, SHARES, b);
-	const unsigned before = wrap_entered(WRAP_RUN);
-	wrap_pass(WRAP_RUN, before);
-	assert_int_equal(pthread_create(&thread, NULL, run_backward, b), 0);
-	wrap_await_entered(WRAP_RUN, before + SHARES);
-	assert_int_equal(wrap_left(WRAP_RUN), before);
+	return b;
+}
+
+/* Lets go of what is held, and waits for the way back in the thread */
+static void close_shares(struct backward *b, struct pf_device **device, pthread_t thread)
+{
 	wrap_pass(WRAP_RUN, WRAP_ALL);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(b->code, 0);
@@ -180,35 +179,37 @@ static void devices_form_the_gradient_together(void **state)
 	free(b);
 }
 
+static void devices_form_the_gradient_together(void **state)
+{
+	struct pf_device *device[SHARES];
+	struct backward *b = open_shares(&pf_backend_sim, "*1", device);
+	pthread_t thread;
+	(void)state;
+	const unsigned before = wrap_entered(WRAP_RUN);
+	wrap_pass(WRAP_RUN, before);
+	assert_int_equal(pthread_create(&thread, NULL, run_backward, b), 0);
+	wrap_await_entered(WRAP_RUN, before + SHARES);
+	assert_int_equal(wrap_left(WRAP_RUN), before);
+	close_shares(b, device, thread);
+}
+
 /* Devices that work in the caller's memory do not add to dW at the same time: while the first one's run is held, the
  * second one's does not come, however long it has; the hold's length decides only how surely a lack of turns is seen */
 static void devices_in_the_callers_memory_take_turns(void **state)
 {
 	const struct timespec hold = { 0, 100 * 1000000 };
 	struct pf_device *device[SHARES];
-	struct backward *b = calloc(1, sizeof *b);
+	struct backward *b = open_shares(&pf_backend_cpu, "", device);
 	pthread_t thread;
 	(void)state;
-	assert_non_null(b);
-	make_input();
-	wrap_reset(&pf_backend_cpu);
-	for (unsigned i = 0; i < SHARES; i++)
-		assert_int_equal(pf_device_open_backend(wrap_backend(), "", NULL, &device[i], NULL), 0);
-	forward_fused(device, SHARES, b);
 	const unsigned runs = wrap_entered(WRAP_RUN);
 	wrap_pass(WRAP_RUN, runs);
 	assert_int_equal(pthread_create(&thread, NULL, run_backward, b), 0);
 	wrap_await_entered(WRAP_RUN, runs + 1);
 	nanosleep(&hold, NULL);
 	assert_int_equal(wrap_entered(WRAP_RUN), runs + 1);
-	wrap_pass(WRAP_RUN, WRAP_ALL);
-	assert_int_equal(pthread_join(thread, NULL), 0);
-	assert_int_equal(b->code, 0);
+	close_shares(b, device, thread);
 	assert_int_equal(wrap_entered(WRAP_RUN), runs + SHARES);
-	pf_head_close(b->head);
-	for (unsigned i = 0; i < SHARES; i++)
-		pf_device_close(device[i]);
-	free(b);
 }
 
 /* Every order of devices that do and do not work in the caller's memory, against one card */
