@@ -1,12 +1,9 @@
-/* config.c: config files: what YAML is taken and what is refused, TRL's names, the loss in several keys, `prefpga
- * config`. argv[1] is the program; expectations are written by hand from the documents of TRL and transformers. */
-#include <math.h>
+/* config.c: config files: what YAML is taken and what is refused, TRL's names, the loss in several keys; expectations
+ * are written by hand from the documents of TRL and transformers. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "tests/cmocka.h"
-#include "tests/program.h"
-#include "tests/scratch.h"
 #include "host/cli/config_file.h"
 #include "host/cli/trl.h"
 
@@ -423,116 +420,6 @@ static void a_reference_may_be_uniform(void **state)
 	assert_string_equal(options.reference, "base");
 }
 
-/* ---- the program ---- */
-
-/* With what goes to standard error */
-static int run(const char *arguments)
-{
-	char both[4096];
-
-	snprintf(both, sizeof both, "%s 2>&1", arguments);
-	return program_run(both);
-}
-
-static void assert_shows(const char *text)
-{
-	if (!strstr(program_output, text))
-		fail_msg("\"%s\" is not in:\n%s", text, program_output);
-}
-
-static void check_names_what_becomes_of_each_key(void **state)
-{
-	(void)state;
-	assert_int_equal(run("config check tests/configs/dpo.yaml"), 0);
-	assert_shows("29:1: per_device_train_batch_size -> --batch = 4");
-	assert_shows("together: --loss = sigmoid:beta=0.05");
-	assert_shows("32:1: gradient_checkpointing: activations");
-	assert_int_equal(run("config check tests/configs/kto.yaml train"), 0);
-	assert_shows("--seed: 0 here, 42 there");
-	assert_int_equal(run("config check tests/configs/dpo.yaml losses"), 2);
-	assert_int_equal(run("config check /nonexistent.yaml"), 2);
-	assert_int_equal(run("config chekc x"), 2);
-}
-
-static void shown_files_are_understood(void **state)
-{
-	static const char *const verbs[] = { "sft", "train", "eval", "generate", "loss", "logprob" };
-	char command[512];
-
-	(void)state;
-	scratch_open("config");
-	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
-		snprintf(command, sizeof command, "config show %s > %s", verbs[i], scratch_path("shown.yaml"));
-		assert_int_equal(run(command), 0);
-		snprintf(command, sizeof command, "config check %s %s", scratch_path("shown.yaml"), verbs[i]);
-		if (run(command) != 0)
-			fail_msg("%s", program_output);
-	}
-}
-
-/* A file for TRL, unchanged, with flags for what is on this machine */
-static void a_training_from_a_file_for_trl(void **state)
-{
-	char command[2048];
-
-	(void)state;
-	scratch_open("config");
-	scratch_text("pairs.jsonl", "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\"}\n"
-	             "{\"prompt\":\"c\",\"chosen\":\"d\",\"rejected\":\"ee\"}\n");
-	snprintf(command, sizeof command, "sft --config tests/configs/sft.yaml --model= --data %s --cache %s", "x",
-	         "y");
-	assert_int_equal(run(command), 2);
-	snprintf(command, sizeof command,
-	         "sft --data %s --out %s --cache %s --device cpu --steps 2 --dim 32 --layers 1 "
-	         "--heads 2 --max-length 1024",
-	         scratch_path("pairs.jsonl"), scratch_path("base"), scratch_path("cache"));
-	assert_int_equal(run(command), 0);
-	snprintf(command, sizeof command,
-	         "train --config tests/configs/dpo.yaml --model %s --data %s --out %s --cache %s "
-	         "--device cpu --steps 2",
-	         scratch_path("base"), scratch_path("pairs.jsonl"), scratch_path("tuned"), scratch_path("cache"));
-	if (run(command) != 0)
-		fail_msg("%s", program_output);
-	assert_shows("tests/configs/dpo.yaml: ignored: torch_dtype, attn_implementation");
-	assert_shows("2 steps");
-	snprintf(command, sizeof command,
-	         "train --config tests/configs/lora.yaml --model %s --data %s --out %s --cache %s "
-	         "--device cpu --steps 2",
-	         scratch_path("base"), scratch_path("pairs.jsonl"), scratch_path("adapted"), scratch_path("cache"));
-	if (run(command) != 0)
-		fail_msg("%s", program_output);
-	snprintf(command, sizeof command, "test -f %s/adapter_model.safetensors", scratch_path("adapted"));
-	assert_int_equal(system(command), 0);
-}
-
-static double number_of(const char *key)
-{
-	const char *at = strstr(program_output, key);
-
-	if (!at)
-		fail_msg("no %s in %s", key, program_output);
-	return at ? strtod(at + strlen(key), NULL) : NAN;
-}
-
-/* Under a uniform reference the log-ratios of a pair are its log-probs: DPO's loss from what eval prints */
-static void a_uniform_reference_gives_log_probs(void **state)
-{
-	char command[1024];
-	double loss;
-
-	(void)state;
-	scratch_text("pair.jsonl", "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"cde\"}\n");
-	snprintf(command, sizeof command,
-	         "eval --model %s --reference uniform --data %s --loss sigmoid:beta=0.5 --device cpu "
-	         "--format json --cache %s",
-	         scratch_path("base"), scratch_path("pair.jsonl"), scratch_path("cache"));
-	if (run(command) != 0)
-		fail_msg("%s", program_output);
-	loss = log1p(exp(-0.5 * (number_of("\"logps/chosen\":") - number_of("\"logps/rejected\":"))));
-	assert_true(fabs(number_of("\"loss\":") - loss) < 1e-6);
-	assert_true(number_of("\"rewards/margins\":") > 1.0);
-}
-
 static int finish(void **state)
 {
 	(void)state;
@@ -540,7 +427,7 @@ static int finish(void **state)
 	return 0;
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keys_set_options),
@@ -563,14 +450,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(flags_go_before_the_file),
 		cmocka_unit_test(warm_up_as_in_transformers),
 		cmocka_unit_test(a_reference_may_be_uniform),
-		cmocka_unit_test(check_names_what_becomes_of_each_key),
-		cmocka_unit_test(shown_files_are_understood),
-		cmocka_unit_test(a_training_from_a_file_for_trl),
-		cmocka_unit_test(a_uniform_reference_gives_log_probs),
 	};
-
-	if (argc != 2)
-		return 1;
-	program_path = argv[1];
 	return cmocka_run_group_tests(tests, NULL, finish);
 }

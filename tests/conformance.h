@@ -1,8 +1,8 @@
 /* conformance.h: one launch of a built kernel with everything it reads, made from a seed, and how its results are
  * judged.
  *
- * To add a kernel: a function in conformance_cases.c that makes its cases, a function in conformance_judge.c that
- * compares its results with the reference, a line in each one's table. */
+ * To add a kernel: a function in conformance_logits.c, _pref.c or _head.c that makes its cases, a function in
+ * conformance_judge.c that compares its results with the reference, a line in each one's table. */
 #ifndef PF_TESTS_CONFORMANCE_H
 #define PF_TESTS_CONFORMANCE_H
 #include "prefpga/internal/backend.h"
