@@ -1,12 +1,13 @@
 #!/bin/sh
 # run.sh BUILD [table...]: measures with a build and writes tests/bench/results/<table>.csv, each row with the machine,
 # the commit and the day. Without names: those that `make bench` makes. kernels and steps are `prefpga bench`; energy and
-# sweeps are `prefpga advise`, sweeps with drawings; body is what bench_body prints; torch_logprob needs python3-torch.
+# sweeps are `prefpga advise`, sweeps with drawings; body, head, precision are what bench_body, bench_head, bench_precision
+# print; torch_logprob and torch_linear need python3-torch.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$1
 shift
-[ $# -gt 0 ] || set -- kernels steps energy sweeps body torch_logprob
+[ $# -gt 0 ] || set -- kernels steps energy sweeps body head torch_logprob torch_linear
 mkdir -p "$here/results"
 machine="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1 | tr ',' ' '), $(nproc) processors"
 commit=$(git -C "$here" rev-parse --short HEAD 2>/dev/null || echo none)

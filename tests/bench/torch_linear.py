@@ -1,4 +1,4 @@
-"""The same work as bench_linear in PyTorch on the CPU: hidden W^T, log_softmax, gather, backward to hidden and W, float32.
+"""The same work as bench_head in PyTorch on the CPU: hidden W^T, log_softmax, gather, backward to hidden and W, float32.
 
 Prints CSV, medians over the repeats; GFLOP/s count 2 T V D forward, 6 T V D forward and backward. peak_mib is the most
 memory in use beyond hidden, W and their gradients; each shape runs in a process of its own. Debian's package is
