@@ -47,6 +47,35 @@ static void rows_of_two_kinds(void **state)
 	json_decref(json);
 }
 
+/* Every kernel among the works is played with the scalars that it has */
+static void every_kernel_is_played(void **state)
+{
+	(void)state;
+	json_t *json = bench_json("--shapes 64,300,32 --device model:u55c --work logprob,logprob-bf16,logit_grad,"
+	                          "logit_grad-bf16,linear_logprob,linear_grad,linear_grad_recompute");
+	const json_t *rows = json_object_get(json, "rows");
+	assert_int_equal(json_array_size(rows), 7);
+	for (size_t i = 0; i < 7; i++)
+		assert_true(number(json_object_get(json_array_get(rows, i), "modelled"), "seconds") > 0);
+	json_decref(json);
+}
+
+/* A device that cannot be opened ends the bench; what was measured on the one before it is kept */
+static void measured_rows_survive(void **state)
+{
+	char words[1024];
+	(void)state;
+	snprintf(words, sizeof words, "bench --threads 1 --repeats 3 --shapes 64,300 --work logprob --csv '%s' "
+	         "--device cpu,fault:nonsense 2>&1", scratch_path("part.csv"));
+	assert_int_equal(program_run(words), 1);
+	assert_non_null(strstr(program_output, "part.csv: the 1 rows"));
+	FILE *file = fopen(scratch_path("part.csv"), "r");
+	assert_non_null(file);
+	assert_true(fgets(words, sizeof words, file) && fgets(words, sizeof words, file));
+	assert_int_equal(strncmp(words, "logprob,f32,\"cpu\",", 18), 0);
+	fclose(file);
+}
+
 /* A table is compared with itself, and with one whose samples were a thousand times faster */
 static void against_an_older_table(void **state)
 {
@@ -148,6 +177,8 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rows_of_two_kinds),
+		cmocka_unit_test(every_kernel_is_played),
+		cmocka_unit_test(measured_rows_survive),
 		cmocka_unit_test(against_an_older_table),
 		cmocka_unit_test(joules),
 		cmocka_unit_test(mistakes),

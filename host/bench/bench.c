@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../train/seconds.h"
-#include "prefpga/internal/abi.h"
+#include "prefpga/internal/kernels.h"
 #include "prefpga/internal/nearest.h"
 
 #define SAMPLE_S 2e-3 /* a clock read costs nothing beside it */
@@ -144,6 +144,12 @@ int pf_bench_measure(const struct pf_bench_work *work, void *state, const struct
 }
 
 /* ---- the model of a card ---- */
+static const unsigned scalars[PF_KERNEL_COUNT] = {
+#define SCALARS(kernel, file, state, lanes, brief) PF_SCALARS_##kernel,
+	PF_KERNELS(SCALARS)
+#undef SCALARS
+};
+
 int pf_bench_model(const struct pf_bench_work *work, const struct pf_bench_shape *shape, const char *name, uint32_t cus,
                    struct pf_bench_modelled *m, struct pf_error *error)
 {
@@ -161,11 +167,11 @@ int pf_bench_model(const struct pf_bench_work *work, const struct pf_bench_shape
 	for (uint32_t first = 0; !code && first < shape->tokens; first += each, jobs++) {
 		uint32_t value[PF_OPERATION_VALUES] = { 0 };
 		const uint32_t rows = shape->tokens - first < each ? shape->tokens - first : each;
-		const unsigned values = work->scalars(shape, rows, value);
+		work->scalars(shape, rows, value);
 		job[jobs] = (struct pf_job){ .kind = PF_JOB_RUN,
 			                     .kernel = work->kernel,
 			                     .after = { PF_JOB_NONE, PF_JOB_NONE, PF_JOB_NONE } };
-		code = pf_cycles_cost(work->kernel, value, values, &job[jobs].cost, error);
+		code = pf_cycles_cost(work->kernel, value, scalars[work->kernel], &job[jobs].cost, error);
 	}
 	if (!code)
 		code = pf_energy_play(name, 1, cus, job, jobs, &energy, error);

@@ -40,8 +40,8 @@ struct pf_bench_work {
 	int (*check)(void *state, struct pf_error *error); /* PF_E_DATA: says what differs */
 	int (*run)(void *state, struct pf_error *error);
 	void (*close)(void *state); /* NULL is allowed */
-	/* Scalars of the kernel, in the order of its arguments; returns how many. For kernel != -1 */
-	unsigned (*scalars)(const struct pf_bench_shape *shape, uint32_t rows, uint32_t *value);
+	/* Scalars of the kernel that are not 0, in the order of its arguments. For kernel != -1 */
+	void (*scalars)(const struct pf_bench_shape *shape, uint32_t rows, uint32_t *value);
 	const char *kernels; /* that it runs, by name with blanks between: an image must have them */
 };
 /* Work number i, NULL past the last */

@@ -215,28 +215,27 @@ static double backward_operations(const struct pf_bench_shape *s)
 	return 4.0 * s->tokens * s->vocab * s->dim;
 }
 
-static unsigned put(const struct pf_bench_shape *s, uint32_t rows, uint32_t mode, unsigned floats, uint32_t *value)
+static void put(const struct pf_bench_shape *s, uint32_t rows, uint32_t mode, uint32_t *value)
 {
 	value[0] = rows;
 	value[1] = (s->dim + 15) / 16;
 	value[2] = s->vocab;
 	value[3] = mode;
-	return 4 + floats;
 }
 
-static unsigned scalars_logprob(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
+static void scalars_logprob(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
 {
-	return put(s, rows, 0, 3, value);
+	put(s, rows, 0, value);
 }
 
-static unsigned scalars_grad(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
+static void scalars_grad(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
 {
-	return put(s, rows, PF_LINEAR_RAW | PF_LINEAR_DWEIGHT, 5, value);
+	put(s, rows, PF_LINEAR_RAW | PF_LINEAR_DWEIGHT, value);
 }
 
-static unsigned scalars_recompute(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
+static void scalars_recompute(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
 {
-	return put(s, rows, PF_LINEAR_DWEIGHT, 5, value);
+	put(s, rows, PF_LINEAR_DWEIGHT, value);
 }
 
 #define OPEN(name, grad, way)                                                                                          \

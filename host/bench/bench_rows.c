@@ -288,32 +288,31 @@ static double both_bytes_bf16(const struct pf_bench_shape *s)
 	return 4.0 * s->tokens * s->vocab;
 }
 
-static unsigned put(uint32_t rows, uint32_t vocab, uint32_t lanes, uint32_t *value)
+static void put(uint32_t rows, uint32_t vocab, uint32_t lanes, uint32_t *value)
 {
 	value[0] = rows;
 	value[1] = vocab;
 	value[2] = (vocab + lanes - 1) / lanes;
-	return 3;
 }
 
-static unsigned scalars_logprob(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
+static void scalars_logprob(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
 {
-	return put(rows, s->vocab, 16, value) + 1; /* and no flags */
+	put(rows, s->vocab, 16, value);
 }
 
-static unsigned scalars_logprob_bf16(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
+static void scalars_logprob_bf16(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
 {
-	return put(rows, s->vocab, 32, value) + 1;
+	put(rows, s->vocab, 32, value);
 }
 
-static unsigned scalars_grad(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
+static void scalars_grad(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
 {
-	return put(rows, s->vocab, 16, value);
+	put(rows, s->vocab, 16, value);
 }
 
-static unsigned scalars_grad_bf16(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
+static void scalars_grad_bf16(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
 {
-	return put(rows, s->vocab, 32, value);
+	put(rows, s->vocab, 32, value);
 }
 
 #define OPEN(name, bf16, grad)                                                                                         \

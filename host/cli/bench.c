@@ -357,6 +357,9 @@ int pf_verb_bench(const struct pf_options *options)
 		code = compare(&b, &error);
 	if (!code)
 		code = pf_bench_save(&b.run, &error);
+	else if (b.run.count && options->bench_csv && !pf_bench_save(&b.run, NULL))
+		pf_cli_note(options, "%s: the %zu rows that were measured before that", options->bench_csv,
+		            b.run.count);
 	if (!code && strcmp(options->format, "json") == 0)
 		pf_bench_print_json(&b.run);
 	if (!code && options->against)

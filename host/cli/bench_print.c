@@ -1,11 +1,11 @@
 #include "bench.h"
-#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include "host/model/parallel.h"
+#include "output.h"
 
 void pf_cli_machine(char *text, size_t room)
 {
@@ -181,18 +181,16 @@ int pf_bench_save(const struct pf_bench_run *run, struct pf_error *error)
 	char tail[320], day[16];
 	const time_t now = time(NULL);
 	struct tm parts;
-	FILE *file = path ? fopen(path, "we") : NULL;
+	struct pf_output out;
 	if (!path)
 		return 0;
-	if (!file)
-		return pf_fail(error, -errno, "%s: %s", path, strerror(errno));
+	int code = pf_output_open(&out, path, error);
+	if (code)
+		return code;
 	strftime(day, sizeof day, "%Y-%m-%d", gmtime_r(&now, &parts));
 	snprintf(tail, sizeof tail, ",\"%s\",%s,%s", run->machine, PREFPGA_VERSION, day);
-	pf_bench_write_head(file, ",machine,version,date");
+	pf_bench_write_head(out.stream, ",machine,version,date");
 	for (size_t i = 0; i < run->count; i++)
-		pf_bench_write_row(file, &run->rows[i], tail);
-	const int failed = ferror(file);
-	if (fclose(file) || failed)
-		return pf_fail(error, -EIO, "%s: could not be written whole", path);
-	return 0;
+		pf_bench_write_row(out.stream, &run->rows[i], tail);
+	return pf_output_close(&out, error);
 }

@@ -9,6 +9,7 @@
 #include "cli.h"
 #include "loss_case.h"
 #include "loss_curve.h"
+#include "output.h"
 
 enum { CASES_MOST = 16384, ITEMS_MOST = 65536, READ_BYTES = 1 << 16 };
 
@@ -314,7 +315,7 @@ static int plot(const struct pf_options *options, const struct pf_loss *loss, st
                 struct pf_error *error)
 {
 	struct pf_curves curves;
-	FILE *file;
+	struct pf_output out;
 	int status;
 
 	snprintf(curves.title, sizeof curves.title, "%s", options->argument[1]);
@@ -324,13 +325,11 @@ static int plot(const struct pf_options *options, const struct pf_loss *loss, st
 	pf_curves_text(&curves, stdout);
 	if (!options->svg)
 		return 0;
-	file = fopen(options->svg, "w");
-	if (!file)
-		return pf_fail(error, -errno, "%s: %s", options->svg, strerror(errno));
-	pf_curves_svg(&curves, file);
-	status = ferror(file) ? -EIO : 0;
-	status = fclose(file) ? -errno : status;
-	return status ? pf_fail(error, status, "%s: %s", options->svg, strerror(-status)) : 0;
+	status = pf_output_open(&out, options->svg, error);
+	if (status)
+		return status;
+	pf_curves_svg(&curves, out.stream);
+	return pf_output_close(&out, error);
 }
 
 int pf_verb_loss(const struct pf_options *options)

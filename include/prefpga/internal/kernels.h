@@ -23,6 +23,17 @@ enum pf_kernel {
 	enum { PF_ARGS_##kernel(PF_ARG_ENUM, PF_COMMA), PF_ARG_##kernel##_COUNT };
 PF_KERNELS(PF_KERNEL_ARGS)
 #undef PF_KERNEL_ARGS
+/* PF_SCALARS_logprob, ...: how many of a kernel's arguments are scalars */
+#define PF_IS_VAL_IN    0
+#define PF_IS_VAL_OUT   0
+#define PF_IS_VAL_INOUT 0
+#define PF_IS_VAL_VAL   1
+#define PF_ADD_SCALAR(kernel, name, dir, ctype, ports, bundle, bank, count) + PF_IS_VAL_##dir
+#define PF_KERNEL_SCALARS(kernel, file, state, lanes, brief) \
+	enum { PF_SCALARS_##kernel = 0 PF_ARGS_##kernel(PF_ADD_SCALAR, PF_NOTHING) };
+PF_KERNELS(PF_KERNEL_SCALARS)
+#undef PF_KERNEL_SCALARS
+#undef PF_ADD_SCALAR
 #define PF_ARGS_MAX 48u                /* arguments of the widest kernel, ports counted; checked in driver/kernels.c */
 
 /* Prototypes of the built kernels. PF_KERNEL_NAME adds the suffix of an ISA build in the simulator; on a card: none */
