@@ -143,6 +143,7 @@ static void mistakes(void **state)
 		int code;
 	} wrong[] = {
 		{ "--shapes 5", "is no shape", 1 },
+		{ "--shapes 64,300 --csv /nonexistent/x.csv", "x.csv: cannot write", 1 },
 		{ "--shapes 0,10", "1 to 1048576", 1 },
 		{ "--shapes gtp2", "did you mean gpt2?", 1 },
 		{ "--shapes ' '", "at least one each", 1 },

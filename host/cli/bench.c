@@ -8,6 +8,7 @@
 #include "host/bench/joules.h"
 #include "host/model/parallel.h"
 #include "meters.h"
+#include "output.h"
 #include "progress.h"
 #include "setup.h"
 
@@ -315,6 +316,8 @@ static int open_all(struct bench *b, struct pf_error *error)
 		if (is_modelled(b->device[d]))
 			code = parse_card(b->device[d], card, &cus, error);
 	}
+	if (!code)
+		code = pf_output_check(o->bench_csv, error);
 	if (!code && o->against)
 		code = pf_bench_read(o->against, &b->run.before, &b->run.befores, error);
 	if (!code)

@@ -3,6 +3,15 @@
 #include <stdlib.h>
 #include "host/model/replace.h"
 
+int pf_output_check(const char *path, struct pf_error *error)
+{
+	struct pf_replace *file = NULL;
+	int code = path ? pf_replace_open(path, &file, error) : 0;
+	if (!code)
+		pf_replace_abandon(file);
+	return code;
+}
+
 int pf_output_open(struct pf_output *o, const char *path, struct pf_error *error)
 {
 	*o = (struct pf_output){ .path = path };

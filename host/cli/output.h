@@ -11,6 +11,8 @@ struct pf_output {
 	size_t      bytes;
 };
 
+/* Whether path can be written, for who computes for long before; NULL is fine */
+int pf_output_check(const char *path, struct pf_error *error);
 int pf_output_open(struct pf_output *o, const char *path, struct pf_error *error);
 /* Replaces the file with what was written and frees it, also after an error, which leaves the file as it was */
 int pf_output_close(struct pf_output *o, struct pf_error *error);
