@@ -109,21 +109,6 @@ static int measure(const struct use *use, struct row *row, struct pf_error *erro
 	return 0;
 }
 
-/* The resource of which a card has least for this; its share, NAN if nothing is known */
-static double scarcest(const char *card, const double of[RESOURCES], const char **which)
-{
-	double most = NAN;
-	*which = "unknown";
-	for (unsigned r = 0; r < RESOURCES; r++) {
-		const double share = of[r] / has(card, resources[r]);
-		if (isnan(share) || share <= most)
-			continue;
-		most = share;
-		*which = resources[r];
-	}
-	return most;
-}
-
 static void add_kernels(const struct pf_layout *layout, double sum[RESOURCES])
 {
 	for (int k = 0; k < PF_KERNEL_COUNT; k++)
@@ -133,9 +118,7 @@ static void add_kernels(const struct pf_layout *layout, double sum[RESOURCES])
 
 double pf_quality_share(const struct pf_layout *layout, const char *card, const char **resource)
 {
-	double sum[RESOURCES] = { 0 };
-	add_kernels(layout, sum);
-	return scarcest(card, sum, resource);
+	return pf_card_share(card, layout->cus, PF_KERNEL_COUNT, resource);
 }
 
 const char *pf_quality_verdict(double share)
@@ -152,8 +135,10 @@ const char *pf_quality_verdict(double share)
 static void csv_row(FILE *out, const struct row *r, const char *card)
 {
 	const double *of = find_size(r->use->kernel);
+	uint32_t one[PF_KERNEL_COUNT] = { 0 };
 	const char *which;
-	const double share = scarcest(card, of, &which);
+	one[r->use->kernel] = 1;
+	const double share = pf_card_share(card, one, PF_KERNEL_COUNT, &which);
 	fprintf(out, "%s,\"%s\",%s,%.0f,%.0f,%.0f,%s,%u,%u,\"%s\",%u,%.1f,%.1f,%.3f,",
 	        pf_kernel_rows[r->use->kernel].name, r->use->how, card, r->use->vocab, r->use->depth, r->use->lanes,
 	        r->main->label, r->main->claimed,
@@ -209,7 +194,7 @@ static int image_rows(FILE *out, const char *card, struct pf_error *error)
 		if (status)
 			return status;
 		add_kernels(&layout, sum);
-		const char *which, *verdict = pf_quality_verdict(scarcest(card, sum, &which));
+		const char *which, *verdict = pf_quality_verdict(pf_quality_share(&layout, card, &which));
 		fprintf(out, "| %s%s%s |", pf_image_name(i, NULL), verdict[0] ? ": " : "", verdict);
 		shares(out, card, sum);
 	}

@@ -6,6 +6,7 @@
 #include "prefpga/internal/backend.h"
 #include "prefpga/internal/card_facts.def"
 #include "prefpga/internal/cards.def"
+#include "prefpga/internal/operations.def"
 
 #define PF_FACT_ROW(card, name, value, grade, text, source) { #card, #name, text, source, value, PF_FACT_##grade },
 static const struct pf_card_fact facts[] = { PF_CARD_FACTS(PF_FACT_ROW) };
@@ -37,6 +38,32 @@ static double fact(const char *card, const char *name)
 	return NAN;
 }
 
+/* ---- logic ---- */
+enum { RESOURCES = 5 };
+static const char *const resources[RESOURCES] = { "dsp", "lut", "ff", "bram18", "uram" };
+#define PF_SIZE_ROW(kernel, dsp, lut, ff, bram18, uram) [PF_KERNEL_##kernel] = { dsp, lut, ff, bram18, uram },
+static const double sizes[PF_KERNEL_COUNT][RESOURCES] = { PF_SIZES(PF_SIZE_ROW) };
+
+double pf_card_share(const char *card, const uint32_t *units, unsigned kernels, const char **resource)
+{
+	double most = NAN;
+	const char *scarcest = "unknown";
+	for (unsigned r = 0; r < RESOURCES; r++) {
+		double sum = 0.0;
+		for (unsigned k = 0; k < kernels && k < PF_KERNEL_COUNT; k++)
+			sum += units[k] * sizes[k][r];
+		const double share = sum / fact(card, resources[r]);
+		if (isnan(share) || share <= most)
+			continue;
+		most = share;
+		scarcest = resources[r];
+	}
+	if (resource)
+		*resource = scarcest;
+	return most;
+}
+
+/* ---- what the simulation needs ---- */
 double pf_cycles_port_rate(const struct pf_cycles_card *card, double beats, double outstanding)
 {
 	const double flying = outstanding * beats * card->port_bytes;

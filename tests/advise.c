@@ -1,6 +1,5 @@
-/* Whether to offload: answers against arithmetic, verdicts at both ends, break-even asked back; and verb advise as a
- * user meets it. argv[1]: the program. */
-#include <jansson.h>
+/* Whether to offload: answers against arithmetic, verdicts at both ends, break-even asked back, images by their ports
+ * and logic. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +7,19 @@
 #include "host/report/chart.h"
 #include "host/report/offload.h"
 #include "tests/cmocka.h"
-#include "tests/program.h"
-#include "tests/scratch.h"
+
+static struct pf_offload ask_in(enum pf_precision precision, const char *card, uint32_t units, double flops,
+                                uint32_t tokens, enum pf_offload_head head)
+{
+	struct pf_offload_shape shape = pf_offload_plain(768, 50257, 12, tokens);
+	const struct pf_offload_place place = { card, 1, units, flops, NULL };
+	struct pf_offload x;
+	struct pf_error error;
+	shape.precision = precision;
+	if (pf_offload_ask(&place, &shape, head, &x, &error))
+		fail_msg("%s: %s", card, error.text);
+	return x;
+}
 
 static struct pf_offload ask_on(const char *card, uint32_t cards, uint32_t units, double flops, uint32_t tokens,
                                 enum pf_offload_head head)
@@ -90,15 +100,102 @@ static void break_even(void **state)
 	assert_int_equal(pf_offload_tokens(&fast, &shape, PF_OFFLOAD_TRAINED), 0);
 }
 
+static struct pf_offload_image image_of(const char *card, enum pf_precision precision, enum pf_offload_head head,
+                                        uint32_t units)
+{
+	struct pf_offload_image image;
+	pf_offload_find_image(card, precision, head, units, &image);
+	return image;
+}
+
 /* By hand, from bitstreams/KERNELS.md: seq_sum and pref have 2 + 4 ports, a unit 7 + 7 (1, 4, 2 by class, twice). HBM
  * has 30 for all, DDR 15 a class */
 static void ports(void **state)
 {
 	(void)state;
-	assert_int_equal(pf_offload_units("u55c"), (30 - 6) / 14);
-	assert_int_equal(pf_offload_units("u280"), (30 - 6) / 14);
-	assert_int_equal(pf_offload_units("u250"), 15 / 8);
-	assert_int_equal(pf_offload_units("nothing"), 0);
+	assert_int_equal(image_of("u55c", PF_PRECISION_FP32, PF_OFFLOAD_TRAINED, 0).by_ports, (30 - 6) / 14);
+	assert_int_equal(image_of("u280", PF_PRECISION_BF16, PF_OFFLOAD_FROZEN, 0).by_ports, (30 - 6) / 14);
+	assert_int_equal(image_of("u250", PF_PRECISION_FP32, PF_OFFLOAD_TRAINED, 0).by_ports, 15 / 8);
+	/* only the forward is more than once there: 30 less 6 and 7 of linear_grad */
+	assert_int_equal(image_of("u55c", PF_PRECISION_FP32, PF_OFFLOAD_REFERENCE, 0).by_ports, (30 - 13) / 7);
+	assert_int_equal(image_of("nothing", PF_PRECISION_FP32, PF_OFFLOAD_TRAINED, 0).by_ports, 0);
+}
+
+/* DSPs by hand, from operations.def: seq_sum 9, pref 637, linear_logprob 2,613, linear_grad 2,686, of 9,024 */
+static void logic(void **state)
+{
+	struct pf_offload_image i = image_of("u55c", PF_PRECISION_FP32, PF_OFFLOAD_TRAINED, 0);
+	(void)state;
+	assert_string_equal(i.name, "fused");
+	assert_string_equal(i.resource, "dsp");
+	assert_true(fabs(i.share - (9 + 637 + 2613 + 2686) / 9024.0) <= 1e-9);
+	assert_true(i.placed && i.units == 1 && i.by_logic == 1);
+	i = image_of("u55c", PF_PRECISION_FP32, PF_OFFLOAD_TRAINED, 2);
+	assert_true(!i.placed && i.units == 2 && fabs(i.share - (9 + 637 + 2 * (2613 + 2686)) / 9024.0) <= 1e-9);
+	assert_string_equal(image_of("u55c", PF_PRECISION_FP32, PF_OFFLOAD_RESIDENT, 0).name, "resident");
+	assert_string_equal(image_of("u55c", PF_PRECISION_BF16, PF_OFFLOAD_TRAINED, 0).name, "low");
+	i = image_of("u200", PF_PRECISION_FP32, PF_OFFLOAD_TRAINED, 0); /* nobody says what it has */
+	assert_true(i.placed && isnan(i.share) && i.by_logic == PF_OFFLOAD_UNITS && i.units == 1);
+}
+
+/* A time that is no help without an image that can be placed: two units on a card that has ports and DSPs for one */
+static void what_is_not_placed(void **state)
+{
+	const struct pf_offload x = ask_on("u55c", 1, 2, 1e8, 8192, PF_OFFLOAD_TRAINED);
+	(void)state;
+	assert_true(x.head_s.high < x.host_s);
+	assert_int_equal(x.verdict, PF_VERDICT_UNPLACED);
+	assert_int_equal(ask_on("u55c", 1, 2, 1e15, 8192, PF_OFFLOAD_TRAINED).verdict, PF_VERDICT_NO);
+}
+
+/* MXINT8 has eight times the products a cycle. By hand for one tile of 64 x 64 at D = 768: 24 blocks of 32 are held in
+ * 35 cycles and multiplied in 94; 12 pieces of fp32 take 1,036. What both do besides is at most 1,700 */
+static void low_bits_are_faster(void **state)
+{
+	const struct pf_offload fp32 = ask_in(PF_PRECISION_FP32, "u55c", 1, 1e11, 8192, PF_OFFLOAD_REFERENCE);
+	const struct pf_offload bf16 = ask_in(PF_PRECISION_BF16, "u55c", 1, 1e11, 8192, PF_OFFLOAD_REFERENCE);
+	const struct pf_offload mx = ask_in(PF_PRECISION_MXINT8, "u55c", 1, 1e11, 8192, PF_OFFLOAD_REFERENCE);
+	const double tiles = 128.0 * 786, hz = 300e6;  /* 8192 tokens by 64, 50257 words by 64 */
+	(void)state;
+	assert_true(bf16.head_s.value <= fp32.head_s.value && mx.head_s.value < bf16.head_s.value / 2.5);
+	assert_true(fp32.plan.card_s >= tiles * 12 * 1036 / hz && fp32.plan.card_s <= tiles * (12 * 1036 + 1700) / hz);
+	assert_true(mx.plan.card_s >= tiles * 24 * 129 / hz && mx.plan.card_s <= tiles * (24 * 129 + 1900) / hz);
+	assert_true(mx.host_s == fp32.host_s && mx.operations == fp32.operations);
+	assert_true(mx.plan.bytes_in < 0.3 * fp32.plan.bytes_in);
+	/* a cycle of products, by operations.def and energy.def: 2,368 DSPs and 152,384 LUTs for 2,048 of them, 1,280
+	 * and 70,720 for 256 of fp32; beside it every logit is scanned, which D = 768 products share */
+	const double own = (2368 * 8.28e-12 + 152384 * 0.318e-12) / 2048;
+	const double fp = (1280 * 8.28e-12 + 70720 * 0.318e-12) / 256;
+	assert_true(mx.joule_mac.value >= own && mx.joule_mac.value <= own + 30e-12);
+	assert_true(fp32.joule_mac.value >= fp && fp32.joule_mac.value <= fp + 30e-12);
+	assert_true(mx.joule_mac.low <= mx.joule_mac.value && mx.joule_mac.value <= mx.joule_mac.high);
+}
+
+/* Monotone in size, in every precision and with every head that has it */
+static void more_takes_longer(void **state)
+{
+	(void)state;
+	for (enum pf_precision p = 0; p < PF_PRECISIONS; p++)
+		for (enum pf_offload_head h = 0; h < PF_OFFLOAD_HEADS; h++) {
+			double before = 0;
+			for (uint32_t tokens = 64; tokens <= 16384 && (h != PF_OFFLOAD_RESIDENT || !p); tokens *= 4) {
+				const struct pf_offload x = ask_in(p, "u280", 0, 1e11, tokens, h);
+				assert_true(x.head_s.value > before);
+				before = x.head_s.value;
+			}
+		}
+}
+
+static void no_optimizer_of_low_bits(void **state)
+{
+	struct pf_offload_shape shape = pf_offload_plain(64, 64, 1, 64);
+	const struct pf_offload_place place = { "u55c", 1, 1, 1e11, NULL };
+	struct pf_offload x;
+	struct pf_error error;
+	(void)state;
+	shape.precision = PF_PRECISION_BF16;
+	assert_int_equal(pf_offload_ask(&place, &shape, PF_OFFLOAD_RESIDENT, &x, &error), PF_E_UNSUPPORTED);
+	assert_non_null(strstr(error.text, "bf16"));
 }
 
 static void shapes(void **state)
@@ -138,191 +235,6 @@ static void unknown_cards(void **state)
 	assert_non_null(strstr(error.text, "did you mean u55c?"));
 }
 
-/* ---- the program ---- */
-static json_t *advise_json(const char *words)
-{
-	char line[1024];
-	json_error_t why;
-	snprintf(line, sizeof line, "advise --format json --sysfs-root '%s' %s 2>/dev/null", scratch_path("root"),
-	         words);
-	if (program_run(line))
-		fail_msg("%s", line);
-	json_t *json = json_loads(program_output, 0, &why);
-	assert_non_null(json);
-	return json;
-}
-
-static double number(const json_t *object, const char *key)
-{
-	const json_t *value = json_object_get(object, key);
-	assert_true(json_is_number(value));
-	return json_number_value(value);
-}
-
-/* The program says what the library says */
-static void answers_in_json(void **state)
-{
-	const struct pf_offload want = ask_on("u280", 2, 0, 150e9, 1000, PF_OFFLOAD_FROZEN);
-	(void)state;
-	json_t *json = advise_json("--model-shape 768,50257,12 --tokens 1000 --card u280,u50 --cards 2 --head frozen "
-	                           "--host-gflops 150");
-	const json_t *card = json_array_get(json_object_get(json, "cards"), 0);
-	const json_t *modelled = json_object_get(card, "modelled");
-	const json_t *head = json_object_get(modelled, "head_s");
-	assert_true(fabs(json_number_value(json_array_get(head, 0)) / want.head_s.value - 1) <= 1e-5);
-	assert_true(fabs(json_number_value(json_array_get(head, 2)) / want.head_s.high - 1) <= 1e-5);
-	assert_true(fabs(number(card, "host_head_s") / want.host_s - 1) <= 1e-5);
-	assert_non_null(strstr(json_string_value(json_object_get(modelled, "kind")), "modelled"));
-	assert_string_equal(
-		json_string_value(json_object_get(json_array_get(json_object_get(json, "elsewhere"), 0), "kind")),
-		"quoted");
-	assert_int_equal(json_array_size(json_object_get(json, "cards")), 2);
-	json_decref(json);
-}
-
-/* A product that the synthesis could only begin every other cycle: twice its time, and the rest as before */
-static void reports_slow_it_down(void **state)
-{
-	static const char slow[] =
-		"<profile><UserAssignments><TopModelName>pf_k_linear_logprob</TopModelName><TargetClockPeriod>3.33"
-		"</TargetClockPeriod><ClockUncertainty>0.9</ClockUncertainty></UserAssignments><PerformanceEstimates>"
-		"<SummaryOfTimingAnalysis><EstimatedClockPeriod>2.43</EstimatedClockPeriod></SummaryOfTimingAnalysis>"
-		"<SummaryOfLoopLatency><visits><Name>visits</Name><PipelineII>2</PipelineII><PipelineDepth>60"
-		"</PipelineDepth></visits></SummaryOfLoopLatency></PerformanceEstimates></profile>";
-	char words[1024], *at;
-	(void)state;
-	snprintf(words, sizeof words, "--model-shape 768,50257,12 --head reference --host-gflops 200 --reports %s",
-	         scratch_text("csynth.xml", slow));
-	at = strrchr(words, '/');
-	*at = '\0';
-	json_t *reported = advise_json(words);
-	*strstr(words, " --reports") = '\0';
-	json_t *derived = advise_json(words);
-	const json_t *r = json_object_get(json_array_get(json_object_get(reported, "cards"), 0), "modelled");
-	const json_t *d = json_object_get(json_array_get(json_object_get(derived, "cards"), 0), "modelled");
-	const double times = json_number_value(json_array_get(json_object_get(r, "head_s"), 0)) /
-	                     json_number_value(json_array_get(json_object_get(d, "head_s"), 0));
-	if (!(times > 1.7 && times < 2))
-		fail_msg("%g times as long", times);
-	assert_non_null(strstr(json_string_value(json_object_get(r, "kind")), "by their reports"));
-	assert_non_null(strstr(json_string_value(json_object_get(d, "kind")), "uncalibrated"));
-	json_decref(reported);
-	json_decref(derived);
-}
-
-/* Measured here, without a sensor: a rate, and why there are no joules */
-static void this_host(void **state)
-{
-	(void)state;
-	json_t *json = advise_json("--model examples/demo/base --tokens 256 --threads 1");
-	const json_t *host = json_object_get(json, "host");
-	assert_string_equal(json_string_value(json_object_get(host, "kind")), "measured");
-	assert_true(number(host, "flops") > 1e6 && number(host, "copy_bytes_per_s") > 1e6);
-	assert_non_null(strstr(json_string_value(json_object_get(host, "energy_refused")), "no sensor"));
-	assert_true(number(json, "dim") == 128 && number(json, "layers") == 3);
-	json_decref(json);
-}
-
-static void plain_words(void **state)
-{
-	(void)state;
-	assert_int_equal(program_run("advise --model-shape 64,1000,1 --tokens 100 --host-gflops 1e6"), 0);
-	assert_non_null(strstr(program_output, "u55c: do not offload: even at the good end of its doubts"));
-	assert_non_null(strstr(program_output, "modelled, uncalibrated"));
-	assert_non_null(strstr(program_output, "quoted (others measured it"));
-	assert_int_equal(program_run("advise --model-shape 4096,50000,1 --tokens 8192 --host-gflops 0.5"), 0);
-	assert_non_null(strstr(program_output, "u55c: offload the head: "));
-	assert_int_equal(program_run("advise --model-shape 64,50000,256 --tokens 8192 --host-gflops 20 --cus 4"), 0);
-	assert_non_null(strstr(program_output, "more than a bitstream of these kernels can have"));
-}
-
-static unsigned lines_of(const char *name, const char *what, unsigned fields)
-{
-	char line[4096];
-	unsigned lines = 0;
-	FILE *file = fopen(scratch_path(name), "r");
-	assert_non_null(file);
-	while (fgets(line, sizeof line, file)) {
-		unsigned commas = 0, quoted = 0;
-		for (const char *c = line; *c; c++) {
-			quoted ^= *c == '"';
-			commas += *c == ',' && !quoted;
-		}
-		assert_int_equal(commas + 1, fields);
-		lines += strstr(line, what) != NULL;
-	}
-	fclose(file);
-	return lines;
-}
-
-static void sweeps(void **state)
-{
-	static const char *const what[] = { "cards", "cus", "tokens", "vocab", "depth" };
-	(void)state;
-	for (int i = 0; i < 5; i++) {
-		char words[1024], text[64] = "";
-		snprintf(words, sizeof words,
-		         "advise --model-shape 256,8000,4 --tokens 4096 --host-gflops 100 --sweep %s --csv '%s' "
-		         "--svg '%s'",
-		         what[i], scratch_path("sweep.csv"), scratch_path("sweep.svg"));
-		assert_int_equal(program_run(words), 0);
-		assert_non_null(strstr(program_output, "doubling"));
-		assert_true(lines_of("sweep.csv", ",u55c,", 33) >= 7);
-		FILE *file = fopen(scratch_path("sweep.svg"), "r");
-		assert_non_null(file);
-		assert_int_equal(fread(text, 1, 4, file), 4);
-		fclose(file);
-		assert_string_equal(text, "<svg");
-	}
-}
-
-/* What does not fit a card has a row that says so */
-static void too_large(void **state)
-{
-	char words[1024];
-	(void)state;
-	snprintf(words, sizeof words,
-	         "advise --model-shape 8192,262144,1 --tokens 1048576 --host-gflops 100 --card u50 --csv '%s'",
-	         scratch_path("large.csv"));
-	assert_int_equal(program_run(words), 0);
-	assert_non_null(strstr(program_output, "no way of computing this head fits"));
-	assert_int_equal(lines_of("large.csv", "no way of computing this head fits", 33), 1);
-}
-
-static void mistakes(void **state)
-{
-	static const struct {
-		const char *words, *says;
-		int code;
-	} wrong[] = {
-		{ "", "either --model-shape", 1 },
-		{ "--model-shape 1,2,3 --model examples/demo/base", "either --model-shape", 1 },
-		{ "--model /nowhere", "/nowhere", 1 },
-		{ "--model-shape 0,2,3", "1 to 8192", 1 },
-		{ "--model-shape 768,50257", "such as 768,50257,12", 1 },
-		{ "--model-shape 768,50257,12,1", "such as 768,50257,12", 1 },
-		{ "--model-shape 8193,2,3", "1 to 8192", 1 },
-		{ "--model-shape 16,262145,3", "262144", 1 },
-		{ "--model-shape 16,16,-3", "such as", 1 },
-		{ "--model-shape 16,16,3 --tokens 0", "tokens", 2 },
-		{ "--model-shape 16,16,3 --card u56c", "did you mean u55c?", 1 },
-		{ "--model-shape 16,16,3 --card ,", "no figures of a card", 1 },
-		{ "--model-shape 16,16,3 --reports /nowhere", "/nowhere", 1 },
-		{ "--model-shape 16,16,3 --cards 65", "cards", 2 },
-		{ "--model-shape 16,16,3 --head trainde", "head", 2 },
-		{ "--model-shape 16,16,3 --sweep size", "sweep", 2 },
-		{ "--model-shape 16,16,3 --svg x.svg", "--sweep", 2 },
-		{ "--model-shape 16,16,3 --host-gflops 1 --csv /nowhere/a.csv", "/nowhere/a.csv", 1 },
-	};
-	char words[1024];
-	(void)state;
-	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-		snprintf(words, sizeof words, "advise %s 2>&1", wrong[i].words);
-		if (program_run(words) != wrong[i].code || !strstr(program_output, wrong[i].says))
-			fail_msg("%s: %.300s", wrong[i].words, program_output);
-	}
-}
-
 /* Charts: text is escaped, gaps leave no marks, one point alone draws */
 static void charts(void **state)
 {
@@ -354,14 +266,7 @@ static void charts(void **state)
 	free(text);
 }
 
-static int begin(void **state)
-{
-	(void)state;
-	scratch_open("advise");
-	return 0;
-}
-
-int main(int argc, char **argv)
+int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hosts_times),
@@ -369,20 +274,15 @@ int main(int argc, char **argv)
 		cmocka_unit_test(verdicts),
 		cmocka_unit_test(break_even),
 		cmocka_unit_test(ports),
+		cmocka_unit_test(logic),
+		cmocka_unit_test(what_is_not_placed),
+		cmocka_unit_test(low_bits_are_faster),
+		cmocka_unit_test(more_takes_longer),
+		cmocka_unit_test(no_optimizer_of_low_bits),
 		cmocka_unit_test(shapes),
 		cmocka_unit_test(anchors_are_consistent),
 		cmocka_unit_test(unknown_cards),
-		cmocka_unit_test(answers_in_json),
-		cmocka_unit_test(reports_slow_it_down),
-		cmocka_unit_test(this_host),
-		cmocka_unit_test(plain_words),
-		cmocka_unit_test(sweeps),
-		cmocka_unit_test(too_large),
-		cmocka_unit_test(mistakes),
 		cmocka_unit_test(charts),
 	};
-	if (argc < 2)
-		return 2;
-	program_path = argv[1];
-	return cmocka_run_group_tests(tests, begin, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }

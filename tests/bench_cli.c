@@ -1,30 +1,18 @@
 /* Verb bench as a user meets it: text, JSON, CSV and back, energy from a sensor made up here, mistakes. argv[1]: the
  * program. */
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "tests/cmocka.h"
 #include "tests/program.h"
+#include "tests/program_json.h"
 #include "tests/scratch.h"
 
 static json_t *bench_json(const char *more)
 {
-	char words[2048];
-	json_error_t why;
-	snprintf(words, sizeof words, "bench --threads 1 --repeats 3 --format json --sysfs-root '%s' %s 2>/dev/null",
-	         scratch_path("root"), more);
-	assert_int_equal(program_run(words), 0);
-	json_t *json = json_loads(program_output, 0, &why);
-	assert_non_null(json);
-	return json;
-}
-
-static double number(const json_t *object, const char *key)
-{
-	const json_t *value = json_object_get(object, key);
-	assert_true(json_is_number(value));
-	return json_number_value(value);
+	char words[2048 + 64];
+	snprintf(words, sizeof words, "bench --threads 1 --repeats 3 %s", more);
+	return program_json(words);
 }
 
 /* What was measured and what is modelled are apart, and each has what it can have */
@@ -35,13 +23,14 @@ static void rows_of_two_kinds(void **state)
 	const json_t *rows = json_object_get(json, "rows");
 	assert_int_equal(json_array_size(rows), 3); /* pref is more than a kernel: not played */
 	const json_t *measured = json_object_get(json_array_get(rows, 0), "measured");
-	assert_true(number(measured, "median_s") > 0 && number(measured, "part_of_limit") > 0);
+	assert_true(program_number(measured, "median_s") > 0 && program_number(measured, "part_of_limit") > 0);
 	assert_int_equal(json_array_size(json_object_get(measured, "samples_s")), 3);
 	assert_true(json_is_null(json_object_get(json_array_get(rows, 0), "modelled")));
-	assert_true(number(json_object_get(json_array_get(rows, 1), "measured"), "pairs_per_s") > 0);
+	assert_true(program_number(json_object_get(json_array_get(rows, 1), "measured"), "pairs_per_s") > 0);
 	const json_t *modelled = json_object_get(json_array_get(rows, 2), "modelled");
 	assert_true(json_is_null(json_object_get(json_array_get(rows, 2), "measured")));
-	assert_true(number(modelled, "part_of_line_rate") > 0 && number(modelled, "part_of_line_rate") <= 1);
+	assert_true(program_number(modelled, "part_of_line_rate") > 0);
+	assert_true(program_number(modelled, "part_of_line_rate") <= 1);
 	const json_t *energy = json_object_get(json_array_get(rows, 0), "energy");
 	assert_non_null(strstr(json_string_value(json_object_get(energy, "refused")), "no sensor"));
 	json_decref(json);
@@ -56,7 +45,7 @@ static void every_kernel_is_played(void **state)
 	const json_t *rows = json_object_get(json, "rows");
 	assert_int_equal(json_array_size(rows), 7);
 	for (size_t i = 0; i < 7; i++)
-		assert_true(number(json_object_get(json_array_get(rows, i), "modelled"), "seconds") > 0);
+		assert_true(program_number(json_object_get(json_array_get(rows, i), "modelled"), "seconds") > 0);
 	json_decref(json);
 }
 
@@ -101,7 +90,7 @@ static void against_an_older_table(void **state)
 	json_t *json = bench_json(words);
 	const json_t *against = json_object_get(json_array_get(json_object_get(json, "rows"), 0), "against");
 	assert_string_equal(json_string_value(json_object_get(against, "verdict")), "slower");
-	assert_true(fabs(number(against, "p") - 2.0 / 12870) <= 1e-9); /* two of the divisions of 16 into 8 and 8 */
+	assert_true(fabs(program_number(against, "p") - 2.0 / 12870) <= 1e-9); /* two of the divisions of 16 into 8 and 8 */
 	json_decref(json);
 	snprintf(words, sizeof words,
 	         "bench --threads 1 --repeats 8 --shapes 64,300 --work logprob --device cpu --against '%s' "
@@ -128,11 +117,11 @@ static void joules(void **state)
 	const json_t *energy = json_object_get(json_array_get(json_object_get(json, "rows"), 0), "energy");
 	assert_string_equal(json_string_value(json_object_get(energy, "scope")), "board");
 	assert_string_equal(json_string_value(json_object_get(energy, "kind")), "measured");
-	const double joule = number(energy, "joule_per_token");
-	assert_true(joule > 0 && number(energy, "low") <= joule && joule <= number(energy, "high"));
-	assert_true(fabs(number(energy, "idle_joule_per_token") - joule) <=
+	const double joule = program_number(energy, "joule_per_token");
+	assert_true(joule > 0 && program_number(energy, "low") <= joule && joule <= program_number(energy, "high"));
+	assert_true(fabs(program_number(energy, "idle_joule_per_token") - joule) <=
 	            1e-6 * joule);                                                   /* it never draws anything else */
-	assert_true(fabs(number(energy, "joule_per_pair") - joule) <= 1e-6 * joule); /* a pair a token */
+	assert_true(fabs(program_number(energy, "joule_per_pair") - joule) <= 1e-6 * joule); /* a pair a token */
 	json_decref(json);
 }
 

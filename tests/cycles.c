@@ -291,63 +291,6 @@ static void more_work_takes_longer_on_every_card(void **state)
 	}
 }
 
-/* logprob by hand: 100 rows of 1000 logits are 63 beats each; 2 blocks of 64 rows are finished, 16 cycles a row */
-static void the_cost_of_logprob(void **state)
-{
-	const uint32_t value[] = { 100, 1000, 63, 0 };
-	struct pf_run_cost cost;
-	(void)state;
-	assert_int_equal(pf_cycles_cost(PF_KERNEL_logprob, value, 4, &cost, NULL), 0);
-	near(cost.cycles, 100 * 63 + 100 * 177 + 100 * 16 + 2 * 405);
-	near(cost.bytes[0], 100 * 63 * 64);
-	near(cost.bytes[2], 100 * (4 + 64));
-	near(cost.port_most, 100 * 63 * 64);
-	assert_int_equal(pf_cycles_cost(PF_KERNEL_logprob, value, 3, &cost, NULL), PF_E_ARGUMENT);
-	assert_int_equal(pf_cycles_cost(-1, value, 4, &cost, NULL), PF_E_ARGUMENT);
-}
-
-/* The fused head, one block and one tile of two pieces: what works beside the multiplication is waited for once. One
- * piece more is 64 x 64 x 64 products and sums: 3 and 2 DSPs each (and a few operations of reading and adding) */
-static void the_cost_of_a_tile(void **state)
-{
-	uint32_t value[7] = { 64, 8, 64, 0 };
-	struct pf_run_cost two, three;
-	(void)state;
-	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_logprob, value, 7, &two, NULL), 0);
-	near(two.cycles, 64 * (8 * 8 + 70) + (64 + 70) + 2 * (1024 + 12) + (64 + 9) + (64 + 76) + (64 + 66) +
-	                 (256 * 4 + 240) + (64 * 16 + 406));
-	value[1] = 12;
-	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_logprob, value, 7, &three, NULL), 0);
-	near(three.cycles - two.cycles, 64 * 4 * 8 + 1024 + 12);
-	const double more = (three.dsp_operations - two.dsp_operations) / (64.0 * 64.0 * 64.0 * 5.0);
-	assert_true(more >= 1.0 && more <= 1.05);
-	assert_true(three.lut_operations > two.lut_operations && three.onchip_bytes > two.onchip_bytes);
-}
-
-/* A port reads and writes at once; what it reads for several arguments adds up. By hand: 64 rows of 4 beats are 16 KiB,
- * 16 rows of W on each of four ports 4 KiB, one tile of raw logits 16 KiB */
-static void the_cost_of_shared_ports(void **state)
-{
-	const uint32_t grad[] = { 100, 1000, 63 };
-	uint32_t linear[10] = { 64, 4, 64, PF_LINEAR_DWEIGHT };
-	struct pf_run_cost cost;
-	(void)state;
-	assert_int_equal(pf_cycles_cost(PF_KERNEL_logit_grad, grad, 3, &cost, NULL), 0);
-	near(cost.bytes[0], 2 * 100 * 63 * 64);
-	near(cost.port_most, 100 * 63 * 64);
-	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 10, &cost, NULL), 0);
-	near(cost.bytes[1], 4 * 3 * 4096);
-	near(cost.port_most, 16384);
-	linear[3] |= PF_LINEAR_RAW;
-	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 10, &cost, NULL), 0);
-	near(cost.port_most, 2 * 16384);
-	linear[1] = 1;
-	linear[2] = 640;                       /* 160 rows a port, 10 tiles */
-	linear[3] = PF_LINEAR_DWEIGHT;
-	assert_int_equal(pf_cycles_cost(PF_KERNEL_linear_grad, linear, 10, &cost, NULL), 0);
-	near(cost.port_most, 2 * 160 * 64);
-}
-
 static void every_fact_has_a_source(void **state)
 {
 	const struct pf_card_fact *f;
@@ -418,9 +361,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_queue_hides_the_launches), cmocka_unit_test(the_host_is_one_more_queue),
 		cmocka_unit_test(a_head_that_waits_holds_back_its_queue),
 		cmocka_unit_test(nothing_is_faster_than_its_limits),
-		cmocka_unit_test(more_work_takes_longer_on_every_card), cmocka_unit_test(the_cost_of_logprob),
-		cmocka_unit_test(the_cost_of_a_tile),
-		cmocka_unit_test(the_cost_of_shared_ports),
+		cmocka_unit_test(more_work_takes_longer_on_every_card),
 		cmocka_unit_test(every_fact_has_a_source), cmocka_unit_test(doubts_show_what_matters),
 		cmocka_unit_test(wrong_schedules_are_refused),
 	};

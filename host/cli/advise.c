@@ -80,6 +80,21 @@ static enum pf_offload_head find_head(const char *name)
 	return head;
 }
 
+struct pf_offload_shape pf_advise_shape(const struct pf_advise *a, const struct pf_offload_shape *shape,
+                                        enum pf_offload_head head)
+{
+	struct pf_offload_shape own = *shape;
+	own.precision = head == PF_OFFLOAD_REFERENCE ? a->reference_precision : a->precision;
+	return own;
+}
+
+static void find_precisions(struct pf_advise *a)
+{
+	const int reference = pf_precision_find(a->options->reference_precision);    /* auto: none */
+	a->precision = (enum pf_precision)pf_precision_find(a->options->head_precision);
+	a->reference_precision = reference < 0 ? a->precision : (enum pf_precision)reference;
+}
+
 /* ---- this host ---- */
 static int multiply(void *state, struct pf_error *error)
 {
@@ -172,12 +187,15 @@ static int advise(struct pf_advise *a, struct pf_error *error)
 	int code = o->reports ? pf_reports_open(o->reports, &a->reports, error) : 0;
 	if (!code)
 		code = find_shape(a, error);
+	find_precisions(a);
+	a->shape = pf_advise_shape(a, &a->shape, a->head);
 	if (!code)
 		code = find_cards(a, error);
 	for (unsigned i = 0; !code && i < a->card_count; i++) { /* before anything is measured */
 		const struct pf_offload_place place = { a->card[i], 1, 1, 1, a->reports };
 		struct pf_offload ignored;
-		const struct pf_offload_shape tiny = pf_offload_plain(16, 16, 1, 1);
+		const struct pf_offload_shape plain = pf_offload_plain(16, 16, 1, 1),
+					      tiny = pf_advise_shape(a, &plain, a->head);
 		code = pf_offload_ask(&place, &tiny, a->head, &ignored, error);
 	}
 	if (!code)

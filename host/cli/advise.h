@@ -30,7 +30,8 @@ struct pf_advise_row {
 struct pf_advise {
 	const struct pf_options *options;
 	enum pf_offload_head head;
-	struct pf_offload_shape shape;
+	struct pf_offload_shape shape;         /* with the precision of `head` */
+	enum pf_precision precision, reference_precision;
 	struct pf_advise_host host;
 	struct pf_reports *reports; /* --reports, or NULL */
 	char *cards; /* --card, cut into card[] */
@@ -43,6 +44,11 @@ struct pf_advise {
 /* Where it is played: units 0 is what the card has room for */
 struct pf_offload_place pf_advise_place(const struct pf_advise *advise, const char *card, uint32_t cards,
                                         uint32_t units);
+/* `shape` in the precision that a head is asked about in */
+struct pf_offload_shape pf_advise_shape(const struct pf_advise *advise, const struct pf_offload_shape *shape,
+                                        enum pf_offload_head head);
+/* "offload", "open", ... */
+const char *pf_advise_verdict_name(enum pf_offload_verdict verdict);
 /* What the figures of the cards are: modelled, and calibrated or not */
 const char *pf_advise_kind(const struct pf_advise *advise);
 /* Asks for one point; with an answer or an error there is a row more. NULL: there are PF_ADVISE_ROWS already */
@@ -51,6 +57,10 @@ const struct pf_advise_row *pf_advise_ask(struct pf_advise *advise, const char *
 /* The answer for each card, and what would change it */
 void pf_advise_show(const struct pf_advise *advise);
 void pf_advise_print_json(const struct pf_advise *advise);
+/* Whether a quoted figure is of such a head (forward only, or with gradients), and what the head would take at its
+ * rate */
+int pf_advise_anchor_fits(const struct pf_advise *advise, const struct pf_gpu_anchor *anchor);
+double pf_advise_anchor_seconds(const struct pf_gpu_anchor *anchor, const struct pf_offload_shape *shape);
 /* All rows; at NULL, or the name of what was grown */
 int pf_advise_save(const struct pf_advise *advise, struct pf_error *error);
 /* One sentence: do not offload, offload, or why neither can be said */

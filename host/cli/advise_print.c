@@ -1,12 +1,9 @@
+/* What the answers say, as text. */
 #include "advise.h"
-#include <errno.h>
-#include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include "prefpga/internal/vitis.def"
 
-enum { EMPTY = 24 }; /* columns of a row without an answer, from units to verdict */
 #define WORTH 0.05   /* of the step: less is not worth a card */
 
 static const char *bound_text(enum pf_offload_bound bound)
@@ -24,6 +21,31 @@ static double step_gain(const struct pf_offload *x)
 	return (x->host_s + x->body_s) / (x->head_s.value + x->body_s);
 }
 
+const char *pf_advise_verdict_name(enum pf_offload_verdict verdict)
+{
+	static const char *const names[] = { "do not offload", "offload", "open", "not placed" };
+	return names[verdict];
+}
+
+static void say_unplaced(const struct pf_advise_row *row, char *text, size_t room)
+{
+	const struct pf_offload *x = &row->answer;
+	const struct pf_offload_image *i = &x->image;
+	if (!i->name)
+		snprintf(text, room, "do not offload: no image has kernels for %s",
+		         pf_precision_name(row->shape.precision));
+	else if (i->units > i->by_ports)
+		snprintf(text, room,
+		         "do not offload: %u units of image %s have no ports on %s, which has them for %u", i->units,
+		         i->name, row->card, i->by_ports);
+	else
+		snprintf(text, room,
+		         "do not offload: %.3g s [%.3g, %.3g] on %s against %.3g s here, but image %s is not expected "
+		         "to be placed: %.1f %% of the card's %s by estimate, where %.0f %% were placed",
+		         x->head_s.value, x->head_s.low, x->head_s.high, row->card, x->host_s, i->name, 100 * i->share,
+		         i->resource, 100 * PF_FULL_SHARE);
+}
+
 void pf_advise_verdict(const struct pf_advise *a, const struct pf_advise_row *row, char *text, size_t room)
 {
 	const struct pf_offload *x = &row->answer;
@@ -33,6 +55,8 @@ void pf_advise_verdict(const struct pf_advise *a, const struct pf_advise_row *ro
 		         "do not offload: even at the good end of its doubts %s takes %.3g s for the head that this "
 		         "host computes in %.3g s",
 		         row->card, x->head_s.low, x->host_s);
+	else if (x->verdict == PF_VERDICT_UNPLACED)
+		say_unplaced(row, text, room);
 	else if (x->verdict == PF_VERDICT_OPEN)
 		snprintf(text, room,
 		         "no verdict: between %.3g and %.3g s on %s, %.3g s on this host; a report of the synthesis "
@@ -83,16 +107,28 @@ static void show_doubts(const struct pf_offload *x)
 			       100 * x->doubt[i].doubt, 100 * x->doubt[i].low, 100 * x->doubt[i].high);
 }
 
+static void show_image(const struct pf_offload_image *i)
+{
+	if (!i->name) {
+		puts("  no image of vitis.def has its kernels");
+		return;
+	}
+	printf("  image %s: ports for %u", i->name, i->by_ports);
+	if (isfinite(i->share))
+		printf(", logic for %u by estimate; %.1f %% of the card's %s%s", i->by_logic, 100 * i->share,
+		       i->resource, i->placed ? "" : ": do not expect it to be placed");
+	else
+		printf("; what logic the card has is not known here");
+	puts(i->units > i->by_ports ? ": more than a bitstream of these kernels can have" : "");
+}
+
 static void show_card(const struct pf_advise *a, const struct pf_advise_row *row)
 {
 	const struct pf_offload *x = &row->answer;
 	const struct pf_energy_modelled *e = &x->energy;
-	const uint32_t ports = pf_offload_units(row->card), dsps = pf_cost_units(row->card);
-	printf("%u x %s (%s), %u unit%s of the fused head each; its ports are enough for %u, its "
-	       "DSP slices "
-	       "for %u%s\n",
-	       row->cards, row->card, pf_advise_kind(a), x->units, x->units > 1 ? "s" : "", ports, dsps,
-	       x->units > ports || x->units > dsps ? ": more than a bitstream of these kernels can have" : "");
+	printf("%u x %s (%s), %s, %u unit%s of the head's kernels each\n", row->cards, row->card, pf_advise_kind(a),
+	       pf_precision_name(row->shape.precision), x->units, x->units > 1 ? "s" : "");
+	show_image(&x->image);
 	printf("  the head takes %.4g s [%.4g, %.4g], way %s%s\n", x->head_s.value, x->head_s.low, x->head_s.high,
 	       pf_cost_way_name(x->way), x->plan.shards > 1 ? ", words shared by the units" : "");
 	printf("  link busy %.3g s, kernels %.3g s, host %.3g s of it; bound by %s\n", x->plan.link_s, x->plan.card_s,
@@ -103,15 +139,17 @@ static void show_card(const struct pf_advise *a, const struct pf_advise_row *row
 	printf("  with ready logits instead: %.4g s\n", x->logits_s);
 	printf("  energy, modelled: %.4g J [%.4g, %.4g] a step, %.3g J of it the card at rest; %.3g J/token\n",
 	       e->total.value, e->total.low, e->total.high, e->rest.value, e->total.value / row->shape.tokens);
+	printf("  of it the kernels' operators: %.3g pJ [%.3g, %.3g] for a multiply-add of the head\n",
+	       1e12 * x->joule_mac.value, 1e12 * x->joule_mac.low, 1e12 * x->joule_mac.high);
 }
 
-static double anchor_seconds(const struct pf_gpu_anchor *g, const struct pf_offload_shape *s)
+double pf_advise_anchor_seconds(const struct pf_gpu_anchor *g, const struct pf_offload_shape *s)
 {
 	const int forward = strncmp(g->what, "forward,", 8) == 0;
 	return (forward ? 2.0 : 8.0) * s->tokens * (double)s->vocab * s->dim / g->flops;
 }
 
-static int anchor_fits(const struct pf_advise *a, const struct pf_gpu_anchor *g)
+int pf_advise_anchor_fits(const struct pf_advise *a, const struct pf_gpu_anchor *g)
 {
 	return (strncmp(g->what, "forward,", 8) == 0) == (a->head == PF_OFFLOAD_REFERENCE);
 }
@@ -121,30 +159,41 @@ static void show_anchors(const struct pf_advise *a)
 	puts("elsewhere, quoted (others measured it, on other machines and in a narrower type):");
 	for (unsigned i = 0; pf_gpu_anchor(i); i++) {
 		const struct pf_gpu_anchor *g = pf_gpu_anchor(i);
-		if (anchor_fits(a, g))
+		if (pf_advise_anchor_fits(a, g))
 			printf("  %s, %s, %s: %.4g ms for T %u, V %u, D %u, %.0f TFLOP/s (%s); at that rate this head: "
 			       "%.3g s\n",
 			       g->gpu, g->what, g->type, 1e3 * g->seconds, g->tokens, g->vocab, g->dim,
-			       1e-12 * g->flops, g->source, anchor_seconds(g, &a->shape));
+			       1e-12 * g->flops, g->source, pf_advise_anchor_seconds(g, &a->shape));
 	}
 }
 
-static void show_residency(const struct pf_advise *a, const struct pf_advise_row *row)
+/* One line of the head in another place or form */
+static void show_other(const struct pf_advise *a, const struct pf_advise_row *row, enum pf_offload_head head,
+                       enum pf_precision precision)
 {
 	const struct pf_offload_place place =
 		pf_advise_place(a, row->card, row->cards, (uint32_t)a->options->advise_cus);
-	for (enum pf_offload_head h = 0; h < PF_OFFLOAD_HEADS; h++) {
-		struct pf_offload x;
-		struct pf_error error;
-		if (pf_offload_ask(&place, &row->shape, h, &x, &error))
-			printf("  head %s: %s\n", pf_offload_head_name(h), error.text);
-		else
-			printf("  head %s: %.3g s [%.3g, %.3g] modelled, %.3g s on this host%s\n",
-			       pf_offload_head_name(h), x.head_s.value, x.head_s.low, x.head_s.high, x.host_s,
-			       x.verdict == PF_VERDICT_YES    ? ": pays"
-			       : x.verdict == PF_VERDICT_OPEN ? ": open"
-			                                      : "");
-	}
+	static const char *const says[] = { "", ": pays", ": open", ": its image is not expected to be placed" };
+	struct pf_offload_shape shape = row->shape;
+	struct pf_offload x;
+	struct pf_error error;
+	shape.precision = precision;
+	printf("  head %s in %s: ", pf_offload_head_name(head), pf_precision_name(precision));
+	if (pf_offload_ask(&place, &shape, head, &x, &error))
+		printf("%s\n", error.text);
+	else
+		printf("%.3g s [%.3g, %.3g] modelled, %.3g s on this host%s\n", x.head_s.value, x.head_s.low,
+		       x.head_s.high, x.host_s, says[x.verdict]);
+}
+
+/* Every head in the precisions asked for, then the one asked about in the others */
+static void show_others(const struct pf_advise *a, const struct pf_advise_row *row)
+{
+	for (enum pf_offload_head h = 0; h < PF_OFFLOAD_HEADS; h++)
+		show_other(a, row, h, pf_advise_shape(a, &row->shape, h).precision);
+	for (enum pf_precision p = 0; p < PF_PRECISIONS; p++)
+		if (p != row->shape.precision)
+			show_other(a, row, a->head, p);
 }
 
 static void show_break_even(const struct pf_advise *a, const struct pf_advise_row *row)
@@ -158,15 +207,13 @@ static void show_break_even(const struct pf_advise *a, const struct pf_advise_ro
 		printf("  tokens: from %u a step on the modelled time is the shorter one\n", tokens);
 	else
 		printf("  tokens: at none from 64 to 1048576 a step that fit the card\n");
-	show_residency(a, row);
+	show_others(a, row);
 	printf("  host: equal to one of %.3g GFLOP/s\n", 1e-9 * x->host_flops_equal);
 	if (isinf(x->kernels_faster))
-		puts("  precision: faster kernels alone do not help: what is left without them takes longer than this "
+		puts("  faster kernels alone do not help: what is left without them takes longer than this "
 		     "host");
 	else if (x->kernels_faster > 1)
-		printf("  precision: kernels of %.3g times as many multiply-adds a second, such as a narrower type "
-		       "could have, "
-		       "would equal this host\n",
+		printf("  kernels of %.3g times as many multiply-adds a second would equal this host\n",
 		       x->kernels_faster);
 }
 
@@ -174,8 +221,8 @@ void pf_advise_show(const struct pf_advise *a)
 {
 	const struct pf_offload_shape *s = &a->shape;
 	char text[512];
-	printf("a step of %u scored tokens, D %u, V %u, %u layers, head %s\n", s->tokens, s->dim, s->vocab, s->layers,
-	       pf_offload_head_name(a->head));
+	printf("a step of %u scored tokens, D %u, V %u, %u layers, head %s in %s\n", s->tokens, s->dim, s->vocab,
+	       s->layers, pf_offload_head_name(a->head), pf_precision_name(s->precision));
 	for (unsigned i = 0; i < a->rows; i++) {
 		const struct pf_advise_row *row = &a->row[i];
 		if (row->error.code) {
@@ -190,158 +237,4 @@ void pf_advise_show(const struct pf_advise *a)
 		printf("%s: %s\n", row->card, text);
 	}
 	show_anchors(a);
-}
-
-/* ---- JSON ---- */
-static json_t *number(double value)
-{
-	return isfinite(value) ? json_real(value) : json_null();
-}
-
-static json_t *interval(struct pf_interval x)
-{
-	return json_pack("[f,f,f]", x.value, x.low, x.high);
-}
-
-static json_t *doubts_json(const struct pf_offload *x)
-{
-	json_t *doubts = json_object();
-	for (unsigned i = 0; i < x->doubts; i++)
-		json_object_set_new(doubts, x->doubt[i].figure,
-		                    json_pack("[f,f,f]", x->doubt[i].doubt, x->doubt[i].low, x->doubt[i].high));
-	return doubts;
-}
-
-static json_t *row_json(const struct pf_advise *a, const struct pf_advise_row *row)
-{
-	const struct pf_offload_place place =
-		pf_advise_place(a, row->card, row->cards, (uint32_t)a->options->advise_cus);
-	const struct pf_offload *x = &row->answer;
-	static const char *const verdicts[] = { "do not offload", "offload", "open" };
-	char text[512];
-	if (row->error.code)
-		return json_pack("{ss ss}", "card", row->card, "error", row->error.text);
-	pf_advise_verdict(a, row, text, sizeof text);
-	json_t *modelled =
-		json_pack("{ss ss si so so so so ss so so so}", "kind", pf_advise_kind(a), "way",
-	                  pf_cost_way_name(x->way), "shards", (int)x->plan.shards, "head_s", interval(x->head_s),
-	                  "link_s", number(x->plan.link_s), "kernels_s", number(x->plan.card_s), "host_s",
-	                  number(x->plan.host_s), "bound", pf_offload_bound_name(x->bound), "joule",
-	                  interval(x->energy.total), "rest_joule", interval(x->energy.rest), "doubts", doubts_json(x));
-	return json_pack("{ss si si so sf sf so so sI ss ss}", "card", row->card, "cards", (int)row->cards, "units",
-	                 (int)x->units, "modelled", modelled, "host_head_s", x->host_s, "host_flops_equal",
-	                 x->host_flops_equal, "kernels_faster", number(x->kernels_faster), "host_joule",
-	                 number(a->host.joule_per_flop * x->operations), "break_even_tokens",
-	                 (json_int_t)pf_offload_tokens(&place, &row->shape, a->head), "verdict", verdicts[x->verdict],
-	                 "because", text);
-}
-
-static json_t *anchors_json(const struct pf_advise *a)
-{
-	json_t *list = json_array();
-	for (unsigned i = 0; pf_gpu_anchor(i); i++) {
-		const struct pf_gpu_anchor *g = pf_gpu_anchor(i);
-		if (anchor_fits(a, g))
-			json_array_append_new(list, json_pack("{ss ss ss ss sf sf sf ss}", "kind", "quoted", "gpu",
-			                                      g->gpu, "what", g->what, "type", g->type, "seconds",
-			                                      g->seconds, "flops", g->flops, "this_head_at_that_rate_s",
-			                                      anchor_seconds(g, &a->shape), "source", g->source));
-	}
-	return list;
-}
-
-void pf_advise_print_json(const struct pf_advise *a)
-{
-	const struct pf_offload_shape *s = &a->shape;
-	const struct pf_advise_host *h = &a->host;
-	json_t *cards = json_array();
-	for (unsigned i = 0; i < a->rows; i++)
-		json_array_append_new(cards, row_json(a, &a->row[i]));
-	json_t *host =
-		json_pack("{ss ss so so so so}", "name", h->told ? "another one" : h->name, "kind",
-	                  h->told ? "told" : "measured", "flops", number(h->flops), "copy_bytes_per_s", number(h->copy),
-	                  "body_s_at_least", number(6.0 * s->tokens * s->body_weights / h->flops), "energy_refused",
-	                  isfinite(h->joule_per_flop) ? json_null() : json_string(h->refused));
-	json_t *all = json_pack("{si si si si ss so so so}", "tokens", (int)s->tokens, "dim", (int)s->dim, "vocabulary",
-	                        (int)s->vocab, "layers", (int)s->layers, "head", pf_offload_head_name(a->head), "host",
-	                        host, "cards", cards, "elsewhere", anchors_json(a));
-	json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(7));
-	putchar('\n');
-	json_decref(all);
-}
-
-/* ---- CSV ---- */
-static void put(FILE *out, double value)
-{
-	if (isfinite(value))
-		fprintf(out, ",%.5g", value);
-	else
-		putc(',', out);
-}
-
-static void put_interval(FILE *out, struct pf_interval x)
-{
-	put(out, x.value);
-	put(out, x.low);
-	put(out, x.high);
-}
-
-static void save_row(const struct pf_advise *a, const struct pf_advise_row *row, const char *day, FILE *out)
-{
-	const struct pf_offload_shape *s = &row->shape;
-	const struct pf_offload *x = &row->answer;
-	const struct pf_advise_host *h = &a->host;
-	static const char *const verdicts[] = { "do not offload", "offload", "open" };
-	fprintf(out, "%u,%u,%u,%u,%s,%s,%u", s->tokens, s->vocab, s->dim, s->layers, pf_offload_head_name(a->head),
-	        row->card, row->cards);
-	if (row->error.code) {
-		for (int empty = 0; empty < EMPTY; empty++)
-			putc(',', out);
-		fprintf(out, "\"%s\",%s,%s\n", row->error.text, PREFPGA_VERSION, day);
-		return;
-	}
-	fprintf(out, ",%u,%u,%u,%s,%u", x->units, pf_offload_units(row->card), pf_cost_units(row->card),
-	        pf_cost_way_name(x->way), x->plan.shards);
-	put_interval(out, x->head_s);
-	put(out, x->plan.link_s);
-	put(out, x->plan.card_s);
-	put(out, x->plan.host_s);
-	fprintf(out, ",%s", pf_offload_bound_name(x->bound));
-	put_interval(out, x->energy.total);
-	put(out, x->energy.rest.value);
-	put(out, x->energy.total.value / s->tokens);
-	put(out, 1e-9 * h->flops);
-	fprintf(out, ",%s", h->told ? "told" : "measured");
-	put(out, x->host_s);
-	put(out, x->body_s);
-	put(out, h->joule_per_flop * x->operations);
-	fprintf(out, ",\"%s\",%s,%s,%s\n", isfinite(h->joule_per_flop) ? h->scope : h->refused, verdicts[x->verdict],
-	        PREFPGA_VERSION, day);
-}
-
-int pf_advise_save(const struct pf_advise *a, struct pf_error *error)
-{
-	const char *path = a->options->advise_csv;
-	const time_t now = time(NULL);
-	struct tm parts;
-	char day[16];
-	FILE *out = path ? fopen(path, "we") : NULL;
-	if (!path)
-		return 0;
-	if (!out)
-		return pf_fail(error, -errno, "%s: %s", path, strerror(errno));
-	strftime(day, sizeof day, "%Y-%m-%d", gmtime_r(&now, &parts));
-	fputs("tokens,vocabulary,dim,layers,head,card,cards,units,units_by_ports,units_by_dsp,way,shards,modelled_head_"
-	      "s,modelled_head_s_low,"
-	      "modelled_head_s_high,modelled_link_s,modelled_kernels_s,modelled_host_s,modelled_bound,modelled_joule,"
-	      "modelled_joule_low,modelled_joule_high,modelled_joule_rest,modelled_joule_per_token,host_gflops,host_"
-	      "rate_is,"
-	      "host_head_s,host_body_s_at_least,host_head_joule_measured,host_energy,verdict,version,date\n",
-	      out);
-	for (unsigned i = 0; i < a->rows; i++)
-		save_row(a, &a->row[i], day, out);
-	const int failed = ferror(out);
-	if (fclose(out) || failed)
-		return pf_fail(error, -EIO, "%s: could not be written whole", path);
-	return 0;
 }

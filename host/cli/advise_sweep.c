@@ -169,8 +169,8 @@ static int draw(const struct pf_advise *a, const struct sweep *s, const struct p
 		              .points = s->points,
 		              .lines = 4,
 		              .name = { "modelled", "modelled, good end", "modelled, bad end", "this host" } };
-	snprintf(title, sizeof title, "head %s on %s: T %u, V %u, D %u", pf_offload_head_name(a->head), row->card,
-	         a->shape.tokens, a->shape.vocab, a->shape.dim);
+	snprintf(title, sizeof title, "head %s in %s on %s: T %u, V %u, D %u", pf_offload_head_name(a->head),
+	         pf_precision_name(a->shape.precision), row->card, a->shape.tokens, a->shape.vocab, a->shape.dim);
 	snprintf(up, sizeof up, "seconds a step; host: %s at %.0f GFLOP/s (%s)",
 	         a->host.told ? "another one" : a->host.name, 1e-9 * a->host.flops, a->host.told ? "told" : "measured");
 	say(s, row, note, sizeof note);
@@ -205,8 +205,9 @@ static void sweep_json(const struct pf_advise *a, const struct sweep *s, const s
 		                                    pf_offload_bound_name(x->bound), "modelled_joule",
 		                                    x->energy.total.value, "host_head_s", x->host_s));
 	}
-	json_t *all = json_pack("{ss ss ss ss so}", "sweep", s->what, "card", row->card, "kind",
-	                        pf_advise_kind(a), "because", text, "points", points);
+	json_t *all = json_pack("{ss ss ss ss ss so}", "sweep", s->what, "card", row->card, "precision",
+	                        pf_precision_name(a->shape.precision), "kind", pf_advise_kind(a), "because", text,
+	                        "points", points);
 	json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(7));
 	putchar('\n');
 	json_decref(all);

@@ -6,7 +6,7 @@
 #include "host/train/cost.h"
 
 /* One sentence for a chunk on `devices` like this one, "" for the host's own backend and for cards without figures.
- * Kernels and bytes of a number are set here, by the precision. Measures the host for some 20 ms */
+ * The precision is set here. Measures the host for some 20 ms */
 void pf_cli_cost_note(const struct pf_options *options, const struct pf_device *device, unsigned devices,
                       const char *precision, struct pf_cost_head head, char *text, size_t room);
 #endif

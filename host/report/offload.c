@@ -35,14 +35,14 @@ const struct pf_gpu_anchor *pf_gpu_anchor(unsigned i)
 /* ---- shapes ---- */
 struct pf_offload_shape pf_offload_plain(uint32_t dim, uint32_t vocab, uint32_t layers, uint32_t tokens)
 {
-	return (struct pf_offload_shape){ tokens, vocab, dim, layers, 12.0 * layers * dim * dim };
+	return (struct pf_offload_shape){ tokens, vocab, dim, layers, 12.0 * layers * dim * dim, PF_PRECISION_FP32 };
 }
 
 struct pf_offload_shape pf_offload_of(const struct pf_model_config *c, uint32_t tokens)
 {
 	const double heads = (double)c->heads * c->head_dim, pairs = 2.0 * c->kv_heads * c->head_dim;
 	const double layer = c->dim * (2 * heads + pairs + (c->mlp == PF_MLP_GELU ? 2.0 : 3.0) * c->ffn);
-	return (struct pf_offload_shape){ tokens, c->vocab, c->dim, c->layers, c->layers * layer };
+	return (struct pf_offload_shape){ tokens, c->vocab, c->dim, c->layers, c->layers * layer, PF_PRECISION_FP32 };
 }
 
 static struct pf_cost_head cost_head(const struct pf_offload_shape *s, enum pf_offload_head head)
@@ -53,10 +53,7 @@ static struct pf_cost_head cost_head(const struct pf_offload_shape *s, enum pf_o
 		                      .backward = head != PF_OFFLOAD_REFERENCE,
 		                      .dweight = head == PF_OFFLOAD_TRAINED || head == PF_OFFLOAD_RESIDENT,
 		                      .moves = head == PF_OFFLOAD_TRAINED,
-		                      .forward = PF_KERNEL_linear_logprob,
-		                      .gradient = PF_KERNEL_linear_grad,
-		                      .weight_bytes = 4,
-		                      .hidden_bytes = 4 };
+		                      .precision = s->precision };
 }
 
 /* ---- the card ---- */
@@ -73,19 +70,13 @@ static int find_card(const char *name, struct pf_cycles_card *card, struct pf_er
 	return code;
 }
 
-static uint32_t units_of(const char *card)
-{
-	const uint32_t ports = pf_offload_units(card), dsps = pf_cost_units(card);
-	const uint32_t units = ports < dsps ? ports : dsps;
-	return units ? units : 1;
-}
-
-static int cost_place(const struct pf_offload_place *p, struct pf_cost_place *place, struct pf_error *error)
+static int cost_place(const struct pf_offload_place *p, uint32_t units, struct pf_cost_place *place,
+                      struct pf_error *error)
 {
 	*place = (struct pf_cost_place){ .devices = p->cards ? p->cards : 1,
 		                         .host_flops = p->host_flops,
 		                         .reports = p->reports,
-		                         .cus = p->units ? p->units : units_of(p->card) };
+		                         .cus = units };
 	const int code = find_card(p->card, &place->card, error);
 	if (!code)
 		pf_reports_clock(p->reports, &place->card);
@@ -145,8 +136,17 @@ static void judge(struct pf_offload *a)
 	a->verdict = a->head_s.low >= a->host_s   ? PF_VERDICT_NO
 	             : a->head_s.high < a->host_s ? PF_VERDICT_YES
 	                                          : PF_VERDICT_OPEN;
+	if (a->verdict != PF_VERDICT_NO && !a->image.placed)
+		a->verdict = PF_VERDICT_UNPLACED;
 	a->host_flops_equal = a->operations / a->plan.seconds;
 	a->kernels_faster = a->host_s > rest ? a->plan.card_s / (a->host_s - rest) : INFINITY;
+}
+
+static struct pf_interval per_mac(const struct pf_offload *a)
+{
+	const struct pf_interval all = a->energy.operations;
+	const double macs = a->operations / 2;
+	return (struct pf_interval){ all.value / macs, all.low / macs, all.high / macs };
 }
 
 static int play(const struct pf_offload_place *p, const struct pf_cost_place *place, const struct pf_cost_head *head,
@@ -166,6 +166,7 @@ static int play(const struct pf_offload_place *p, const struct pf_cost_place *pl
 		                        sizeof a->doubt / sizeof *a->doubt, &a->doubts, error);
 	if (!code) {
 		a->head_s = a->energy.seconds;
+		a->joule_mac = per_mac(a);
 		find_bound(place, job, jobs, &r, a);
 		judge(a);
 	}
@@ -191,7 +192,12 @@ int pf_offload_ask(const struct pf_offload_place *p, const struct pf_offload_sha
 	struct pf_cost_place place;
 	struct pf_cost cost;
 	*a = (struct pf_offload){ 0 };
-	int code = cost_place(p, &place, error);
+	if (head == PF_OFFLOAD_RESIDENT && shape->precision != PF_PRECISION_FP32)
+		return pf_fail(error, PF_E_UNSUPPORTED,
+		               "the head's optimizer on the card is float32, not %s: take --head trained, or fp32",
+		               pf_precision_name(shape->precision));
+	pf_offload_find_image(p->card, shape->precision, head, p->units, &a->image);
+	int code = cost_place(p, a->image.units, &place, error);
 	if (!code)
 		code = pf_cost(&place, &wanted, &cost, error);
 	if (code)
@@ -209,8 +215,10 @@ int pf_offload_ask(const struct pf_offload_place *p, const struct pf_offload_sha
 uint32_t pf_offload_tokens(const struct pf_offload_place *p, const struct pf_offload_shape *shape,
                            enum pf_offload_head head)
 {
+	struct pf_offload_image image;
 	struct pf_cost_place place;
-	if (cost_place(p, &place, NULL))
+	pf_offload_find_image(p->card, shape->precision, head, p->units, &image);
+	if (cost_place(p, image.units, &place, NULL))
 		return 0;
 	for (uint32_t tokens = TOKENS_LEAST; tokens <= PF_ROWS_MAX; tokens *= 2) {
 		struct pf_offload_shape other = *shape;

@@ -3,7 +3,8 @@
  *
  * The times are pf_cost's (train/cost.h), the doubts pf_cycles_range's, the joules pf_energy_play's: all modelled and
  * uncalibrated but for reports of the synthesis and the host's rate of products, which the caller has measured or
- * assumed. A verdict is only given where the whole interval of the modelled time lies on one side of the host's.
+ * assumed. A verdict is only given where the whole interval of the modelled time lies on one side of the host's, and
+ * an image of the kernels is expected to be placed on the card.
  *
  * Thread-safe: nothing here has state. */
 #ifndef PF_REPORT_OFFLOAD_H
@@ -15,7 +16,8 @@
 /* What stays on the card from step to step, and what a step has to compute */
 enum pf_offload_head {
 	PF_OFFLOAD_TRAINED,   /* W goes in and dW comes out every step: the optimizer is the host's */
-	PF_OFFLOAD_RESIDENT,  /* W and dW stay: an optimizer on the card, which no kernel is yet */
+	PF_OFFLOAD_RESIDENT,  /* W and dW stay: its optimizer is on the card too (whose runs, 4 V D / 16 cycles, are not
+	                       * in it); fp32 only */
 	PF_OFFLOAD_FROZEN,    /* W stays, dW is not wanted */
 	PF_OFFLOAD_REFERENCE, /* forward only */
 	PF_OFFLOAD_HEADS
@@ -24,7 +26,8 @@ const char *pf_offload_head_name(enum pf_offload_head head);
 
 struct pf_offload_shape {
 	uint32_t tokens, vocab, dim, layers;
-	double body_weights; /* of the decoder layers' matrices together */
+	double body_weights;         /* of the decoder layers' matrices together */
+	enum pf_precision precision; /* of the head's products on the card; the host's are fp32 */
 };
 /* 12 dim^2 a layer, as GPT-2 has it */
 struct pf_offload_shape pf_offload_plain(uint32_t dim, uint32_t vocab, uint32_t layers, uint32_t tokens);
@@ -32,13 +35,25 @@ struct pf_offload_shape pf_offload_of(const struct pf_model_config *config, uint
 
 struct pf_offload_place {
 	const char *card;
-	uint32_t cards, units; /* units of each kernel on a card; 0: what its ports and its DSPs allow */
+	uint32_t cards, units; /* units of the head's kernels on a card; 0: what its ports and its logic allow */
 	double host_flops;     /* operations/s of products */
 	const struct pf_reports *reports; /* of the kernels' synthesis, or NULL */
 };
 
-/* Units of the fused head that a card's memory has ports for, beside seq_sum and pref; 0 for unknown cards */
-uint32_t pf_offload_units(const char *card);
+/* The image of vitis.def that a head needs: of those that have its kernels the smallest one */
+enum { PF_OFFLOAD_UNITS = 64 };
+struct pf_offload_image {
+	const char *name;            /* NULL: none has them all */
+	uint32_t by_ports, by_logic; /* units of the head's kernels that the card has ports for, and logic by estimate
+	                              * up to PF_FULL_SHARE (PF_OFFLOAD_UNITS where nobody says what it has) */
+	uint32_t units;              /* the fewer of these, at least 1, or what was asked for */
+	double share;                /* of the card's scarcest resource with them; NAN: not known */
+	const char *resource;
+	int placed;                  /* 1: it is expected to be placed, as far as that is known */
+};
+/* units: asked for, or 0. An unknown card has no ports */
+void pf_offload_find_image(const char *card, enum pf_precision precision, enum pf_offload_head head, uint32_t units,
+                           struct pf_offload_image *image);
 
 enum pf_offload_bound {
 	PF_BOUND_LINK,   /* bytes over PCIe */
@@ -49,10 +64,12 @@ enum pf_offload_bound {
 };
 const char *pf_offload_bound_name(enum pf_offload_bound bound);
 
-enum pf_offload_verdict { PF_VERDICT_NO, PF_VERDICT_YES, PF_VERDICT_OPEN };
+/* UNPLACED: the time would say YES or OPEN, but no image with these kernels is expected to be placed */
+enum pf_offload_verdict { PF_VERDICT_NO, PF_VERDICT_YES, PF_VERDICT_OPEN, PF_VERDICT_UNPLACED };
 
 struct pf_offload {
 	uint32_t units;
+	struct pf_offload_image image;
 	double logits_s;           /* with ready logits, which the host multiplies */
 	enum pf_cost_way way;      /* the best on the card */
 	struct pf_cost_plan plan;  /* of that way */
@@ -63,6 +80,7 @@ struct pf_offload {
 	double host_s;     /* the head on the host: its operations over the host's rate */
 	double body_s;     /* the decoder layers, forward and backward, at that rate: at least so much */
 	double operations; /* of the head */
+	struct pf_interval joule_mac; /* of the kernels' operators for a multiply-add of the head, modelled */
 	enum pf_offload_bound bound;
 	double busy[PF_BOUND_WAITING]; /* s in which each was under way; of ARRAY and PORT those of all runs */
 	enum pf_offload_verdict verdict;
@@ -71,7 +89,8 @@ struct pf_offload {
 	double host_flops_equal, kernels_faster;
 };
 
-/* PF_E_UNKNOWN for a card without figures, names the nearest; PF_E_MEMORY when nothing fits it */
+/* PF_E_UNKNOWN for a card without figures, names the nearest; PF_E_MEMORY when nothing fits it; PF_E_UNSUPPORTED for a
+ * resident head that is not fp32 */
 int pf_offload_ask(const struct pf_offload_place *place, const struct pf_offload_shape *shape,
                    enum pf_offload_head head, struct pf_offload *answer, struct pf_error *error);
 /* The fewest tokens of 64, 128, ... 2^20 at which the card's head is faster than the host's; 0: at none that fit */

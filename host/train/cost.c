@@ -7,7 +7,6 @@
 #include "../model/logits.h"
 #include "../model/parallel.h"
 #include "prefpga/internal/kernels.h"
-#include "prefpga/internal/operations.def"
 #include "seconds.h"
 
 enum { BLOCKS = 8, UNITS_MOST = 64, DEVICES_MOST = 64, TRIES = 3, SIDE = 768 };
@@ -107,10 +106,30 @@ static struct part part_of(const struct schedule *s, uint32_t shards, uint32_t i
 		              shards > 1 ? cut(h->vocab, PF_TOKENS, units, i) : h->vocab };
 }
 
-static void unit_scalars(const struct pf_cost_head *h, const struct part *p, uint32_t mode, uint32_t value[10])
+static void unit_scalars(const struct pf_cost_head *h, enum pf_precision form, const struct part *p, uint32_t mode,
+                         uint32_t value[10])
 {
-	const uint32_t all[10] = { p->tokens, (h->dim + 15) / 16, p->words, mode };
+	const uint32_t all[10] = { p->tokens, pf_precision_depth(form, h->dim), p->words, mode };
 	memcpy(value, all, sizeof all);
+}
+
+/* Bytes of a row of hidden states or W in the forms that the way forward and the way back want of it */
+static double row_bytes(const struct pf_cost_head *h)
+{
+	const enum pf_precision back = pf_precision_back(h->precision);
+	const double forward = (double)pf_precision_row_bytes(h->precision, h->dim);
+	return h->backward && back != h->precision ? forward + (double)pf_precision_row_bytes(back, h->dim) : forward;
+}
+
+/* Of a row of dhidden, and of dW, which is fp32 */
+static double dhidden_bytes(const struct pf_cost_head *h)
+{
+	return (double)pf_precision_row_bytes(pf_precision_back(h->precision), h->dim);
+}
+
+static double dweight_bytes(const struct pf_cost_head *h)
+{
+	return 4.0 * pf_precision_pitch(pf_precision_back(h->precision), h->dim);
 }
 
 /* The job that a device's W waits for: a copy in where it moves */
@@ -118,7 +137,7 @@ static uint32_t weight_in(struct schedule *s, uint32_t device, uint32_t shards)
 {
 	const struct pf_cost_head *h = s->head;
 	const double words = shards > 1 ? (double)h->vocab / s->place->devices : h->vocab;
-	return h->moves ? copy(s, PF_JOB_IN, device, BANK_WEIGHT, words * h->dim * h->weight_bytes, PF_JOB_NONE)
+	return h->moves ? copy(s, PF_JOB_IN, device, BANK_WEIGHT, words * row_bytes(h), PF_JOB_NONE)
 	                : PF_JOB_NONE;
 }
 
@@ -126,6 +145,7 @@ static uint32_t fused_forward(struct schedule *s, uint32_t shards, uint32_t raw)
 {
 	const struct pf_cost_head *h = s->head;
 	const uint32_t units = s->place->devices * s->place->cus;
+	const int kernel = pf_precision_forward_kernel(h->precision);
 	uint32_t gathered = PF_JOB_NONE, w = PF_JOB_NONE, in = PF_JOB_NONE, value[10];
 	for (uint32_t i = 0; i < units; i++) {
 		const struct part p = part_of(s, shards, i);
@@ -134,9 +154,9 @@ static uint32_t fused_forward(struct schedule *s, uint32_t shards, uint32_t raw)
 			continue;
 		w = fresh ? weight_in(s, p.device, shards) : w;
 		if (fresh || shards == 1)
-			in = copy(s, PF_JOB_IN, p.device, BANK_STREAM, p.tokens * (double)h->dim * h->hidden_bytes, w);
-		unit_scalars(h, &p, raw | (shards > 1 ? PF_LINEAR_SHARD : 0), value);
-		uint32_t at = launch(s, p.device, h->forward, value, 7, in, w, PF_JOB_NONE);
+			in = copy(s, PF_JOB_IN, p.device, BANK_STREAM, p.tokens * row_bytes(h), w);
+		unit_scalars(h, h->precision, &p, raw | (shards > 1 ? PF_LINEAR_SHARD : 0), value);
+		uint32_t at = launch(s, p.device, kernel, value, 7, in, w, PF_JOB_NONE);
 		at = copy(s, PF_JOB_OUT, p.device, BANK_SMALL, (shards > 1 ? STATE : RECORD) * p.tokens, at);
 		gathered = host(s, 0, gathered, at);
 	}
@@ -147,6 +167,7 @@ static void fused_backward(struct schedule *s, uint32_t shards, uint32_t raw, ui
 {
 	const struct pf_cost_head *h = s->head;
 	const uint32_t units = s->place->devices * s->place->cus;
+	const int kernel = pf_precision_backward_kernel(h->precision);
 	uint32_t before = PF_JOB_NONE, value[10];
 	for (uint32_t i = 0; i < units; i++) {
 		const struct part p = part_of(s, shards, i);
@@ -154,13 +175,13 @@ static void fused_backward(struct schedule *s, uint32_t shards, uint32_t raw, ui
 		if (p.tokens == 0 || p.words == 0)
 			continue;
 		before = i % s->place->cus == 0 || shards > 1 || !h->dweight ? PF_JOB_NONE : before;
-		unit_scalars(h, &p, raw | (h->dweight ? PF_LINEAR_DWEIGHT : 0), value);
+		unit_scalars(h, pf_precision_back(h->precision), &p, raw | (h->dweight ? PF_LINEAR_DWEIGHT : 0), value);
 		const uint32_t in = copy(s, PF_JOB_IN, p.device, BANK_SMALL,
 		                         (4.0 + (shards > 1 ? RECORD : 0)) * p.tokens, gathered);
-		before = launch(s, p.device, h->gradient, value, 10, in, before, PF_JOB_NONE);
-		copy(s, PF_JOB_OUT, p.device, BANK_STREAM, p.tokens * (double)h->dim * h->hidden_bytes, before);
+		before = launch(s, p.device, kernel, value, 10, in, before, PF_JOB_NONE);
+		copy(s, PF_JOB_OUT, p.device, BANK_STREAM, p.tokens * dhidden_bytes(h), before);
 		if (h->dweight && h->moves && (shards > 1 || last))
-			copy(s, PF_JOB_OUT, p.device, BANK_WEIGHT, 4.0 * p.words * h->dim, before);
+			copy(s, PF_JOB_OUT, p.device, BANK_WEIGHT, p.words * dweight_bytes(h), before);
 	}
 }
 
@@ -175,8 +196,9 @@ static double fused_memory(const struct pf_cost_place *p, const struct pf_cost_h
 {
 	const double words = shards > 1 ? (double)h->vocab / p->devices : h->vocab;
 	const double tokens = shards > 1 ? h->tokens : (double)h->tokens / p->devices;
-	return words * h->dim * (h->weight_bytes + (h->dweight ? 4 : 0)) + 2 * tokens * h->dim * h->hidden_bytes +
-	       tokens * RECORD + (raw ? 4.0 * tokens * words : 0);
+	return words * (row_bytes(h) + (h->dweight ? dweight_bytes(h) : 0)) +
+	       tokens * (row_bytes(h) + (h->backward ? dhidden_bytes(h) : 0) + RECORD) +
+	       (raw ? 4.0 * tokens * words : 0);
 }
 
 /* ---- plans ---- */
@@ -262,7 +284,7 @@ static int fill(struct schedule *s, struct pf_cost *cost, struct pf_error *error
 	int code = play(s, &cost->plan[PF_COST_LOGITS], error);
 	if (!code)
 		code = best_fused(s, h->backward ? PF_LINEAR_RAW : 0, &cost->plan[PF_COST_SPILL], error);
-	if (!code)
+	if (!code && !(h->backward && pf_precision_back(h->precision) != h->precision))
 		code = best_fused(s, 0, &cost->plan[PF_COST_RECOMPUTE], error);
 	return code;
 }
@@ -320,18 +342,6 @@ const char *pf_cost_way_name(enum pf_cost_way way)
 {
 	static const char *const names[] = { "host", "logits", "spill", "recompute" };
 	return names[way];
-}
-
-#define KERNEL_DSP(name, dsp, lut, ff, bram18, uram) [PF_KERNEL_##name] = dsp,
-static const double kernel_dsp[PF_KERNEL_COUNT] = { PF_SIZES(KERNEL_DSP) };
-
-uint32_t pf_cost_units(const char *card)
-{
-	const double unit = kernel_dsp[PF_KERNEL_linear_logprob] + kernel_dsp[PF_KERNEL_linear_grad];
-	for (unsigned i = 0; pf_card_fact(i); i++)
-		if (strcmp(pf_card_fact(i)->card, card) == 0 && strcmp(pf_card_fact(i)->name, "dsp") == 0)
-			return (uint32_t)fmax(1.0, floor(0.9 * pf_card_fact(i)->value / unit));
-	return 1;
 }
 
 const char *pf_cost_card_of(const struct pf_device_facts *facts)

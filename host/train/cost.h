@@ -11,15 +11,17 @@
  *              blocks of 64; runs that add to one dW follow each other. Or they share the words (shards), and nobody
  *              waits: what is faster is taken
  * The last three are schedules played by pf_cycles_play on the figures of card_facts.def and the loops of cycles.def:
- * link, memory banks and units (a unit's 1,280 DSPs are 256 multiply-adds a cycle) limit them. Everything but the
- * host's rate is therefore modelled and uncalibrated; callers say so. A way whose memory the card lacks is not
- * possible.
+ * link, memory banks and units (a unit's array makes 256 multiply-adds a cycle of fp32 and bf16, 2,048 of MXINT8) limit
+ * them. Everything but the host's rate is therefore modelled and uncalibrated; callers say so. A way whose memory the
+ * card lacks is not possible, nor is recompute of MXINT8, whose way back is bf16's from the logits that were kept. Host
+ * and ready logits compute in float32 whatever the precision.
  *
  * Thread-safe, but for pf_cost_host_flops, which keeps the processors busy for a moment. */
 #ifndef PF_TRAIN_COST_H
 #define PF_TRAIN_COST_H
-#include "prefpga/reports.h"
+#include "precision.h"
 #include "prefpga/device.h"
+#include "prefpga/reports.h"
 
 enum pf_cost_way { PF_COST_HOST, PF_COST_LOGITS, PF_COST_SPILL, PF_COST_RECOMPUTE, PF_COST_WAYS };
 
@@ -29,9 +31,7 @@ struct pf_cost_head {
 	int      backward;             /* dhidden is wanted */
 	int      dweight;              /* dW too: the head is trained */
 	int      moves;                /* W goes in and dW comes out with the chunk: the optimizer is the host's */
-	int      forward, gradient;    /* the kernels: PF_KERNEL_linear_logprob, PF_KERNEL_linear_grad or variants with the
-	                                * same scalars */
-	double   weight_bytes, hidden_bytes;   /* of a number of W, of a hidden state or its gradient: 4, 4 for float */
+	enum pf_precision precision;   /* of the fused head's products; rows lie on the card in its form, padded */
 };
 
 /* Where: equal cards with `cus` units each beside a host */
@@ -66,9 +66,6 @@ int pf_cost(const struct pf_cost_place *place, const struct pf_cost_head *head, 
  * none */
 int pf_cost_schedule(const struct pf_cost_place *place, const struct pf_cost_head *head, enum pf_cost_way way,
                      uint32_t shards, struct pf_job **job, size_t *jobs, struct pf_error *error);
-/* Units of the fused head that a card's DSPs allow: linear_logprob and linear_grad each, as operations.def estimates
- * them, in nine tenths of the device; 1 where no figure of it is known, or not even one fits */
-uint32_t pf_cost_units(const char *card);
 /* The card in cards.def that a device is or simulates, NULL if none */
 const char *pf_cost_card_of(const struct pf_device_facts *facts);
 /* Rate of the host's float products on `threads` threads (0: all), measured: the best of some, in some 20 ms */

@@ -40,6 +40,11 @@ struct pf_card_fact {
 PF_API const struct pf_card_fact *pf_card_fact(unsigned i);
 PF_API const char *pf_fact_grade_name(enum pf_fact_grade grade);
 
+/* Share of a card that units[kernels] of each kernel (by number) take together, of the resource that they take most of,
+ * as operations.def estimates them: operators, memories and ports, the shell not counted. *resource, may be NULL: its
+ * name. NAN where nobody says what the card has */
+PF_API double pf_card_share(const char *card, const uint32_t *units, unsigned kernels, const char **resource);
+
 enum { PF_CYCLES_CLASSES = 3 };        /* bank classes STREAM, WEIGHT, SMALL */
 
 /* What the simulation needs of a card; pf_cycles_card fills it from the facts, a caller may change it */

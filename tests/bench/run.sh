@@ -30,14 +30,25 @@ commit_behind() {                       # adds the commit to the rows of a table
 	rm "$1"
 }
 
-# The demo's model with about the scored tokens of its steps, and GPT-2's head (124 M parameters)
+# The demo's model with about the scored tokens of its steps, and GPT-2's head (124 M parameters): trained, and as a
+# frozen reference in every precision
 energy() {                              # energy FILE
-	cards=u55c,u280,u250,u50
-	"$build/prefpga" advise --model "$here/../../examples/demo/base" --tokens 1024 --card $cards --csv "$1.demo" > "$1.text"
-	"$build/prefpga" advise --model-shape 768,50257,12 --tokens 8192 --card $cards --csv "$1.gpt2" >> "$1.text"
-	tail -n +2 "$1.gpt2" | cat "$1.demo" - > "$1.both"
-	commit_behind "$1.both" "$1"
-	rm "$1.demo" "$1.gpt2" "$1.text"
+	"$build/prefpga" advise --model "$here/../../examples/demo/base" --tokens 1024 --card u55c,u280,u250,u50 \
+		--csv "$1.all" > "$1.text"
+	gpt2 "$1"
+	for precision in fp32 bf16 mxint8; do
+		gpt2 "$1" --head reference --reference-precision $precision
+	done
+	commit_behind "$1.all" "$1"
+	rm "$1.gpt2" "$1.text"
+}
+
+gpt2() {                                # gpt2 FILE OPTIONS...: rows behind FILE.all
+	rows=$1
+	shift
+	"$build/prefpga" advise --model-shape 768,50257,12 --tokens 8192 --card u55c,u280,u250,u50 --csv "$rows.gpt2" \
+		"$@" >> "$rows.text"
+	tail -n +2 "$rows.gpt2" >> "$rows.all"
 }
 
 sweeps() {
