@@ -38,6 +38,9 @@ if [ "$mode" = dry ]; then
 	done
 else
 	sed -n "s/^# note: /$step for $card${image:+, image $image,} is /p" run.sh >&2
+	for kernel in $(echo "$kernels" | tr ',' '\n' | cut -d: -f1); do        # what cosim's cycles are of (--reports)
+		[ "$step" != cosim ] || cp "$build/tb_$kernel.runs" "pf_k_${kernel}_runs.txt"
+	done
 	find . -name 'pf_k_*.xo' -exec rm {} +         # of other kernels than now: run.sh links what it finds
 	sh run.sh
 fi

@@ -2,10 +2,10 @@
 #include <math.h>
 #include <string.h>
 #include "prefpga/cycles.h"
-#include "prefpga/reports.h"
 #include "prefpga/internal/backend.h"
 #include "prefpga/internal/cycles.def"
 #include "prefpga/internal/operations.def"
+#include "reports.h"
 
 #define BEATS(elements, lanes) ceil((elements) / (double)(lanes))
 #define LEAST(a, b) fmin(a, b)
@@ -114,8 +114,8 @@ static void add_cycles(const struct loop *loop, const struct counts *n, const st
 	cost->cycles_doubted += report ? 0.0 : trips;
 }
 
-int pf_reports_cost(const struct pf_reports *reports, int kernel, const uint32_t *value, unsigned values,
-                    struct pf_run_cost *cost, struct pf_error *error)
+static int loops_cost(const struct pf_reports *reports, int kernel, const uint32_t *value, unsigned values,
+                      struct pf_run_cost *cost, struct pf_error *error)
 {
 	uint32_t all[PF_ARGS_MAX] = { 0 };
 	unsigned scalars = 0, found = 0;
@@ -142,6 +142,64 @@ int pf_reports_cost(const struct pf_reports *reports, int kernel, const uint32_t
 	if (!found)
 		return pf_fail(error, PF_E_UNSUPPORTED, "kernel %s has no loops in cycles.def", row->name);
 	add_bytes(kernel, all, cost);
+	return 0;
+}
+
+/* ---- cosim ---- */
+
+unsigned pf_report_scalars(int kernel)
+{
+	unsigned scalars = 0;
+	for (unsigned i = 0; i < pf_kernel_rows[kernel].count; i++)
+		scalars += pf_kernel_rows[kernel].arg[i].dir == PF_DIR_VAL;
+	return scalars;
+}
+
+/* The model's cycles of cosim's runs: fewest, mean, most */
+static int model_runs(const struct pf_reports *reports, int kernel, double model[3])
+{
+	const struct pf_kernel_report *r = pf_report_of(reports, kernel);
+	double sum = 0.0;
+	for (unsigned i = 0; i < r->runs; i++) {
+		struct pf_run_cost cost;
+		if (loops_cost(reports, kernel, r->run[i], pf_report_scalars(kernel), &cost, NULL) != 0)
+			return 0;
+		model[0] = i ? fmin(model[0], cost.cycles) : cost.cycles;
+		model[2] = i ? fmax(model[2], cost.cycles) : cost.cycles;
+		sum += cost.cycles;
+	}
+	model[1] = r->runs ? sum / r->runs : 0.0;
+	return r->runs > 0 && model[1] > 0.0;
+}
+
+int pf_reports_calibration(const struct pf_reports *reports, int kernel, double *factor, double *start)
+{
+	const struct pf_kernel_report *r = reports ? pf_report_of(reports, kernel) : NULL;
+	double model[3];
+	*factor = 1.0;
+	*start = 0.0;
+	if (!r || r->cosim != PF_COSIM_PASS || !(r->latency_mean > 0.0) || kernel == PF_KERNEL_pref ||
+	    !model_runs(reports, kernel, model))
+		return 0;
+	if (model[2] > 1.01 * model[0] && r->latency_most > r->latency_least)
+		*factor = (r->latency_most - r->latency_least) / (model[2] - model[0]);
+	*start = r->latency_mean - *factor * model[1];
+	if (*start < 0.0) {                    /* no run begins before it is started */
+		*factor = r->latency_mean / model[1];
+		*start = 0.0;
+	}
+	return 1;
+}
+
+int pf_reports_cost(const struct pf_reports *reports, int kernel, const uint32_t *value, unsigned values,
+                    struct pf_run_cost *cost, struct pf_error *error)
+{
+	double factor, start;
+	const int code = loops_cost(reports, kernel, value, values, cost, error);
+	if (code || !pf_reports_calibration(reports, kernel, &factor, &start))
+		return code;
+	cost->cycles = factor * cost->cycles + start;
+	cost->cycles_reported = factor * cost->cycles_reported + start;
 	return 0;
 }
 

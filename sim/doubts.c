@@ -27,6 +27,15 @@ static double doubt_of(const char *card, const char *name)
 	return doubts[PF_FACT_ASSUMED];
 }
 
+static int base_of(const char *card, const struct pf_cycles_card *given, struct pf_cycles_card *base,
+                   struct pf_error *error)
+{
+	const int code = pf_cycles_card(card, base, error);
+	if (!code && given)
+		*base = *given;
+	return code;
+}
+
 /* Multiplies one figure; the banks of a class scale with one bank */
 static void scale(struct pf_cycles_card *c, size_t at, double by)
 {
@@ -63,13 +72,14 @@ static int kernels_doubt(const struct pf_cycles_card *card, uint32_t devices, ui
 	return code;
 }
 
-int pf_cycles_doubts(const char *card, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
-                     struct pf_cycles_doubt *doubt, unsigned room, unsigned *count, struct pf_error *error)
+int pf_cycles_doubts(const char *card, const struct pf_cycles_card *figures_of, uint32_t devices, uint32_t cus,
+                     const struct pf_job *job, size_t jobs, struct pf_cycles_doubt *doubt, unsigned room,
+                     unsigned *count, struct pf_error *error)
 {
 	struct pf_cycles_card base;
 	struct pf_cycles_result middle, result;
 	*count = 0;
-	int code = pf_cycles_card(card, &base, error);
+	int code = base_of(card, figures_of, &base, error);
 	if (!code)
 		code = pf_cycles_play(&base, devices, cus, job, jobs, NULL, &middle, error);
 	for (size_t i = 0; !code && i < FIGURES && *count < room; i++) {
@@ -97,12 +107,12 @@ int pf_cycles_doubts(const char *card, uint32_t devices, uint32_t cus, const str
 	return code;
 }
 
-int pf_cycles_range(const char *card, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
-                    double *least, double *most, struct pf_error *error)
+int pf_cycles_range(const char *card, const struct pf_cycles_card *figures_of, uint32_t devices, uint32_t cus,
+                    const struct pf_job *job, size_t jobs, double *least, double *most, struct pf_error *error)
 {
 	struct pf_cycles_card base, ends[2];
 	struct pf_cycles_result middle, good, bad;
-	int code = pf_cycles_card(card, &base, error);
+	int code = base_of(card, figures_of, &base, error);
 	if (code)
 		return code;
 	ends[0] = ends[1] = base;

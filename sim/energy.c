@@ -162,8 +162,8 @@ int pf_energy_of(const struct pf_energy_card *card, uint32_t devices, const stru
 	return 0;
 }
 
-int pf_energy_play(const char *name, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
-                   struct pf_energy_modelled *energy, struct pf_error *error)
+int pf_energy_play(const char *name, const struct pf_cycles_card *figures, uint32_t devices, uint32_t cus,
+                   const struct pf_job *job, size_t jobs, struct pf_energy_modelled *energy, struct pf_error *error)
 {
 	struct pf_energy_card card;
 	struct pf_cycles_card time;
@@ -172,10 +172,12 @@ int pf_energy_play(const char *name, uint32_t devices, uint32_t cus, const struc
 	int code = pf_energy_card(name, &card, error);
 	if (!code)
 		code = pf_cycles_card(name, &time, error);
+	if (!code && figures)
+		time = *figures;
 	if (!code)
 		code = pf_cycles_play(&time, devices, cus, job, jobs, NULL, &result, error);
 	if (!code)
-		code = pf_cycles_range(name, devices, cus, job, jobs, &seconds.low, &seconds.high, error);
+		code = pf_cycles_range(name, figures, devices, cus, job, jobs, &seconds.low, &seconds.high, error);
 	if (code)
 		return code;
 	seconds.value = result.seconds;

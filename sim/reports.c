@@ -54,17 +54,18 @@ static int take(struct pf_reports *reports, const char *path, const char *name, 
 {
 	const int kernel = pf_report_kernel(name, strlen(name));
 	const int csynth = strcmp(name, "csynth.xml") == 0 || (kernel >= 0 && ends(name, "_csynth.xml"));
-	const int cosim = kernel >= 0 && ends(name, "_cosim.rpt");
+	const int cosim = kernel >= 0 && ends(name, "_cosim.rpt"), runs = kernel >= 0 && ends(name, "_runs.txt");
 	char *text;
 	size_t bytes = 0;
-	if (!csynth && !cosim)
+	if (!csynth && !cosim && !runs)
 		return 0;
 	int code = read_file(path, &text, &bytes, error);
 	if (!code)
-		code = csynth ? pf_report_csynth(reports, path, text, bytes, error)
-		              : pf_report_cosim(reports, path, kernel, text, bytes, error);
+		code = csynth  ? pf_report_csynth(reports, path, text, bytes, error)
+		       : cosim ? pf_report_cosim(reports, path, kernel, text, bytes, error)
+		               : pf_report_runs(reports, path, kernel, text, bytes, error);
 	free(text);
-	++*found;
+	*found += (unsigned)!runs;             /* without a report they say nothing */
 	return code;
 }
 

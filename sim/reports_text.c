@@ -270,3 +270,52 @@ int pf_report_cosim(struct pf_reports *reports, const char *name, int kernel, co
 		               name);
 	return 0;
 }
+
+/* ---- the runs behind cosim's cycles ---- */
+
+/* The integers of a line up to `end`, at most `room`; -1: something else stands there */
+static int read_run(const char *at, const char *end, uint32_t *value, int room)
+{
+	int count = 0;
+	while (at < end && *at != '#') {
+		uint64_t sum = 0;
+		const char *first = at;
+		for (; at < end && *at >= '0' && *at <= '9' && sum <= UINT32_MAX; at++)
+			sum = 10 * sum + (uint64_t)(*at - '0');
+		if (at > first && (count == room || sum > UINT32_MAX))
+			return -1;
+		if (at > first)
+			value[count++] = (uint32_t)sum;
+		else if (!strchr(" \t\r", *at) || !*at)
+			return -1;
+		else
+			at++;
+	}
+	return count;
+}
+
+int pf_report_runs(struct pf_reports *reports, const char *name, int kernel, const char *text, size_t bytes,
+                   struct pf_error *error)
+{
+	if (kernel < 0 || kernel >= PF_KERNEL_COUNT)
+		return pf_fail(error, PF_E_ARGUMENT, "%s: kernel number %d", name, kernel);
+	struct pf_kernel_report *k = &reports->kernel[kernel];
+	const int scalars = (int)pf_report_scalars(kernel);
+	size_t line = 1;
+	k->runs = 0;
+	for (const char *at = text, *end = text + bytes; at < end; line++) {
+		uint32_t value[PF_CYCLES_VALUES];
+		const char *stop = memchr(at, '\n', (size_t)(end - at));
+		stop = stop ? stop : end;
+		const int count = read_run(at, stop, value, PF_CYCLES_VALUES);
+		if (count && (count != scalars || k->runs == PF_REPORT_RUNS))
+			return pf_fail(error, PF_E_DATA,
+			               "%s:%zu: a run of kernel %s is %d integers, and at most %d runs are taken; is "
+			               "it what make_bench wrote?",
+			               name, line, pf_kernel_rows[kernel].name, scalars, PF_REPORT_RUNS);
+		if (count)
+			memcpy(k->run[k->runs++], value, (size_t)count * sizeof *value);
+		at = stop + 1;
+	}
+	return 0;
+}

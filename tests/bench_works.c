@@ -322,13 +322,13 @@ static void modelled_runs(void **state)
 	struct pf_bench_modelled one, two;
 	struct pf_error error;
 	(void)state;
-	assert_int_equal(pf_bench_model(&pf_bench_logprob, &s, "u55c", 1, &one, &error), 0);
-	assert_int_equal(pf_bench_model(&pf_bench_logprob, &s, "u55c", 2, &two, &error), 0);
+	assert_int_equal(pf_bench_model(&pf_bench_logprob, &s, "u55c", 1, NULL, &one, &error), 0);
+	assert_int_equal(pf_bench_model(&pf_bench_logprob, &s, "u55c", 2, NULL, &two, &error), 0);
 	assert_true(fabs(one.line_s - 4096.0 * 32000 * 4 / (64 * 300e6)) <= 1e-12);
 	assert_true(one.joule.low > 0 && one.joule.low <= one.joule.value && one.joule.value <= one.joule.high);
 	assert_true(one.line_s <= one.seconds && two.line_s <= two.seconds && two.seconds < one.seconds);
-	assert_int_equal(pf_bench_model(&pf_bench_logprob, &s, "u56c", 1, &one, &error), PF_E_UNKNOWN);
-	assert_int_equal(pf_bench_model(&pf_bench_step, &s, "u55c", 1, &one, &error), PF_E_UNSUPPORTED);
+	assert_int_equal(pf_bench_model(&pf_bench_logprob, &s, "u56c", 1, NULL, &one, &error), PF_E_UNKNOWN);
+	assert_int_equal(pf_bench_model(&pf_bench_step, &s, "u55c", 1, NULL, &one, &error), PF_E_UNSUPPORTED);
 }
 
 static int begin(void **state)

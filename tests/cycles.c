@@ -311,7 +311,7 @@ static void doubts_show_what_matters(void **state)
 	struct pf_cycles_doubt doubt[16];
 	unsigned count = 0;
 	(void)state;
-	assert_int_equal(pf_cycles_doubts("u250", 1, 1, job, 1, doubt, 16, &count, NULL), 0);
+	assert_int_equal(pf_cycles_doubts("u250", NULL, 1, 1, job, 1, doubt, 16, &count, NULL), 0);
 	assert_true(count >= 6);
 	for (unsigned i = 0; i < count; i++) {
 		const int link = strcmp(doubt[i].figure, "link_in_bps") == 0;

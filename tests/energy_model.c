@@ -189,7 +189,7 @@ static void every_card_plays(void **state)
 		struct pf_cycles_result r;
 		assert_int_equal(pf_energy_card(cards[i].name, &c, NULL), 0);
 		assert_int_equal(c.bank[0], cards[i].hbm ? PF_ENERGY_HBM : PF_ENERGY_DDR);
-		assert_int_equal(pf_energy_play(cards[i].name, 1, 1, job, 2, &e, NULL), 0);
+		assert_int_equal(pf_energy_play(cards[i].name, NULL, 1, 1, job, 2, &e, NULL), 0);
 		assert_int_equal(pf_cycles_card(cards[i].name, &time, NULL), 0);
 		assert_int_equal(pf_cycles_play(&time, 1, 1, job, 2, NULL, &r, NULL), 0);
 		check_sums(&e);
@@ -198,7 +198,7 @@ static void every_card_plays(void **state)
 		near(e.rest.value, c.rest_w.value * r.seconds);
 		near(e.rest.high, c.rest_w.high * e.seconds.high);
 		near(e.link.value, 1e9 * (c.unit[PF_ENERGY_LINK].value + c.unit[c.bank[0]].value));
-		assert_int_equal(pf_energy_play(cards[i].name, 2, 1, job, 2, &two, NULL), 0);
+		assert_int_equal(pf_energy_play(cards[i].name, NULL, 2, 1, job, 2, &two, NULL), 0);
 		near(two.rest.value, 2.0 * e.rest.value);
 	}
 }
@@ -209,9 +209,9 @@ static void the_range_of_one_run(void **state)
 	struct pf_job job = job_of(PF_JOB_RUN, 300e9);
 	double least, most;
 	(void)state;
-	assert_int_equal(pf_cycles_range("u250", 1, 1, &job, 1, &least, &most, NULL), 0);
+	assert_int_equal(pf_cycles_range("u250", NULL, 1, 1, &job, 1, &least, &most, NULL), 0);
 	assert_true(fabs(least - 1000.0 / 1.5) <= 0.01 && fabs(most - 1000.0 / 0.5) <= 0.01);
-	assert_int_equal(pf_cycles_range("u999", 1, 1, &job, 1, &least, &most, NULL), PF_E_UNKNOWN);
+	assert_int_equal(pf_cycles_range("u999", NULL, 1, 1, &job, 1, &least, &most, NULL), PF_E_UNKNOWN);
 }
 
 /* PC2's reports of power, and the other published figures: what energy.def says it is worked out from */
@@ -279,7 +279,7 @@ static void what_is_wrong_is_refused(void **state)
 		c = plain();
 	}
 	assert_int_equal(pf_energy_card("u999", &c, NULL), PF_E_UNKNOWN);
-	assert_int_equal(pf_energy_play("u999", 1, 1, NULL, 0, &e, NULL), PF_E_UNKNOWN);
+	assert_int_equal(pf_energy_play("u999", NULL, 1, 1, NULL, 0, &e, NULL), PF_E_UNKNOWN);
 }
 
 int main(int argc, char **argv)

@@ -1,6 +1,7 @@
-/* make_bench KERNEL FILE: writes a test bench for csim and cosim, plain C and complete in itself: the smallest cases of
- * the conformance suite for that kernel, what they read as words, and what the simulator writes. The bench compares
- * bits; with an argument it expects one wrong bit, and must fail. */
+/* make_bench KERNEL FILE RUNS: writes a test bench for csim and cosim, plain C and complete in itself: the smallest
+ * cases of the conformance suite for that kernel, what they read as words, and what the simulator writes. The bench
+ * compares bits; with an argument it expects one wrong bit, and must fail. RUNS gets the scalars of its runs, for the
+ * model of time (prefpga/reports.h). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,22 +161,33 @@ static void write_head(FILE *out, const char *kernel)
 	        "\t\t\treturn 1;\n\t\t}\n\treturn 0;\n}\n", kernel);
 }
 
+static void write_run(FILE *runs, const struct conf_case *c)
+{
+	const struct pf_kernel_row *row = &pf_kernel_rows[c->kernel];
+	for (unsigned i = 0; i < row->count; i++)
+		if (row->arg[i].dir == PF_DIR_VAL)
+			fprintf(runs, "%u ", (unsigned)c->value[i]);
+	fprintf(runs, "# %s\n", c->name);
+}
+
 int main(int argc, char **argv)
 {
 	const struct conf_case *chosen[CASES];
 	struct pf_device *device;
 	struct pf_error error = { 0 };
 	unsigned count;
-	int kernel = argc > 2 ? pf_kernel_find(argv[1]) : -1;
-	FILE *out = kernel >= 0 ? fopen(argv[2], "w") : NULL;
-	if (!out)
+	int kernel = argc > 3 ? pf_kernel_find(argv[1]) : -1;
+	FILE *out = kernel >= 0 ? fopen(argv[2], "w") : NULL, *runs = out ? fopen(argv[3], "w") : NULL;
+	if (!out || !runs)
 		return 2;
 	struct conf_case *all = conf_cases(20240607, &count);
 	must(pf_device_open("sim:u55c*1", NULL, &device, &error), &error);
 	unsigned cases = choose(all, count, kernel, chosen);
 	write_head(out, argv[1]);
-	for (unsigned i = 0; i < cases; i++)
+	for (unsigned i = 0; i < cases; i++) {
 		write_case(out, device, chosen[i], i);
+		write_run(runs, chosen[i]);
+	}
 	fputs("\nint main(int argc, char **argv)\n{\n\tconst uint32_t spoil = argc > 1;\n\tint bad = "
 	      "0;\n\t(void)argv;\n",
 	      out);
@@ -185,5 +197,6 @@ int main(int argc, char **argv)
 	        argv[1], cases);
 	pf_device_close(device);
 	conf_free(all, count);
-	return fclose(out) != 0 || cases == 0;
+	const int failed = fclose(runs) != 0;
+	return fclose(out) != 0 || failed || cases == 0;
 }

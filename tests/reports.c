@@ -1,6 +1,7 @@
 /* Reports of Vitis HLS, written by hand in the form that UG1399 and public repositories show, and what the model of
  * time makes of them. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include "prefpga/internal/kernels.h"
 #include "prefpga/reports.h"
@@ -154,6 +155,69 @@ static void cosim_counts(void **state)
 	pf_reports_close(r);
 }
 
+/* Two runs of logprob: 10 rows of 10 beats and 100 of 63, which csynth's figures make 2,760 and 35,800 cycles */
+static const char two_runs[] = "# scalars: rows vocab stride flags\n10 160 10 0 # small\n\n100\t1000 63 0\r\n";
+
+static struct pf_reports *cosim_of(const char *latencies)
+{
+	char text[256];
+	struct pf_reports *r = reports_of(csynth);
+	snprintf(text, sizeof text, "|   Verilog|      Pass|%s|\n", latencies);
+	assert_int_equal(pf_report_cosim(r, "f", PF_KERNEL_logprob, text, strlen(text), NULL), 0);
+	assert_int_equal(pf_report_runs(r, "f", PF_KERNEL_logprob, two_runs, strlen(two_runs), NULL), 0);
+	return r;
+}
+
+static void cosim_calibrates(void **state)
+{
+	const double small = 10 * (10 * 2 + 210) + 10 * 16 + 300, large = 100 * (63 * 2 + 210) + 100 * 16 + 2 * 300;
+	const double times = (40000.0 - 3000) / (large - small);
+	struct pf_reports *r = cosim_of("3000|22000|40000");
+	struct pf_run_cost cost;
+	double factor, start;
+	(void)state;
+	assert_int_equal(pf_reports_calibration(r, PF_KERNEL_logprob, &factor, &start), 1);
+	near(factor, times);
+	near(start, 22000 - times * (small + large) / 2);
+	assert_int_equal(pf_reports_cost(r, PF_KERNEL_logprob, value, 4, &cost, NULL), 0);
+	near(cost.cycles, times * large + start);
+	near(cost.cycles_reported, cost.cycles);
+	assert_int_equal(pf_reports_calibration(r, PF_KERNEL_coef, &factor, &start), 0);
+	assert_true(factor == 1.0 && start == 0.0);
+	pf_reports_close(r);
+	r = cosim_of("3000|10000|40000");              /* a start below 0: the mean alone says how much */
+	assert_int_equal(pf_reports_calibration(r, PF_KERNEL_logprob, &factor, &start), 1);
+	near(factor, 10000 / ((small + large) / 2));
+	assert_true(start == 0.0);
+	pf_reports_close(r);
+	r = cosim_of("NA|NA|NA");
+	assert_int_equal(pf_reports_calibration(r, PF_KERNEL_logprob, &factor, &start), 0);
+	pf_reports_close(r);
+	assert_int_equal(pf_reports_calibration(NULL, PF_KERNEL_logprob, &factor, &start), 0);
+}
+
+static void runs_are_checked(void **state)
+{
+	static const struct { const char *text, *said; } bad[] = {
+		{ "1 2 3 4\n1 2 3\n", "f:2: a run of kernel logprob is 4 integers" }, { "1 2 3 4 5\n", "f:1:" },
+		{ "1 2 -3 4\n", "f:1:" }, { "1 2 3 4294967296\n", "f:1:" }, { "1 2 x 4", "f:1:" },
+		{ "1 2 3 4\n1 2 3 4\n1 2 3 4\n1 2 3 4\n1 2 3 4\n1 2 3 4\n1 2 3 4\n1 2 3 4\n1 2 3 4\n1 2 3 4\n1 2 3 4\n"
+		  "1 2 3 4\n1 2 3 4\n1 2 3 4\n1 2 3 4\n1 2 3 4\n1 2 3 4\n", "f:17:" },
+	};
+	struct pf_reports *r = pf_reports_new();
+	struct pf_error error;
+	(void)state;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		assert_int_equal(pf_report_runs(r, "f", PF_KERNEL_logprob, bad[i].text, strlen(bad[i].text), &error),
+		                 PF_E_DATA);
+		if (!strstr(error.text, bad[i].said))
+			fail_msg("%s: said %s", bad[i].text, error.text);
+	}
+	assert_int_equal(pf_report_runs(r, "f", PF_KERNEL_logprob, "", 0, NULL), 0);
+	assert_int_equal(pf_report_of(r, PF_KERNEL_logprob)->runs, 0);
+	pf_reports_close(r);
+}
+
 static void what_is_no_report_is_refused(void **state)
 {
 	static const struct { const char *text, *said; } bad[] = {
@@ -193,10 +257,13 @@ static void folders_are_searched(void **state)
 	scratch_tree("syn/report/csynth.xml", csynth);
 	scratch_tree("sim/pf_k_logprob_cosim.rpt", cosim);
 	scratch_tree("other_csynth.xml", "no report");
+	scratch_tree("pf_k_logprob_runs.txt", two_runs);
 	if (pf_reports_open(scratch_path(""), &r, &error) != 0)
 		fail_msg("%s", error.text);
 	assert_int_equal(pf_report_of(r, PF_KERNEL_logprob)->loops, 2);
 	assert_int_equal(pf_report_of(r, PF_KERNEL_logprob)->cosim, PF_COSIM_PASS);
+	assert_int_equal(pf_report_of(r, PF_KERNEL_logprob)->runs, 2);
+	assert_int_equal(pf_report_of(r, PF_KERNEL_logprob)->run[1][2], 63);
 	pf_reports_close(r);
 	scratch_tree("syn/pf_k_logprob_bf16_csynth.xml", "<a>");
 	assert_int_equal(pf_reports_open(scratch_path(""), &r, &error), PF_E_DATA);
@@ -216,7 +283,7 @@ static void doubts_of_kernels(void **state)
 		struct pf_cycles_doubt doubt[16];
 		unsigned count, seen = 0;
 		assert_int_equal(pf_reports_cost(with ? r : NULL, job.kernel, large, 4, &job.cost, NULL), 0);
-		assert_int_equal(pf_cycles_doubts("u280", 1, 1, &job, 1, doubt, 16, &count, NULL), 0);
+		assert_int_equal(pf_cycles_doubts("u280", NULL, 1, 1, &job, 1, doubt, 16, &count, NULL), 0);
 		for (unsigned i = 0; i < count; i++) {
 			const int interval = strcmp(doubt[i].figure, "interval") == 0;
 			if (!interval && strcmp(doubt[i].figure, "cycles") != 0)
@@ -237,7 +304,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(figures_are_found), cmocka_unit_test(they_replace_what_is_derived),
 		cmocka_unit_test(labels_stand_for_loops), cmocka_unit_test(the_clock_is_the_slowest),
-		cmocka_unit_test(cosim_counts), cmocka_unit_test(what_is_no_report_is_refused),
+		cmocka_unit_test(cosim_counts), cmocka_unit_test(cosim_calibrates), cmocka_unit_test(runs_are_checked),
+		cmocka_unit_test(what_is_no_report_is_refused),
 		cmocka_unit_test(folders_are_searched), cmocka_unit_test(doubts_of_kernels),
 	};
 	return cmocka_run_group_tests_name("reports", tests, NULL, NULL);

@@ -151,7 +151,7 @@ static const unsigned scalars[PF_KERNEL_COUNT] = {
 };
 
 int pf_bench_model(const struct pf_bench_work *work, const struct pf_bench_shape *shape, const char *name, uint32_t cus,
-                   struct pf_bench_modelled *m, struct pf_error *error)
+                   const struct pf_reports *reports, struct pf_bench_modelled *m, struct pf_error *error)
 {
 	enum { CUS_MOST = 64 };
 	struct pf_job job[CUS_MOST];
@@ -162,6 +162,8 @@ int pf_bench_model(const struct pf_bench_work *work, const struct pf_bench_shape
 		               work->name);
 	cus = cus < 1 ? 1 : cus > CUS_MOST ? CUS_MOST : cus;
 	int code = pf_cycles_card(name, &card, error);
+	if (!code)
+		pf_reports_clock(reports, &card);
 	const uint32_t each = (shape->tokens + cus - 1) / cus;
 	uint32_t jobs = 0;
 	for (uint32_t first = 0; !code && first < shape->tokens; first += each, jobs++) {
@@ -171,14 +173,15 @@ int pf_bench_model(const struct pf_bench_work *work, const struct pf_bench_shape
 		job[jobs] = (struct pf_job){ .kind = PF_JOB_RUN,
 			                     .kernel = work->kernel,
 			                     .after = { PF_JOB_NONE, PF_JOB_NONE, PF_JOB_NONE } };
-		code = pf_cycles_cost(work->kernel, value, scalars[work->kernel], &job[jobs].cost, error);
+		code = pf_reports_cost(reports, work->kernel, value, scalars[work->kernel], &job[jobs].cost, error);
 	}
 	if (!code)
-		code = pf_energy_play(name, 1, cus, job, jobs, &energy, error);
+		code = pf_energy_play(name, &card, 1, cus, job, jobs, &energy, error);
 	if (code)
 		return code;
 	m->seconds = energy.seconds.value;
 	m->joule = energy.total;
+	m->reported = job[0].cost.cycles > 0 ? job[0].cost.cycles_reported / job[0].cost.cycles : 0;
 	m->line_s = job[0].cost.port_most / (card.port_bytes * card.clock_hz);
 	return 0;
 }

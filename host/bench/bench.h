@@ -13,6 +13,7 @@
 #include "prefpga/cycles.h"
 #include "prefpga/device.h"
 #include "prefpga/energy.h"
+#include "prefpga/reports.h"
 #include "yardstick.h"
 
 struct pf_bench_shape {
@@ -68,14 +69,14 @@ int pf_bench_measure(const struct pf_bench_work *work, void *state, const struct
                      void *context, const volatile sig_atomic_t *stop, struct pf_error *error);
 
 /* A run on the model of a card whose `cus` compute units share the tokens; line_s: what its busiest port needs at
- * least, at the rate of its width and clock; joule: the card at rest included. PF_E_UNSUPPORTED for works that are more
- * than a kernel */
+ * least, at the rate of its width and clock; joule: the card at rest included; reported: the share of its cycles that
+ * reports (of the synthesis, or NULL) gave. PF_E_UNSUPPORTED for works that are more than a kernel */
 struct pf_bench_modelled {
-	double seconds, line_s;
+	double seconds, line_s, reported;
 	struct pf_interval joule;
 };
 int pf_bench_model(const struct pf_bench_work *work, const struct pf_bench_shape *shape, const char *card, uint32_t cus,
-                   struct pf_bench_modelled *modelled, struct pf_error *error);
+                   const struct pf_reports *reports, struct pf_bench_modelled *modelled, struct pf_error *error);
 
 extern const struct pf_bench_work pf_bench_logprob, pf_bench_logprob_bf16, pf_bench_logit_grad,
 	pf_bench_logit_grad_bf16, pf_bench_linear_logprob, pf_bench_linear_grad, pf_bench_linear_recompute,

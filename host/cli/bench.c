@@ -25,6 +25,7 @@ struct bench {
 	const char *device[DEVICES];
 	unsigned works, shapes, devices, threads;
 	struct pf_yardstick *yardstick;
+	struct pf_reports *reports;    /* --reports, or NULL */
 	struct pf_sensor *sensors;
 	struct pf_bench_meter meter;
 	struct pf_progress progress;
@@ -201,10 +202,14 @@ static int model(struct bench *b, const struct pf_bench_work *w, const struct pf
 	uint32_t cus;
 	int code = row ? parse_card(device, card, &cus, error) : pf_fail(error, -ENOMEM, "no memory for the rows");
 	if (!code)
-		code = pf_bench_model(w, s, card, cus, &m, error);
+		code = pf_bench_model(w, s, card, cus, b->reports, &m, error);
 	if (code)
 		return code;
-	snprintf(row->variant, sizeof row->variant, "modelled");
+	if (m.reported > 0)
+		snprintf(row->variant, sizeof row->variant, "modelled, %.0f %% of the cycles by reports",
+		         100 * m.reported);
+	else
+		snprintf(row->variant, sizeof row->variant, "modelled, uncalibrated");
 	row->modelled_s = m.seconds;
 	row->modelled_line_s = m.line_s;
 	row->modelled_joule = m.joule.value;
@@ -320,6 +325,8 @@ static int open_all(struct bench *b, struct pf_error *error)
 		code = pf_output_check(o->bench_csv, error);
 	if (!code && o->against)
 		code = pf_bench_read(o->against, &b->run.before, &b->run.befores, error);
+	if (!code && o->reports)
+		code = pf_reports_open(o->reports, &b->reports, error);
 	if (!code)
 		code = check_memory(b, error);
 	if (code || !count_samples(b))
@@ -331,6 +338,7 @@ static int open_all(struct bench *b, struct pf_error *error)
 static void close_all(struct bench *b)
 {
 	pf_yardstick_close(b->yardstick);
+	pf_reports_close(b->reports);
 	if (b->meter.ledger)
 		pf_bench_meter_close(&b->meter);
 	free(b->sensors);

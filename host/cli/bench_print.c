@@ -55,7 +55,7 @@ void pf_bench_show(const struct pf_bench_run *run, size_t i)
 	if (row->times.repeats)
 		show_measured(row);
 	if (isfinite(row->modelled_s))
-		printf("  modelled, uncalibrated: %.4g s, %.3g of the port's line rate, %.4g tokens/s", row->modelled_s,
+		printf("  %s: %.4g s, %.3g of the port's line rate, %.4g tokens/s", row->variant, row->modelled_s,
 		       row->modelled_line_s / row->modelled_s, s->tokens / row->modelled_s);
 	if (isfinite(row->modelled_joule))
 		printf(", %.3g J/token [%.3g, %.3g]", row->modelled_joule / s->tokens, row->modelled_low / s->tokens,
@@ -138,7 +138,7 @@ static json_t *modelled_json(const struct pf_bench_row *row)
 	const double tokens = row->shape.tokens;
 	if (!isfinite(row->modelled_s))
 		return json_null();
-	return json_pack("{ss so so so so so so}", "kind", "modelled, uncalibrated", "seconds", number(row->modelled_s),
+	return json_pack("{ss so so so so so so}", "kind", row->variant, "seconds", number(row->modelled_s),
 	                 "part_of_line_rate", number(row->modelled_line_s / row->modelled_s), "tokens_per_s",
 	                 number(tokens / row->modelled_s), "joule_per_token", number(row->modelled_joule / tokens),
 	                 "joule_per_token_low", number(row->modelled_low / tokens), "joule_per_token_high",

@@ -158,11 +158,11 @@ static int play(const struct pf_offload_place *p, const struct pf_cost_place *pl
 	int code = pf_cost_schedule(place, head, a->way, a->plan.shards, &job, &jobs, error);
 	if (code)
 		return code;
-	code = pf_energy_play(p->card, place->devices, place->cus, job, jobs, &a->energy, error);
+	code = pf_energy_play(p->card, &place->card, place->devices, place->cus, job, jobs, &a->energy, error);
 	if (!code)
 		code = pf_cycles_play(&place->card, place->devices, place->cus, job, jobs, NULL, &r, error);
 	if (!code)
-		code = pf_cycles_doubts(p->card, place->devices, place->cus, job, jobs, a->doubt,
+		code = pf_cycles_doubts(p->card, &place->card, place->devices, place->cus, job, jobs, a->doubt,
 		                        sizeof a->doubt / sizeof *a->doubt, &a->doubts, error);
 	if (!code) {
 		a->head_s = a->energy.seconds;

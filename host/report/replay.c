@@ -176,7 +176,7 @@ static int play(struct pf_trace *trace, const struct building *b, const char *na
 	if (!code)
 		code = pf_cycles_play(&card, r->devices, cus, b->job, b->jobs, times, &r->modelled, error);
 	if (!code)
-		code = pf_cycles_doubts(name, r->devices, cus, b->job, b->jobs, r->doubt,
+		code = pf_cycles_doubts(name, &card, r->devices, cus, b->job, b->jobs, r->doubt,
 		                        sizeof r->doubt / sizeof *r->doubt, &r->doubts, error);
 	if (!code)
 		show(trace, b, times, name);

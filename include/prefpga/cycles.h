@@ -118,13 +118,15 @@ PF_API int pf_cycles_play(const struct pf_cycles_card *card, uint32_t devices, u
 /* How doubtful the result is: the relative change of `seconds` when one figure changes by its doubt. The figures are
  * those of struct pf_cycles_card by name; doubts follow the grade: 0.1 measured, 0.2 quoted, 0.5 assumed. Two more are
  * of the kernels where no report replaces what is derived: "cycles", 0.1 more or fewer, and "interval", one cycle
- * longer for every loop (its doubt is 0, for it is no share) */
+ * longer for every loop (its doubt is 0, for it is no share). figures: what is played, such as a clock that a report
+ * gave; NULL: those of the card */
 struct pf_cycles_doubt { const char *figure; double doubt, low, high; };
-PF_API int pf_cycles_doubts(const char *card, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
-                            struct pf_cycles_doubt *doubt, unsigned room, unsigned *count, struct pf_error *error);
+PF_API int pf_cycles_doubts(const char *card, const struct pf_cycles_card *figures, uint32_t devices, uint32_t cus,
+                            const struct pf_job *job, size_t jobs, struct pf_cycles_doubt *doubt, unsigned room,
+                            unsigned *count, struct pf_error *error);
 /* Seconds with every figure at the good end of its doubt at once, and with every one at the bad end */
-PF_API int pf_cycles_range(const char *card, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
-                           double *least, double *most, struct pf_error *error);
+PF_API int pf_cycles_range(const char *card, const struct pf_cycles_card *figures, uint32_t devices, uint32_t cus,
+                           const struct pf_job *job, size_t jobs, double *least, double *most, struct pf_error *error);
 #ifdef __cplusplus
 }
 #endif

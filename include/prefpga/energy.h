@@ -72,9 +72,11 @@ struct pf_energy_modelled {
 PF_API int pf_energy_of(const struct pf_energy_card *card, uint32_t devices, const struct pf_job *job, size_t jobs,
                         struct pf_interval seconds, struct pf_energy_modelled *energy, struct pf_error *error);
 
-/* The same on a card of the tables: seconds from pf_cycles_play, their interval from pf_cycles_range */
-PF_API int pf_energy_play(const char *card, uint32_t devices, uint32_t cus, const struct pf_job *job, size_t jobs,
-                          struct pf_energy_modelled *energy, struct pf_error *error);
+/* The same on a card of the tables: seconds from pf_cycles_play, their interval from pf_cycles_range. figures: as
+ * there */
+PF_API int pf_energy_play(const char *card, const struct pf_cycles_card *figures, uint32_t devices, uint32_t cus,
+                          const struct pf_job *job, size_t jobs, struct pf_energy_modelled *energy,
+                          struct pf_error *error);
 #ifdef __cplusplus
 }
 #endif

@@ -23,6 +23,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (pf_report_csynth(r, "x.xml", (const char *)data, size, &error) != 0 && !error.text[0])
 		abort();
 	pf_report_cosim(r, "x.rpt", PF_KERNEL_pref, (const char *)data, size, NULL);
+	pf_report_cosim(r, "x.rpt", PF_KERNEL_logprob, (const char *)data, size, NULL);
+	if (pf_report_runs(r, "x.txt", PF_KERNEL_logprob, (const char *)data, size, &error) != 0 && !error.text[0])
+		abort();
 	for (int k = 0; k < PF_KERNEL_COUNT; k++) {
 		const struct pf_kernel_report *one = pf_report_of(r, k);
 		look(one->target_ns);
