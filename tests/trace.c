@@ -137,6 +137,11 @@ static void the_same_work_on_a_card(void **state)
 	assert_true(fabs(r.host_s - 8e-3) <= 1e-12);           /* 5 between submissions, 1 to the wait, 2 after it */
 	assert_true(fabs(r.measured_s - 42e-3) <= 1e-12 && r.devices == 1);
 	assert_true(r.modelled.bytes_in == 139009000.0 && r.modelled.bytes_out == 64000.0);
+	/* 41.4 W at rest (energy.def); a byte over the link 411 pJ and in DDR4 198 pJ, the run's 128 MB there too */
+	const double link = 139073000.0 * (411e-12 + 198e-12), rest = 41.4 * r.modelled.seconds;
+	assert_true(fabs(r.energy.link.value - link) <= 1e-9 && fabs(r.energy.rest.value - rest) <= 1e-9);
+	assert_true(r.energy.banks.value >= 128e6 * 198e-12 && r.energy.banks.value <= 128.1e6 * 198e-12);
+	assert_true(r.energy.total.low < r.energy.total.value && r.energy.total.value < r.energy.total.high);
 	assert_int_equal(pf_trace_close(trace, NULL), 0);
 }
 
@@ -185,6 +190,42 @@ static void the_file_keeps_clocks_apart(void **state)
 	json_decref(file);
 }
 
+/* What the counter of modelled power adds up to is the energy of the whole, and both are in the file */
+static void joules_are_in_the_file(void **state)
+{
+	struct pf_trace *trace;
+	struct pf_replay r;
+	double joule = 0, from = 0, watt = 0;
+	unsigned counters = 0;
+	(void)state;
+	assert_int_equal(pf_trace_open(scratch_path("t.json"), 1, &trace, NULL), 0);
+	fill(trace);
+	assert_int_equal(pf_replay_run(trace, "u250", 1, NULL, &r, NULL), 0);
+	assert_int_equal(pf_trace_close(trace, NULL), 0);
+	json_t *file = json_load_file(scratch_path("t.json"), 0, NULL);
+	assert_non_null(file);
+	const json_t *total = json_object_get(json_object_get(file, "otherData"), "modelled_joule");
+	const json_t *events = json_object_get(file, "traceEvents");
+	for (unsigned i = 0; i < 3; i++) {
+		const double want[] = { r.energy.total.value, r.energy.total.low, r.energy.total.high };
+		assert_true(fabs(json_number_value(json_array_get(total, i)) / want[i] - 1) <= 1e-6);
+	}
+	for (size_t i = 0; i < json_array_size(events); i++) {
+		const json_t *e = json_array_get(events, i);
+		if (strcmp(json_string_value(json_object_get(e, "ph")), "C") != 0)
+			continue;
+		joule += watt * (1e-6 * number(e, "ts") - from);
+		from = 1e-6 * number(e, "ts");
+		watt = number(json_object_get(e, "args"), "W");
+		counters++;
+	}
+	joule += watt * (r.modelled.seconds - from);
+	assert_true(counters >= 8 && fabs(watt - 41.4) <= 1e-3);
+	if (!(fabs(joule / r.energy.total.value - 1) <= 1e-3))
+		fail_msg("%.9g J by the counter, %.9g J", joule, r.energy.total.value);
+	json_decref(file);
+}
+
 static void wrong_places_are_errors(void **state)
 {
 	struct pf_trace *trace = NULL;
@@ -216,6 +257,7 @@ int main(void)
 		cmocka_unit_test_setup(operations_of_a_device, begin),
 		cmocka_unit_test_setup(the_same_work_on_a_card, begin),
 		cmocka_unit_test_setup(the_file_keeps_clocks_apart, begin),
+		cmocka_unit_test_setup(joules_are_in_the_file, begin),
 		cmocka_unit_test_setup(wrong_places_are_errors, begin),
 	};
 	return cmocka_run_group_tests_name("trace", tests, NULL, NULL);

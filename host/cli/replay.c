@@ -38,6 +38,11 @@ static void say_calibrated(const struct pf_replay *r, char *text, size_t room)
 		         100.0 * r->reported / r->cycles);
 }
 
+static json_t *interval(struct pf_interval x)
+{
+	return json_pack("[f,f,f]", x.value, x.low, x.high);
+}
+
 json_t *pf_cli_replay_json(const struct pf_options *o, const struct pf_setup *s)
 {
 	struct pf_replay r;
@@ -56,6 +61,8 @@ json_t *pf_cli_replay_json(const struct pf_options *o, const struct pf_setup *s)
 		json_object_set_new(doubts, r.doubt[i].figure,
 		                    json_pack("[f,f,f]", r.doubt[i].doubt, r.doubt[i].low, r.doubt[i].high));
 	json_object_set_new(json, "doubts", doubts);
+	json_object_set_new(json, "joule", interval(r.energy.total));
+	json_object_set_new(json, "joule_at_rest", interval(r.energy.rest));
 	return json;
 }
 
@@ -71,6 +78,10 @@ void pf_cli_replay_text(const struct pf_options *o, const struct pf_setup *s)
 	       "out %.3g s, runs %.3g s\n",
 	       pf_cli_replay_card(o, s), how, m->seconds, r.measured_s, r.host_s, m->busy_in, m->busy_out,
 	       m->busy_runs);
+	printf("    energy, modelled: %.3g J [%.3g, %.3g], of it %.3g J the card at rest and %.3g J the kernels; the "
+	       "host's is not in it\n",
+	       r.energy.total.value, r.energy.total.low, r.energy.total.high, r.energy.rest.value,
+	       r.energy.operations.value + r.energy.onchip.value + r.energy.banks.value);
 	for (unsigned i = 0; i < r.doubts; i++)
 		if (fmax(-r.doubt[i].low, r.doubt[i].high) < 0.01)
 			continue;

@@ -1,4 +1,5 @@
 #include "replay.h"
+#include "replay_power.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,7 +180,15 @@ static int play(struct pf_trace *trace, const struct building *b, const char *na
 		code = pf_cycles_doubts(name, &card, r->devices, cus, b->job, b->jobs, r->doubt,
 		                        sizeof r->doubt / sizeof *r->doubt, &r->doubts, error);
 	if (!code)
+		code = pf_energy_play(name, &card, r->devices, cus, b->job, b->jobs, &r->energy, error);
+	if (!code)
+		code = pf_replay_power(trace, name, r->devices, b->job, b->jobs, times, error);
+	if (!code) {
 		show(trace, b, times, name);
+		pf_trace_figure(trace, "modelled_seconds", r->energy.seconds);
+		pf_trace_figure(trace, "modelled_joule", r->energy.total);
+		pf_trace_figure(trace, "modelled_joule_at_rest", r->energy.rest);
+	}
 	free(times);
 	return code;
 }

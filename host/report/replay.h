@@ -13,6 +13,7 @@ struct pf_replay {
 	double host_s;                 /* of it, the host computing (not waiting) */
 	uint32_t devices;
 	struct pf_cycles_result modelled;
+	struct pf_energy_modelled energy;      /* of the cards, J */
 	struct pf_cycles_doubt doubt[10];
 	double cycles, reported;       /* of the kernels; those whose interval and depth a report gave */
 	unsigned doubts;
@@ -20,8 +21,8 @@ struct pf_replay {
 };
 
 /* Plays the kept operations on card `name` with cus compute units of each kernel, and adds the schedule to the trace in
- * groups that say `modelled`. reports: of the kernels' synthesis, or NULL. PF_E_UNSUPPORTED names a kernel that the
- * model does not know */
+ * groups that say `modelled`, with the cards' power as a counter and their energy in otherData. reports: of the
+ * kernels' synthesis, or NULL. PF_E_UNSUPPORTED names a kernel that the model does not know */
 int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, const struct pf_reports *reports,
                   struct pf_replay *replay, struct pf_error *error);
 #endif

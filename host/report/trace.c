@@ -7,7 +7,7 @@
 #include <time.h>
 #include "prefpga/internal/kernels.h"
 
-enum { NAME_BYTES = 96 };
+enum { NAME_BYTES = 96, FIGURES = 16 };
 
 /* A track of a group: process and thread of the file's form, numbered as they come */
 struct track { char group[NAME_BYTES], name[NAME_BYTES]; unsigned pid, tid; };
@@ -22,6 +22,8 @@ struct pf_trace {
 	size_t tracks, tracks_room;
 	struct pf_operation *kept;
 	size_t count, room;
+	struct { char key[NAME_BYTES]; struct pf_interval value; } figure[FIGURES];
+	unsigned figures;
 };
 
 static double monotonic(void)
@@ -60,7 +62,11 @@ int pf_trace_close(struct pf_trace *t, struct pf_error *error)
 {
 	if (!t)
 		return 0;
-	fputs("\n]}\n", t->file);
+	fputs("\n]", t->file);
+	for (unsigned i = 0; i < t->figures; i++)
+		fprintf(t->file, "%s\"%s\":[%.9g,%.9g,%.9g]", i ? "," : ",\"otherData\":{", t->figure[i].key,
+		        t->figure[i].value.value, t->figure[i].value.low, t->figure[i].value.high);
+	fputs(t->figures ? "}}\n" : "}\n", t->file);
 	const int bad = ferror(t->file) | (fclose(t->file) != 0);
 	const int code =
 		bad ? pf_fail(error, -EIO, "%s: the trace could not be written whole; is the disk full?", t->path) : 0;
@@ -207,18 +213,36 @@ void pf_trace_operation(void *trace, const struct pf_operation *o)
 	pthread_mutex_unlock(&t->lock);
 }
 
-void pf_trace_power(struct pf_trace *t, const char *sensor, double time, double watt)
+void pf_trace_counter(struct pf_trace *t, const char *group, const char *name, const char *unit, double time,
+                      double value)
 {
 	if (!t)
 		return;
 	pthread_mutex_lock(&t->lock);
-	const struct track *track = find_track(t, "power, measured", sensor);
+	const struct track *track = find_track(t, group, name);
 	if (track) {
 		begin(t);
-		fprintf(t->file, "{\"ph\":\"C\",\"pid\":%u,\"ts\":%.3f,\"name\":\"", track->pid,
-		        1e6 * (time - t->zero));
-		put_text(t, sensor);
-		fprintf(t->file, "\",\"args\":{\"W\":%.6g}}", watt);
+		fprintf(t->file, "{\"ph\":\"C\",\"pid\":%u,\"ts\":%.3f,\"name\":\"", track->pid, 1e6 * time);
+		put_text(t, name);
+		fprintf(t->file, "\",\"args\":{\"%s\":%.6g}}", unit, value);
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+void pf_trace_power(struct pf_trace *t, const char *sensor, double time, double watt)
+{
+	if (t)
+		pf_trace_counter(t, "power, measured", sensor, "W", time - t->zero, watt);
+}
+
+void pf_trace_figure(struct pf_trace *t, const char *key, struct pf_interval value)
+{
+	if (!t)
+		return;
+	pthread_mutex_lock(&t->lock);
+	if (t->figures < FIGURES) {
+		snprintf(t->figure[t->figures].key, NAME_BYTES, "%s", key);
+		t->figure[t->figures++].value = value;
 	}
 	pthread_mutex_unlock(&t->lock);
 }

@@ -3,7 +3,7 @@
  * Tracks are grouped: the host's phases, each device (a track per direction and per compute unit), power. Times are
  * wall clock, measured. What a model says of the same work goes into groups of its own, whose names say `modelled`; the
  * two never share a track. Format: "Trace Event Format" of the Chromium project: complete events (X), counters (C),
- * names (M).
+ * names (M), otherData.
  *
  * Any thread may add events; a NULL trace takes them and forgets them. The file is complete after pf_trace_close. */
 #ifndef PF_REPORT_TRACE_H
@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "prefpga/device.h"
+#include "prefpga/energy.h"
 
 struct pf_trace;
 
@@ -24,6 +25,11 @@ void pf_trace_phase(struct pf_trace *trace, const char *name, double from, doubl
 void pf_trace_operation(void *trace, const struct pf_operation *operation);
 /* What a sensor showed, W */
 void pf_trace_power(struct pf_trace *trace, const char *sensor, double time, double watt);
+/* A counter of any group, in seconds since the trace was opened */
+void pf_trace_counter(struct pf_trace *trace, const char *group, const char *name, const char *unit, double time,
+                      double value);
+/* A figure of the whole trace, for the file's otherData: key and unit in one word, "modelled_joule" */
+void pf_trace_figure(struct pf_trace *trace, const char *key, struct pf_interval value);
 /* An event of any group and track, in seconds since the trace was opened */
 void pf_trace_event(struct pf_trace *trace, const char *group, const char *track, const char *name, double from,
                     double to);
