@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "host/corpus/npy.h"
 #include "tests/cmocka.h"
+#include "tests/npy_scratch.h"
 #include "tests/ref/linear.h"
 #include "tests/scratch.h"
 
@@ -16,15 +16,6 @@ enum { T = 70, V = 203, D = 21 };
 static const char *program;
 static float hidden[T * D], weight[V * D], bias[V], coef[T];
 static int32_t target[T];
-
-static void save(const char *name, struct pf_npy_shape shape, const void *data)
-{
-	struct pf_npy_out *out = NULL;
-	struct pf_error error = { 0 };
-	if (pf_npy_create(scratch_path(name), &shape, &out, &error) ||
-	    pf_npy_append(out, data, pf_npy_count(&shape), &error) || pf_npy_commit(out, &error))
-		fail_msg("%s", error.text);
-}
 
 static void save_inputs(void)
 {
@@ -38,11 +29,11 @@ static void save_inputs(void)
 		target[t] = t % 6 == 3 ? -100 : t * 131 % V;
 		coef[t] = (float)(t - 35) / 32;
 	}
-	save("h.npy", (struct pf_npy_shape){ PF_F32, 2, { T, D } }, hidden);
-	save("w.npy", (struct pf_npy_shape){ PF_F32, 2, { V, D } }, weight);
-	save("b.npy", (struct pf_npy_shape){ PF_F32, 1, { V } }, bias);
-	save("y.npy", (struct pf_npy_shape){ PF_I32, 1, { T } }, target);
-	save("c.npy", (struct pf_npy_shape){ PF_F32, 1, { T } }, coef);
+	npy_save("h.npy", (struct pf_npy_shape){ PF_F32, 2, { T, D } }, hidden);
+	npy_save("w.npy", (struct pf_npy_shape){ PF_F32, 2, { V, D } }, weight);
+	npy_save("b.npy", (struct pf_npy_shape){ PF_F32, 1, { V } }, bias);
+	npy_save("y.npy", (struct pf_npy_shape){ PF_I32, 1, { T } }, target);
+	npy_save("c.npy", (struct pf_npy_shape){ PF_F32, 1, { T } }, coef);
 }
 
 /* Runs `prefpga head` with these options in the scratch folder; what it prints goes to text */
@@ -58,10 +49,7 @@ static int run(const char *options, char text[2048])
 
 static void check_file(const char *name, size_t count, const long double *want, const long double *size, double share)
 {
-	struct pf_npy npy;
-	struct pf_error error = { 0 };
-	if (pf_npy_open(scratch_path(name), &npy, &error))
-		fail_msg("%s", error.text);
+	struct pf_npy npy = npy_load(name);
 	assert_int_equal(pf_npy_count(&npy.shape), count);
 	for (size_t i = 0; i < count; i++) {
 		const double got = (double)((const float *)npy.data)[i];
@@ -136,15 +124,12 @@ static void save_bf16(const char *name, uint64_t rows, float *x)
 		half[i] = ref_to_bf16((double)x[i]);
 		x[i] = (float)ref_from_bf16(half[i]);
 	}
-	save(name, (struct pf_npy_shape){ PF_BF16, 2, { rows, D } }, half);
+	npy_save(name, (struct pf_npy_shape){ PF_BF16, 2, { rows, D } }, half);
 }
 
 static double value_of(const char *name, size_t i)
 {
-	struct pf_npy npy;
-	struct pf_error error = { 0 };
-	if (pf_npy_open(scratch_path(name), &npy, &error))
-		fail_msg("%s", error.text);
+	struct pf_npy npy = npy_load(name);
 	const double value = npy.shape.type == PF_U16 ? ref_from_bf16(((const uint16_t *)npy.data)[i])
 	                                              : (double)((const float *)npy.data)[i];
 	pf_npy_close(&npy);
@@ -245,10 +230,10 @@ static void mistakes_are_named_and_leave_nothing(void **state)
 	save_inputs();
 	target[2] = V;
 	coef[4] = NAN;
-	save("bad.npy", (struct pf_npy_shape){ PF_I32, 1, { T } }, target);
-	save("nan.npy", (struct pf_npy_shape){ PF_F32, 1, { T } }, coef);
+	npy_save("bad.npy", (struct pf_npy_shape){ PF_I32, 1, { T } }, target);
+	npy_save("nan.npy", (struct pf_npy_shape){ PF_F32, 1, { T } }, coef);
 	weight[5 * D + 20] = INFINITY;
-	save("inf.npy", (struct pf_npy_shape){ PF_F32, 2, { V, D } }, weight);
+	npy_save("inf.npy", (struct pf_npy_shape){ PF_F32, 2, { V, D } }, weight);
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		if (run(cases[i].options, text) == 0 || !strstr(text, cases[i].says))
 			fail_msg("%s: %s", cases[i].options, text);

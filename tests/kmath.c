@@ -1,10 +1,10 @@
 /* fp32 elementary functions against MPFR: dense sweeps, fixed random points, special values, bf16.
  * `kmath --all`: every fp32 argument, against libm's doubles, whose own error is 2^-28 of what is measured here. */
 #include <math.h>
-#include <mpfr.h>
 #include <string.h>
 #include "prefpga/internal/kmath.h"
 #include "tests/cmocka.h"
+#include "tests/mpfr_forms.h"
 #include "tests/worst.h"
 
 struct function {
@@ -23,23 +23,6 @@ static double libm_sigmoid(double x)
 static double libm_softplus(double x)
 {
 	return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
-}
-
-static int mpfr_sigmoid(mpfr_t y, const mpfr_t x, mpfr_rnd_t round)
-{
-	mpfr_neg(y, x, round);
-	mpfr_exp(y, y, round);
-	mpfr_add_ui(y, y, 1, round);
-	return mpfr_ui_div(y, 1, y, round);
-}
-
-static int mpfr_softplus(mpfr_t y, const mpfr_t x, mpfr_rnd_t round)
-{
-	mpfr_abs(y, x, round);
-	mpfr_neg(y, y, round);
-	mpfr_exp(y, y, round);
-	mpfr_log1p(y, y, round);
-	return mpfr_sgn(x) > 0 ? mpfr_add(y, y, x, round) : 0;
 }
 
 static const struct function functions[] = {

@@ -1,8 +1,8 @@
 /* Elementary functions in double against MPFR: half of the stated bound, over ranges that the losses use and beyond. */
 #include <math.h>
-#include <mpfr.h>
 #include "prefpga/internal/kmath64.h"
 #include "tests/cmocka.h"
+#include "tests/mpfr_forms.h"
 #include "tests/worst.h"
 
 struct function {
@@ -10,23 +10,6 @@ struct function {
 	double    (*ours)(double);
 	int       (*mpfr)(mpfr_t, const mpfr_t, mpfr_rnd_t);
 };
-
-static int mpfr_sigmoid(mpfr_t y, const mpfr_t x, mpfr_rnd_t round)
-{
-	mpfr_neg(y, x, round);
-	mpfr_exp(y, y, round);
-	mpfr_add_ui(y, y, 1, round);
-	return mpfr_ui_div(y, 1, y, round);
-}
-
-static int mpfr_softplus(mpfr_t y, const mpfr_t x, mpfr_rnd_t round)
-{
-	mpfr_abs(y, x, round);
-	mpfr_neg(y, y, round);
-	mpfr_exp(y, y, round);
-	mpfr_log1p(y, y, round);
-	return mpfr_sgn(x) > 0 ? mpfr_add(y, y, x, round) : 0;
-}
 
 static int mpfr_log1mexp(mpfr_t y, const mpfr_t x, mpfr_rnd_t round)
 {

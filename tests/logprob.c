@@ -8,9 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "tests/cmocka.h"
+#include "tests/npy_scratch.h"
 #include "tests/ref/ref.h"
 #include "tests/scratch.h"
-#include "host/corpus/npy.h"
 
 enum { ROWS = 37, VOCAB = 1003 };
 
@@ -20,24 +20,6 @@ static int32_t target[ROWS];
 static float coef[ROWS];
 
 /* ---- files ---- */
-static void save(const char *name, struct pf_npy_shape shape, const void *data)
-{
-	struct pf_npy_out *out = NULL;
-	struct pf_error error = { 0 };
-	if (pf_npy_create(scratch_path(name), &shape, &out, &error) ||
-	    pf_npy_append(out, data, pf_npy_count(&shape), &error) || pf_npy_commit(out, &error))
-		fail_msg("%s", error.text);
-}
-
-static struct pf_npy load(const char *name)
-{
-	struct pf_npy npy;
-	struct pf_error error = { 0 };
-	if (pf_npy_open(scratch_path(name), &npy, &error))
-		fail_msg("%s", error.text);
-	return npy;
-}
-
 static double value(const struct pf_npy *npy, size_t i)
 {
 	if (npy->shape.type == PF_F32)
@@ -62,9 +44,9 @@ static void save_inputs(enum pf_dtype type)
 		target[t] = t % 6 == 3 ? -100 : t * 131 % VOCAB;
 		coef[t] = (float)(t - 18) / 16;
 	}
-	save("z.npy", (struct pf_npy_shape){ type, 2, { ROWS, VOCAB } }, type == PF_F32 ? (void *)wide : half);
-	save("y.npy", (struct pf_npy_shape){ PF_I32, 1, { ROWS } }, target);
-	save("c.npy", (struct pf_npy_shape){ PF_F32, 1, { ROWS } }, coef);
+	npy_save("z.npy", (struct pf_npy_shape){ type, 2, { ROWS, VOCAB } }, type == PF_F32 ? (void *)wide : half);
+	npy_save("y.npy", (struct pf_npy_shape){ PF_I32, 1, { ROWS } }, target);
+	npy_save("c.npy", (struct pf_npy_shape){ PF_F32, 1, { ROWS } }, coef);
 }
 
 /* ---- the program ---- */
@@ -87,7 +69,8 @@ static void close_to(double got, long double want, double tolerance)
 
 static void check_results(void)
 {
-	struct pf_npy logp = load("logp.npy"), lse = load("lse.npy"), grad = load("dz.npy"), z = load("z.npy");
+	struct pf_npy logp = npy_load("logp.npy"), lse = npy_load("lse.npy");
+	struct pf_npy grad = npy_load("dz.npy"), z = npy_load("z.npy");
 	long double dz[VOCAB];
 	assert_int_equal(grad.shape.type, z.shape.type);
 	pf_npy_as_bf16(&grad);
@@ -155,10 +138,10 @@ static void test_more_dimensions(void **unused)
 	static const int32_t y[2 * 3] = { 0, 1, 2, 3, -100, 1 };
 	char text[2048];
 	(void)unused;
-	save("z3.npy", (struct pf_npy_shape){ PF_F32, 3, { 2, 3, 4 } }, z);
-	save("y2.npy", (struct pf_npy_shape){ PF_I32, 2, { 2, 3 } }, y);
+	npy_save("z3.npy", (struct pf_npy_shape){ PF_F32, 3, { 2, 3, 4 } }, z);
+	npy_save("y2.npy", (struct pf_npy_shape){ PF_I32, 2, { 2, 3 } }, y);
 	assert_int_equal(run("--logits z3.npy --targets y2.npy --out o.npy --grad g.npy --device cpu", text), 0);
-	struct pf_npy out = load("o.npy"), grad = load("g.npy");
+	struct pf_npy out = npy_load("o.npy"), grad = npy_load("g.npy");
 	assert_true(out.shape.dims == 2 && out.shape.size[1] == 3 && grad.shape.dims == 3 && grad.shape.size[2] == 4);
 	close_to(value(&out, 0), -logl(4), 1e-6);
 	close_to(value(&out, 4), 0, 0);
@@ -183,10 +166,10 @@ static void test_errors(void **unused)
 	(void)unused;
 	scratch_open("logprob");
 	save_inputs(PF_F32);
-	save("wide.npy", (struct pf_npy_shape){ PF_I64, 1, { ROWS } }, wide);
-	save("short.npy", (struct pf_npy_shape){ PF_I32, 1, { ROWS - 1 } }, target);
-	save("high.npy", (struct pf_npy_shape){ PF_I32, 1, { ROWS } }, high);
-	save("bad.npy", (struct pf_npy_shape){ PF_F32, 1, { ROWS } }, bad);
+	npy_save("wide.npy", (struct pf_npy_shape){ PF_I64, 1, { ROWS } }, wide);
+	npy_save("short.npy", (struct pf_npy_shape){ PF_I32, 1, { ROWS - 1 } }, target);
+	npy_save("high.npy", (struct pf_npy_shape){ PF_I32, 1, { ROWS } }, high);
+	npy_save("bad.npy", (struct pf_npy_shape){ PF_F32, 1, { ROWS } }, bad);
 	refuse("--logits z.npy", 2, "--targets");
 	refuse("--logits z.npy --targets y.npy --coef c.npy", 2, "--grad");
 	refuse("--logits none.npy --targets y.npy --out o.npy", 1, "none.npy: cannot open");
