@@ -9,6 +9,7 @@
 #include "host/bench/joules.h"
 #include "host/model/config.h"
 #include "meters.h"
+#include "output.h"
 #include "setup.h"
 
 #define COPY_BYTES ((size_t)64 << 20)
@@ -217,7 +218,13 @@ int pf_verb_advise(const struct pf_options *options)
 	if (options->advise_svg && !options->sweep)
 		return pf_cli_usage(options, "--svg draws a --sweep, which is not given");
 	a.row = calloc(PF_ADVISE_ROWS, sizeof *a.row);
-	int code = a.row ? advise(&a, &error) : pf_fail(&error, -ENOMEM, "no memory for the answers");
+	int code = a.row ? 0 : pf_fail(&error, -ENOMEM, "no memory for the answers");
+	if (!code)
+		code = pf_output_check(options->advise_csv, &error);
+	if (!code)
+		code = pf_output_check(options->advise_svg, &error);
+	if (!code)
+		code = advise(&a, &error);
 	if (!code)
 		code = pf_advise_save(&a, &error);
 	pf_reports_close(a.reports);

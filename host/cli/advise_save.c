@@ -1,11 +1,11 @@
 /* The answers as JSON, and as a table of commas. */
 #include "advise.h"
-#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "output.h"
 
 enum { EMPTY = 28 }; /* columns of a row without an answer, from units to verdict */
 
@@ -153,11 +153,12 @@ int pf_advise_save(const struct pf_advise *a, struct pf_error *error)
 	const time_t now = time(NULL);
 	struct tm parts;
 	char day[16];
-	FILE *out = path ? fopen(path, "we") : NULL;
+	struct pf_output out;
 	if (!path)
 		return 0;
-	if (!out)
-		return pf_fail(error, -errno, "%s: %s", path, strerror(errno));
+	int code = pf_output_open(&out, path, error);
+	if (code)
+		return code;
 	strftime(day, sizeof day, "%Y-%m-%d", gmtime_r(&now, &parts));
 	fputs("tokens,vocabulary,dim,layers,head,precision,card,cards,units,image,units_by_ports,"
 	      "units_by_logic_estimate,image_percent_estimate,scarcest,way,shards,modelled_head_s,modelled_head_s_low,"
@@ -165,11 +166,8 @@ int pf_advise_save(const struct pf_advise *a, struct pf_error *error)
 	      "modelled_joule_low,modelled_joule_high,modelled_joule_rest,modelled_joule_per_token,"
 	      "modelled_pj_per_multiply_add,host_gflops,host_rate_is,host_head_s,host_body_s_at_least,"
 	      "host_head_joule_measured,host_energy,verdict,version,date\n",
-	      out);
+	      out.stream);
 	for (unsigned i = 0; i < a->rows; i++)
-		save_row(a, &a->row[i], day, out);
-	const int failed = ferror(out);
-	if (fclose(out) || failed)
-		return pf_fail(error, -EIO, "%s: could not be written whole", path);
-	return 0;
+		save_row(a, &a->row[i], day, out.stream);
+	return pf_output_close(&out, error);
 }

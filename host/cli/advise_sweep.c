@@ -1,10 +1,10 @@
 /* --sweep: one thing grown in doublings, on each card. */
 #include "advise.h"
-#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
 #include "host/report/chart.h"
+#include "output.h"
 #include "prefpga/internal/abi.h"
 
 enum { POINTS = 16 };
@@ -160,7 +160,6 @@ static void show(const struct sweep *s, const struct pf_advise_row *row)
 static int draw(const struct pf_advise *a, const struct sweep *s, const struct pf_advise_row *row,
                 struct pf_error *error)
 {
-	const char *path = a->options->advise_svg;
 	char title[256], note[512], up[256];
 	struct pf_chart c = { .title = title,
 		              .across = s->across,
@@ -181,12 +180,12 @@ static int draw(const struct pf_advise *a, const struct sweep *s, const struct p
 		for (unsigned k = 0; k < c.lines; k++)
 			c.y[k][i] = row[i].error.code ? NAN : y[k];
 	}
-	FILE *out = fopen(path, "we");
-	if (!out)
-		return pf_fail(error, -errno, "%s: %s", path, strerror(errno));
-	pf_chart_svg(&c, out);
-	const int failed = ferror(out);
-	return fclose(out) || failed ? pf_fail(error, -EIO, "%s: could not be written whole", path) : 0;
+	struct pf_output out;
+	int code = pf_output_open(&out, a->options->advise_svg, error);
+	if (code)
+		return code;
+	pf_chart_svg(&c, out.stream);
+	return pf_output_close(&out, error);
 }
 
 static void sweep_json(const struct pf_advise *a, const struct sweep *s, const struct pf_advise_row *row)
