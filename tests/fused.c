@@ -1,11 +1,14 @@
-/* The fused head over one device: the same bits on any number of compute units and both ways back, on a simulated card;
- * the host within the bound of it; W crosses the link once while it stays the same, and the numbers of each step's
- * traffic; memory that is too little. */
+/* The fused head over one device: what of an image a forward needs, the same bits on any number of compute units and
+ * both ways back, on a simulated card; the host within the bound of it; W crosses the link once while it stays the
+ * same, and the numbers of each step's traffic; memory that is too little. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "tests/cmocka.h"
+#include "tests/wrap.h"
 #include "host/train/fused.h"
+
+extern const struct pf_backend pf_backend_sim;
 
 enum { V = 301, D = 32, T = 2100, B = 3 };
 
@@ -72,7 +75,7 @@ static struct pf_fused *open_fused(struct pf_device *device, enum pf_way way, ui
 static void step(struct pf_fused *fused, struct numbers *n, uint64_t version)
 {
 	const struct pf_fused_weight weight = { n->weight, n->bias, version, PF_PRECISION_FP32 };
-	const struct pf_fused_tokens tokens = { n->hidden, n->target, span, T, B, 0 };
+	const struct pf_fused_tokens tokens = { n->hidden, n->target, span, T, B, 0, 0 };
 	struct pf_error error;
 	if (pf_fused_forward(fused, &weight, &tokens, n->sum, n->row, &error) || pf_fused_wait(fused, &error) ||
 	    pf_fused_backward(fused, n->coef, n->dhidden, n->dweight, n->dbias, &error) || pf_fused_wait(fused, &error))
@@ -176,7 +179,7 @@ static void a_frozen_head_has_no_dw(void **unused)
 	struct pf_device *device = open_device("sim");
 	struct pf_fused *fused = open_fused(device, PF_WAY_SPILL, 0);
 	const struct pf_fused_weight weight = { n->weight, n->bias, 1, PF_PRECISION_FP32 };
-	const struct pf_fused_tokens tokens = { n->hidden, n->target, span, T, B, 0 };
+	const struct pf_fused_tokens tokens = { n->hidden, n->target, span, T, B, 0, 0 };
 	struct pf_device_counts before, after;
 	struct pf_error error;
 	(void)unused;
@@ -204,6 +207,80 @@ static void little_memory_recomputes(void **unused)
 	step(fused, n, 1);
 	assert_int_equal(pf_fused_way(fused, &why), PF_WAY_RECOMPUTE);
 	assert_non_null(strstr(why, "do not fit"));
+	pf_fused_close(fused);
+	pf_device_close(device);
+	free(n);
+}
+
+static int forward_as(struct pf_fused *fused, struct numbers *n, enum pf_precision precision, int forward_only,
+                      struct pf_error *error)
+{
+	const struct pf_fused_weight weight = { n->weight, n->bias, 1, precision };
+	const struct pf_fused_tokens tokens = { n->hidden, n->target, span, T, B, 0, forward_only };
+	int code = pf_fused_forward(fused, &weight, &tokens, n->sum, n->row, error);
+	return code ? code : pf_fused_wait(fused, error);
+}
+
+/* An image without bf16's kernels, whose way back is also that of mxint8: a reference in mxint8 needs only its own */
+static void a_reference_needs_its_forward_only(void **unused)
+{
+	struct numbers *n = make_numbers(), *want = make_numbers();
+	struct pf_device *device, *whole = open_device("sim:u55c*2");
+	struct pf_error error = { 0 };
+	(void)unused;
+	wrap_reset(&pf_backend_sim);
+	wrap_lack(pf_kernel_set("linear_logprob_bf16 linear_grad_bf16"));
+	assert_int_equal(pf_device_open_backend(wrap_backend(), "u55c*1", NULL, &device, &error), 0);
+	struct pf_fused *fused = open_fused(device, PF_WAY_AUTO, 0), *other = open_fused(whole, PF_WAY_AUTO, 0);
+	const char *why;
+	assert_int_equal(forward_as(fused, n, PF_PRECISION_MXINT8, 0, &error), PF_E_UNSUPPORTED);
+	assert_non_null(strstr(error.text, "no kernel linear_grad_bf16"));
+	assert_int_equal(forward_as(fused, n, PF_PRECISION_BF16, 1, &error), PF_E_UNSUPPORTED);
+	assert_non_null(strstr(error.text, "no kernel linear_logprob_bf16"));
+	assert_int_equal(forward_as(fused, n, PF_PRECISION_MXINT8, 1, &error), 0);
+	assert_int_equal(pf_fused_way(fused, &why), PF_WAY_RECOMPUTE);
+	assert_non_null(strstr(why, "no way back"));
+	assert_int_equal(pf_fused_backward(fused, n->coef, n->dhidden, n->dweight, n->dbias, &error), PF_E_ARGUMENT);
+	assert_int_equal(forward_as(other, want, PF_PRECISION_MXINT8, 0, &error), 0);
+	assert_memory_equal(n->row, want->row, sizeof n->row);
+	assert_memory_equal(n->sum, want->sum, sizeof n->sum);
+	step(fused, n, 1);                                     /* the policy is none the worse */
+	step(other, want, 1);
+	assert_memory_equal(n->dweight, want->dweight, sizeof n->dweight);
+	assert_memory_equal(n->dhidden, want->dhidden, sizeof n->dhidden);
+	pf_fused_close(fused);
+	pf_fused_close(other);
+	pf_device_close(device);
+	pf_device_close(whole);
+	free(n);
+	free(want);
+}
+
+/* A forgotten W goes, comes again when it is needed, and takes no other along */
+static void a_forgotten_weight_crosses_again(void **unused)
+{
+	struct numbers *n = make_numbers();
+	struct pf_device *device = open_device("sim:u55c*1");
+	struct pf_fused *fused = open_fused(device, PF_WAY_AUTO, 0);
+	struct pf_device_counts count[4];
+	struct pf_error error = { 0 };
+	const enum pf_precision order[] = { PF_PRECISION_MXINT8, PF_PRECISION_BF16, PF_PRECISION_MXINT8 };
+	(void)unused;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(forward_as(fused, n, order[i], 1, &error), 0);
+	pf_fused_forget(fused, n->weight, PF_PRECISION_FP32);  /* is not there */
+	pf_device_counts(device, &count[0]);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(forward_as(fused, n, order[i], 1, &error), 0);
+		pf_device_counts(device, &count[i + 1]);
+		if (i == 1)
+			pf_fused_forget(fused, n->weight, PF_PRECISION_MXINT8);
+	}
+	assert_int_equal(count[3].bytes_in - count[2].bytes_in,
+	                 count[1].bytes_in - count[0].bytes_in + V * pf_precision_row_bytes(PF_PRECISION_MXINT8, D));
+	assert_int_equal(forward_as(fused, n, PF_PRECISION_BF16, 1, &error), 0);
+	pf_device_counts(device, &count[0]);
+	assert_int_equal(count[0].bytes_in - count[3].bytes_in, count[2].bytes_in - count[1].bytes_in);
 	pf_fused_close(fused);
 	pf_device_close(device);
 	free(n);
@@ -252,7 +329,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(units_and_ways_change_no_bit), cmocka_unit_test(the_host_agrees_with_the_card),
 		cmocka_unit_test(weights_cross_once), cmocka_unit_test(little_memory_recomputes),
-		cmocka_unit_test(a_frozen_head_has_no_dw),
+		cmocka_unit_test(a_frozen_head_has_no_dw), cmocka_unit_test(a_reference_needs_its_forward_only),
+		cmocka_unit_test(a_forgotten_weight_crosses_again),
 		cmocka_unit_test(forms_out_of_range_are_refused), cmocka_unit_test(adopted_memory_is_the_callers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,7 +119,7 @@ static void run_on(struct problem *p, const char *const *specs, unsigned devices
 	const struct pf_head_options options = { .device = device, .devices = devices, .vocab = V, .dim = D,
 		.memory_bytes = memory_bytes, .threads = 2, .fused = fused, .backward = 1 };
 	const struct pf_head_input input = { p->hidden, p->weight, p->target, p->span, T, B, 0, 1, 0,
-		                             PF_PRECISION_FP32 };
+		                             PF_PRECISION_FP32, 0 };
 	if (pf_head_open(&options, &head, &error) || pf_head_forward(head, &input, p->sum, p->row, &error))
 		fail_msg("%s", error.text);
 	for (size_t i = 0; i < V * D; i++)

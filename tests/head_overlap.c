@@ -21,7 +21,7 @@ static const struct pf_span span[BLOCKS] = {
 	{ 0, 64, 64, 0 }, { 64, 128, 128, 0 }, { 128, 192, 192, 0 }, { 192, 256, 256, 0 }
 };
 static const struct pf_head_input input = { hidden, weight, target, span, T, BLOCKS, 0, 1, 0,
-	                                     PF_PRECISION_FP32 };
+	                                     PF_PRECISION_FP32, 0 };
 
 struct forward { struct pf_head *head; struct pf_seq sum[BLOCKS]; int code; };
 

@@ -145,7 +145,7 @@ static void run(struct head *h, const char *spec, enum pf_precision precision, e
 	const struct pf_fused_options options = { .device = device, .vocab = h->s.vocab, .dim = h->s.dim, .bias = 1,
 		                                  .backward = 1, .precision = precision, .way = way, .form = *form };
 	const struct pf_fused_weight weight = { h->weight, h->bias, 1, precision };
-	const struct pf_fused_tokens tokens = { h->hidden, h->target, NULL, h->s.rows, 0, 0 };
+	const struct pf_fused_tokens tokens = { h->hidden, h->target, NULL, h->s.rows, 0, 0, 0 };
 	struct pf_fused *fused;
 	struct pf_error error;
 	if (pf_fused_open(&options, &fused, &error) ||
@@ -353,7 +353,7 @@ static void a_token_of_bf16_costs_4_d_bytes_and_64(void **unused)
 		grad[s] = normal();
 	}
 	const struct pf_head_input input = { h.hidden, h.weight, h.target, span, TOKENS, SEQS, 0, 1, 1,
-		                             PF_PRECISION_BF16 };
+		                             PF_PRECISION_BF16, 0 };
 	if (pf_head_open(&options, &head, &error))
 		fail_msg("%s", error.text);
 	pf_device_counts(device, &before);
@@ -391,7 +391,7 @@ static void impossible_wishes_are_refused(void **unused)
 	options.memory_bytes = 1;                              /* no room for the logits, which mxint8 needs */
 	assert_int_equal(pf_fused_open(&options, &fused, &error), 0);
 	struct pf_fused_weight weight = { h.weight, NULL, 1, PF_PRECISION_MXINT8 };
-	const struct pf_fused_tokens tokens = { h.hidden, h.target, NULL, 9, 0, 0 };
+	const struct pf_fused_tokens tokens = { h.hidden, h.target, NULL, 9, 0, 0, 0 };
 	assert_int_equal(pf_fused_forward(fused, &weight, &tokens, NULL, h.row, &error), 0);
 	assert_int_equal(pf_fused_wait(fused, &error), 0);
 	assert_int_equal(pf_fused_backward(fused, h.coef, h.dhidden, NULL, NULL, &error), PF_E_MEMORY);

@@ -70,7 +70,7 @@ static struct pf_fused_options options_of(float filter)
 
 static struct pf_fused_tokens tokens_of(const struct numbers *n)
 {
-	return (struct pf_fused_tokens){ n->hidden, n->target, span, T, B, PF_WANT_STATS };
+	return (struct pf_fused_tokens){ n->hidden, n->target, span, T, B, PF_WANT_STATS, 0 };
 }
 
 /* All words in one range, without shards */

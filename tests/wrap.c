@@ -8,6 +8,7 @@ static struct {
 	unsigned entered[WRAP_CALLS], left[WRAP_CALLS], pass[WRAP_CALLS];
 	unsigned counted, fail_at;
 	int fail_code, failed, abort_code, aborted;
+	uint64_t lacks;
 } w;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t moved = PTHREAD_COND_INITIALIZER;
@@ -41,7 +42,17 @@ static int wrap_open(const struct pf_backend_open *open, void **card, struct pf_
                      struct pf_error *error)
 {
 	int code = gate(WRAP_OPEN, error);
-	return code ? code : w.inner->open(open, card, facts, cus, error);
+	if (!code)
+		code = w.inner->open(open, card, facts, cus, error);
+	for (int k = 0; !code && k < PF_KERNEL_COUNT; k++)
+		if (w.lacks >> k & 1)
+			cus[k] = 0;
+	return code;
+}
+
+void wrap_lack(uint64_t kernels)
+{
+	w.lacks = kernels;
 }
 
 static int wrap_alloc(void *card, enum pf_kernel kernel, unsigned arg, uint64_t bytes, struct pf_memory **memory,

@@ -12,6 +12,8 @@ void wrap_reset(const struct pf_backend *inner);
 /* The backend to open. With abort, a held run returns `code` when it is aborted */
 const struct pf_backend *wrap_backend(void);
 void wrap_abort_with(int code);
+/* What is opened from now on has no unit of these kernels (pf_kernel_set) */
+void wrap_lack(uint64_t kernels);
 /* Lets the first `count` calls through (WRAP_ALL: every one); later ones are held */
 void wrap_pass(enum wrap_call call, unsigned count);
 /* Waits until `count` calls have come to the gate, or have returned from the inner backend */

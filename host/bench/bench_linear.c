@@ -103,7 +103,7 @@ static int run_forward(void *state, struct pf_error *error)
 {
 	struct linear *l = state;
 	const struct pf_fused_weight weight = { l->weight, NULL, 1, PF_PRECISION_FP32 };
-	const struct pf_fused_tokens tokens = { l->hidden, l->target, NULL, l->task.shape.tokens, 0, 0 };
+	const struct pf_fused_tokens tokens = { l->hidden, l->target, NULL, l->task.shape.tokens, 0, 0, 0 };
 	int code = pf_fused_forward(l->fused, &weight, &tokens, NULL, l->row, error);
 	return code ? code : pf_fused_wait(l->fused, error);
 }

@@ -173,9 +173,10 @@ static int open_arrays(struct head *h, struct pf_error *error)
 	return 0;
 }
 
-static const char *kernels_of(const struct pf_options *o)
+static const char *kernels_of(const struct head *h)
 {
-	return pf_precision_kernels((enum pf_precision)pf_precision_find(o->precision));
+	const enum pf_precision precision = (enum pf_precision)pf_precision_find(h->options->precision);
+	return h->backward ? pf_precision_kernels(precision) : pf_precision_forward_name(precision);
 }
 
 static int open_fused(struct head *h, struct pf_error *error)
@@ -237,7 +238,7 @@ static int run_chunk(struct head *h, uint64_t first, uint32_t rows, struct pf_er
 	if (h->wide_hidden)
 		widen((const uint16_t *)h->hidden.data + at, numbers, h->wide_hidden);
 	const struct pf_fused_tokens tokens = { h->wide_hidden ? h->wide_hidden : (const float *)h->hidden.data + at,
-		(const int32_t *)h->targets.data + first, NULL, rows, 0, 0 };
+		(const int32_t *)h->targets.data + first, NULL, rows, 0, 0, 0 };
 	const float *coef = h->coef.data ? (const float *)h->coef.data + first : h->ones;
 	int code = forward(h, &weight, &tokens, error);
 	if (!code && h->backward)
@@ -395,7 +396,7 @@ int pf_verb_head(const struct pf_options *options)
 	if (!code)
 		code = open_arrays(&h, &error);
 	if (!code)
-		code = pf_arrays_device(options, kernels_of(options), &h.device, &error);
+		code = pf_arrays_device(options, kernels_of(&h), &h.device, &error);
 	if (!code)
 		code = open_fused(&h, &error);
 	if (!code)

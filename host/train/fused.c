@@ -3,15 +3,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int check_kernels(const struct pf_fused_options *o, enum pf_precision precision, struct pf_error *error)
+static int check_kernels(const struct pf_fused_options *o, enum pf_precision precision, int backward,
+                         struct pf_error *error)
 {
 	const int forward = pf_precision_forward_kernel(precision), back = pf_precision_backward_kernel(precision);
-	if (pf_device_cus(o->device, forward) && (!o->backward || pf_device_cus(o->device, back)))
-		return 0;
-	return pf_fail(error, PF_E_UNSUPPORTED,
-	               "%s has no kernels linear_logprob and linear_grad for %s in its image; load one that has them, "
-	               "take another precision, or give --head logits",
-	               pf_device_facts(o->device)->name, pf_precision_name(precision));
+	const char *lacks = !pf_device_cus(o->device, forward)             ? pf_precision_forward_name(precision)
+	                    : backward && !pf_device_cus(o->device, back) ? pf_precision_backward_name(precision)
+	                                                                   : NULL;
+	return !lacks ? 0
+	              : pf_fail(error, PF_E_UNSUPPORTED,
+	                        "%s has no kernel %s in its image, which the head in %s needs; load one that has it, "
+	                        "take another precision, or give --head logits",
+	                        pf_device_facts(o->device)->name, lacks, pf_precision_name(precision));
+}
+
+/* Whether a way back may follow the last forward */
+static int may_return(const struct pf_fused *f)
+{
+	return f->options.backward && !f->tokens.forward_only;
 }
 
 /* What follows from the precision of the next forward */
@@ -45,7 +54,7 @@ int pf_fused_open(const struct pf_fused_options *options, struct pf_fused **fuse
 		               "filter %g with z-loss %g and entropy bonus %g: a filter is below 1, and what it "
 		               "leaves out is only bounded without these terms", (double)options->filter,
 		               (double)form->zloss, (double)form->entropy);
-	int code = check_kernels(options, options->precision, error);
+	int code = check_kernels(options, options->precision, options->backward, error);
 	if (code)
 		return code;
 	if (options->precision == PF_PRECISION_MXINT8 && options->backward && options->way == PF_WAY_RECOMPUTE)
@@ -113,8 +122,8 @@ static void choose_way(struct pf_fused *f, uint32_t tokens)
 	const struct pf_fused_options *o = &f->options;
 	const uint64_t room = o->memory_bytes ? o->memory_bytes : pf_device_facts(o->device)->memory_bytes / 2;
 	const uint64_t bytes = PF_RAW_BEATS(tokens, o->vocab) * PF_BEAT_BYTES;
-	int spill = o->backward && o->way != PF_WAY_RECOMPUTE && (o->way == PF_WAY_SPILL || bytes <= room);
-	f->why = !o->backward ? "no way back is wanted" : o->way != PF_WAY_AUTO ? "as asked"
+	int spill = may_return(f) && o->way != PF_WAY_RECOMPUTE && (o->way == PF_WAY_SPILL || bytes <= room);
+	f->why = !may_return(f) ? "no way back is wanted" : o->way != PF_WAY_AUTO ? "as asked"
 	         : spill ? "the chunk's logits fit, and reading 4 V bytes a token costs less than 2 D V operations"
 	                 : "the chunk's logits do not fit the device memory given";
 	f->mode = (spill ? PF_LINEAR_RAW : 0) | (o->bias ? PF_LINEAR_BIAS : 0);
@@ -132,14 +141,15 @@ static int make_room(struct pf_fused *f, const struct pf_fused_tokens *t, struct
 		  f->mode & PF_LINEAR_RAW ? PF_RAW_BEATS(tokens, f->options.vocab) * PF_BEAT_BYTES : 0 },
 		{ &f->span, PF_KERNEL_seq_sum, PF_ARG_seq_sum_span, t->seqs * sizeof(struct pf_span) },
 		{ &f->seq, PF_KERNEL_seq_sum, PF_ARG_seq_sum_out, t->seqs * sizeof(struct pf_seq) },
-		{ &f->coef, back, PF_ARG_linear_grad_coef, f->options.backward ? tokens * sizeof(float) : 0 },
 		{ &f->state, forward, PF_ARG_linear_logprob_shard,
 		  f->to_state ? tokens * sizeof(struct pf_shard) : 0 },
+		{ &f->coef, back, PF_ARG_linear_grad_coef, tokens * sizeof(float) },
 		{ &f->filtered, back, PF_ARG_linear_grad_filtered,
 		  f->options.filter > 0 ? (tokens + 3) * sizeof(struct pf_filtered) : 0 },
 	};
+	const size_t count = sizeof want / sizeof *want - (may_return(f) ? 0 : 2);     /* the last two are the way back's */
 	int code = pf_fused_lay(f, &f->hidden, forward, PF_ARG_linear_logprob_hidden, (void *)t->hidden, matrix, error);
-	for (size_t i = 0; !code && i < sizeof want / sizeof *want; i++)
+	for (size_t i = 0; !code && i < count; i++)
 		code = pf_fused_grow(f, want[i].place, want[i].kernel, want[i].arg, want[i].bytes, error);
 	return code
 	       ? pf_fail_in(error, "chunk of %u tokens: give fewer with --chunk-tokens, or more with --card-memory",
@@ -235,7 +245,7 @@ static int begin_forward(struct pf_fused *f, const struct pf_fused_weight *weigh
 	if (tokens->flags & PF_WANT_STATS || f->options.form.entropy != 0)
 		f->mode |= PF_LINEAR_STATS;
 	if (!code)
-		code = check_kernels(&f->options, weight->precision, error);
+		code = check_kernels(&f->options, weight->precision, may_return(f), error);
 	if (!code)
 		code = pf_fused_load(f, weight, f->precision, error);
 	if (!code)
@@ -376,6 +386,8 @@ int pf_fused_backward(struct pf_fused *f, const float *coef, float *dhidden, flo
 	const int stays = f->kept && f->now == f->kept && !dweight;
 	const int shared = dweight || stays || f->options.bias;        /* sums that every piece adds to */
 	int code = pf_fused_wait(f, error);
+	if (!code && !may_return(f))
+		code = pf_fail(error, PF_E_ARGUMENT, "the last forward said that no way back follows");
 	if (!code)
 		code = pf_fused_open_dweight(f, dweight, error);
 	if (!code)

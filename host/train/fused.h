@@ -34,7 +34,7 @@ struct pf_fused_options {
 	uint32_t             vocab, dim;
 	int                  bias;
 	int                  backward;         /* pf_fused_backward will be called: what it reads stays */
-	enum pf_precision    precision;        /* most forwards' */
+	enum pf_precision    precision;        /* most forwards'; its kernels must be there */
 	enum pf_way          way;              /* after a forward of mxint8 there is no way back but spill */
 	uint64_t             memory_bytes;     /* for raw logits, at most; 0: half of the device's */
 	struct pf_fused_form form;
@@ -50,6 +50,7 @@ struct pf_fused_tokens {
 	const struct pf_span *span;            /* [seqs], within [0, T); NULL with seqs 0 */
 	uint32_t              tokens, seqs;
 	uint32_t              flags;           /* PF_WANT_STATS; always taken with an entropy bonus */
+	int                   forward_only;    /* 1: no backward follows: logits are not left, its kernel is not needed */
 };
 
 int  pf_fused_open(const struct pf_fused_options *options, struct pf_fused **fused, struct pf_error *error);
@@ -67,6 +68,9 @@ int pf_fused_merged(struct pf_fused *fused, const struct pf_row *row, struct pf_
 int  pf_fused_backward(struct pf_fused *fused, const float *coef, float *dhidden, float *dweight, float *dbias,
                        struct pf_error *error);
 int  pf_fused_wait(struct pf_fused *fused, struct pf_error *error);
+/* Gives back the device memory of a W that is not needed for now; the next forward brings it again. Not while something
+ * is to be waited for */
+void pf_fused_forget(struct pf_fused *fused, const float *weight, enum pf_precision precision);
 /* ---- the optimizer's state on the device: W and both moments live there, dW never leaves it ----
  * keep: from W and the moments m, v [V, D] on, until close. W must be given with the same pointer and version from then
  * on; backward with dweight NULL adds to the step's dW there. square: |dW|^2 of the step. update: AdamW; the next dW

@@ -113,13 +113,25 @@ void pf_fused_add_narrowed(const float *from, uint32_t pitch, float *to, uint32_
 			to[r * cols + d] += from[r * pitch + d];
 }
 
+/* W's arguments of a kernel that the image has: forms that only the way back takes have no forward there */
+struct owner { int kernel; unsigned weight, bias; };
+
+static struct owner owner_of(const struct pf_fused *f, enum pf_precision precision)
+{
+	const int forward = pf_precision_forward_kernel(precision);
+	return pf_device_cus(f->options.device, forward)
+	               ? (struct owner){ forward, PF_ARG_linear_logprob_weight, PF_ARG_linear_logprob_bias }
+	               : (struct owner){ pf_precision_backward_kernel(precision), PF_ARG_linear_grad_weight,
+	                                 PF_ARG_linear_grad_bias };
+}
+
 static int open_port(struct pf_fused *f, struct set *s, int port, uint64_t bytes, struct pf_error *error)
 {
-	const int kernel = pf_precision_forward_kernel(s->precision);
+	const struct owner owner = owner_of(f, s->precision);
 	if (s->port[port])
 		return 0;
-	int code = pf_buf_alloc(f->options.device, kernel, PF_ARG_linear_logprob_weight + (unsigned)port, bytes,
-	                        &s->port[port], error);
+	int code = pf_buf_alloc(f->options.device, owner.kernel, owner.weight + (unsigned)port, bytes, &s->port[port],
+	                        error);
 	f->held += code ? 0 : bytes;
 	f->peak = f->held > f->peak ? f->held : f->peak;
 	return code;
@@ -131,9 +143,9 @@ static int load_port(struct pf_fused *f, struct set *s, int port, const float *w
 	const uint64_t row = pf_precision_row_bytes(s->precision, dim), rows = port_rows(f, port);
 	const uint64_t bytes = port_bytes(f, port, row);
 	const float *from = weight + port_at(f, port, dim);
+	const struct owner owner = owner_of(f, s->precision);
 	if (s->adopted && rows)
-		return pf_buf_adopt(f->options.device, pf_precision_forward_kernel(s->precision),
-		                    PF_ARG_linear_logprob_weight + (unsigned)port, (void *)from, bytes,
+		return pf_buf_adopt(f->options.device, owner.kernel, owner.weight + (unsigned)port, (void *)from, bytes,
 		                    &s->port[port], error);
 	int code = open_port(f, s, port, bytes, error);
 	if (code || rows == 0)
@@ -186,7 +198,8 @@ int pf_fused_load(struct pf_fused *f, const struct pf_fused_weight *w, enum pf_p
                   struct pf_error *error)
 {
 	struct set *s = f->now = set_for(f, w, precision);
-	const int same = holds(s, w, precision), kernel = pf_precision_forward_kernel(precision);
+	const struct owner owner = owner_of(f, precision);
+	const int same = holds(s, w, precision);
 	if (!same && (s->precision != precision || s->adopted))        /* such buffers are not reused */
 		free_set(f, s);
 	s->precision = precision;
@@ -198,7 +211,7 @@ int pf_fused_load(struct pf_fused *f, const struct pf_fused_weight *w, enum pf_p
 	for (int p = 0; !same && !code && p < PORTS; p++)
 		code = load_port(f, s, p, w->weight, error);
 	if (!code)
-		code = pf_fused_grow(f, &s->bias, kernel, PF_ARG_linear_logprob_bias,
+		code = pf_fused_grow(f, &s->bias, owner.kernel, owner.bias,
 		                     w->bias ? f->options.vocab * sizeof *w->bias : 0, error);
 	if (!code && w->bias)
 		code = pf_fused_move(s->bias.buf, (void *)w->bias, f->options.vocab * sizeof *w->bias, 1, error);
@@ -207,6 +220,17 @@ int pf_fused_load(struct pf_fused *f, const struct pf_fused_weight *w, enum pf_p
 	if (code)
 		free_set(f, s);
 	return code;
+}
+
+void pf_fused_forget(struct pf_fused *f, const float *weight, enum pf_precision precision)
+{
+	for (int i = 0; i < SETS; i++) {
+		struct set *s = &f->set[i];
+		if (!s->used || s->weight != weight || s->precision != precision || s == f->kept)
+			continue;
+		f->now = f->now == s ? NULL : f->now;
+		free_set(f, s);
+	}
 }
 
 /* ---- dW ---- */

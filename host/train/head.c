@@ -387,6 +387,12 @@ int pf_head_keep(struct pf_head *h, const float *weight, uint64_t version, const
 	return code;
 }
 
+void pf_head_forget(struct pf_head *h, const float *weight, enum pf_precision precision)
+{
+	if (h->fused)
+		pf_head_fused_forget(h->fused, weight, precision);
+}
+
 struct pf_fused *pf_head_kept(const struct pf_head *h)
 {
 	return h->kept;

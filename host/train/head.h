@@ -30,6 +30,7 @@ struct pf_head_input {
 	float                 tail;    /* gradient of tokens from a span's split on, as a multiple of the span's (LD-DPO) */
 	uint64_t              version; /* of weight, as in fused.h */
 	enum pf_precision     precision;       /* of this forward's products; fused */
+	int                   forward_only;    /* 1: no backward follows; fused */
 };
 
 struct pf_head_options {
@@ -58,6 +59,8 @@ int pf_head_forward(struct pf_head *head, const struct pf_head_input *input, str
 /* Phase 3 for the last forward. grad[B] = dL/d(sum of logp); dhidden[T,D] is overwritten; dweight[V,D] is added to and
  * may be NULL (frozen head). Sequences with grad 0 cost no multiplication on their own, but blocks do */
 int pf_head_backward(struct pf_head *head, const double *grad, float *dhidden, float *dweight, struct pf_error *error);
+/* Gives back what devices hold of a W that is not needed for now (fused.h) */
+void pf_head_forget(struct pf_head *head, const float *weight, enum pf_precision precision);
 /* The optimizer's state on the device (fused.h); PF_E_UNSUPPORTED unless one device has all tokens and words. While it
  * is there, forward gets W by the same pointer and version, and backward NULL for dweight */
 int pf_head_keep(struct pf_head *head, const float *weight, uint64_t version, const float *m, const float *v,

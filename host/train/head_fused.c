@@ -30,15 +30,17 @@ struct pf_head_fused {
 /* Whether buffers for W, and for dW where there is a way back, can be had of a device: they are, and given back */
 static int weights_fit(struct pf_device *device, const struct pf_head_options *o)
 {
-	const uint64_t pitch = (o->dim + 15) / 16 * PF_BEAT_BYTES;
+	const uint64_t row[] = { pf_precision_row_bytes(o->precision, o->dim),
+		                 pf_precision_pitch(pf_precision_back(o->precision), o->dim) * sizeof(float) };
+	const int kernel[] = { pf_precision_forward_kernel(o->precision), pf_precision_backward_kernel(o->precision) };
 	struct pf_buf *buf[2 * PF_WEIGHT_PORTS] = { NULL };
 	int code = 0;
 	for (unsigned i = 0; !code && i < (o->backward ? 2 : 1) * (unsigned)PF_WEIGHT_PORTS; i++) {
 		const unsigned port = i % PF_WEIGHT_PORTS;
 		const int back = i >= PF_WEIGHT_PORTS;
-		code = pf_buf_alloc(device, back ? PF_KERNEL_linear_grad : PF_KERNEL_linear_logprob,
+		code = pf_buf_alloc(device, kernel[back],
 		                    (back ? PF_ARG_linear_grad_dweight : PF_ARG_linear_logprob_weight) + port,
-		                    PF_PORT_ROWS(o->vocab, port) * pitch + 1, &buf[i], NULL);
+		                    PF_PORT_ROWS(o->vocab, port) * row[back] + 1, &buf[i], NULL);
 	}
 	for (unsigned i = 0; i < 2 * PF_WEIGHT_PORTS; i++)
 		pf_buf_free(buf[i]);
@@ -168,7 +170,7 @@ int pf_head_fused_forward(struct pf_head_fused *h, const struct pf_head_input *i
 	memset(sum, 0, input->seqs * sizeof *sum);
 	const struct pf_fused_weight weight = { input->weight, NULL, input->version, input->precision };
 	const struct pf_fused_tokens whole = { input->hidden, input->target, input->span, input->tokens, input->seqs,
-		                               input->flags };
+		                               input->flags, input->forward_only };
 	if (h->words)
 		return pf_shards_forward(h->words, &weight, &whole, sum, row, error);
 	int code = cut(h, error);
@@ -179,7 +181,8 @@ int pf_head_fused_forward(struct pf_head_fused *h, const struct pf_head_input *i
 			                                s->span,
 			                                s->end - s->begin,
 			                                s->seq_end - s->seq_begin,
-			                                input->flags };
+			                                input->flags,
+			                                input->forward_only };
 		if (tokens.seqs)
 			memset(s->seq, 0, tokens.seqs * sizeof *s->seq);
 		code = pf_fused_forward(s->fused, &weight, &tokens, s->seq, row ? row + s->begin : NULL, error);
@@ -240,6 +243,14 @@ int pf_head_fused_backward(struct pf_head_fused *h, const double *grad, float *d
 		                  s->end - s->begin);
 	}
 	return code;
+}
+
+void pf_head_fused_forget(struct pf_head_fused *h, const float *weight, enum pf_precision precision)
+{
+	if (h->words)
+		pf_shards_forget(h->words, weight, precision);
+	for (unsigned i = 0; i < h->shares; i++)
+		pf_fused_forget(h->share[i].fused, weight, precision);
 }
 
 struct pf_left_out pf_head_fused_left_out(const struct pf_head_fused *h)

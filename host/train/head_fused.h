@@ -14,6 +14,7 @@ int  pf_head_fused_forward(struct pf_head_fused *head, const struct pf_head_inpu
                            struct pf_row *row, struct pf_error *error);
 int  pf_head_fused_backward(struct pf_head_fused *head, const double *grad, float *dhidden, float *dweight,
                             struct pf_error *error);
+void pf_head_fused_forget(struct pf_head_fused *head, const float *weight, enum pf_precision precision);
 struct pf_left_out pf_head_fused_left_out(const struct pf_head_fused *head);
 struct pf_fused *pf_head_fused_only(const struct pf_head_fused *head);        /* the one that does it all, or NULL */
 unsigned pf_head_fused_shards(const struct pf_head_fused *head);

@@ -4,18 +4,17 @@
 #include "prefpga/internal/kernels.h"
 #include "prefpga/internal/kmath.h"
 
+#define KERNELS(forward, backward) \
+	PF_KERNEL_##forward, PF_KERNEL_##backward, #forward, #backward, #forward " " #backward
 static const struct {
 	const char *name;
 	uint32_t    lanes;
 	int         forward, backward;
-	const char *kernels;
+	const char *forward_name, *backward_name, *kernels;
 } forms[PF_PRECISIONS] = {
-	[PF_PRECISION_FP32] = { "fp32", 16, PF_KERNEL_linear_logprob, PF_KERNEL_linear_grad,
-	                         "linear_logprob linear_grad" },
-	[PF_PRECISION_BF16] = { "bf16", 32, PF_KERNEL_linear_logprob_bf16, PF_KERNEL_linear_grad_bf16,
-	                         "linear_logprob_bf16 linear_grad_bf16" },
-	[PF_PRECISION_MXINT8] = { "mxint8", 64, PF_KERNEL_linear_logprob_mxint8, PF_KERNEL_linear_grad_bf16,
-	                           "linear_logprob_mxint8 linear_grad_bf16" },
+	[PF_PRECISION_FP32] = { "fp32", 16, KERNELS(linear_logprob, linear_grad) },
+	[PF_PRECISION_BF16] = { "bf16", 32, KERNELS(linear_logprob_bf16, linear_grad_bf16) },
+	[PF_PRECISION_MXINT8] = { "mxint8", 64, KERNELS(linear_logprob_mxint8, linear_grad_bf16) },
 };
 
 const char *pf_precision_name(enum pf_precision precision)
@@ -49,6 +48,16 @@ int pf_precision_backward_kernel(enum pf_precision precision)
 const char *pf_precision_kernels(enum pf_precision precision)
 {
 	return forms[precision].kernels;
+}
+
+const char *pf_precision_forward_name(enum pf_precision precision)
+{
+	return forms[precision].forward_name;
+}
+
+const char *pf_precision_backward_name(enum pf_precision precision)
+{
+	return forms[precision].backward_name;
 }
 
 uint32_t pf_precision_depth(enum pf_precision precision, uint32_t dim)

@@ -18,6 +18,8 @@ enum pf_precision pf_precision_back(enum pf_precision precision);      /* of lin
 int         pf_precision_forward_kernel(enum pf_precision precision);  /* enum pf_kernel */
 int         pf_precision_backward_kernel(enum pf_precision precision);
 const char *pf_precision_kernels(enum pf_precision precision);         /* their names, as pf_kernel_set takes them */
+const char *pf_precision_forward_name(enum pf_precision precision);
+const char *pf_precision_backward_name(enum pf_precision precision);
 /* A row of `dim` numbers on a device: beats of its numbers, the kernels' scalar `depth`; numbers of these beats, 0
  * beyond `dim`; bytes of the row */
 uint32_t    pf_precision_depth(enum pf_precision precision, uint32_t dim);

@@ -16,6 +16,7 @@ struct pf_scorer {
 	const struct pf_model *model;  /* of the last forward */
 	const struct pf_model *reference;
 	enum pf_precision precision, reference_precision;
+	const float *policy_head, *reference_head;     /* of their last forwards, NULL: none since it was forgotten */
 	float *head_room;              /* its head, if it is not computed with as it lies; else NULL */
 	float *hidden, *dhidden;       /* [tokens, D] of scored places */
 	float *dbody;                  /* [tokens, D] of all places */
@@ -179,9 +180,11 @@ int pf_scorer_forward(struct pf_scorer *s, const struct pf_model *model, const s
 		return code;
 	pf_rows_gather(pf_decoder_hidden(s->decoder), s->dim, s->place, s->scored, s->hidden);
 	const double middle = pf_seconds();
+	const int reference = model == s->reference;
 	const struct pf_head_input input = { s->hidden, head, s->target, s->span, s->scored,
 	                                     s->spans, flags, (float)s->tail, model->version,
-	                                     model == s->reference ? s->reference_precision : s->precision };
+	                                     reference ? s->reference_precision : s->precision, reference };
+	*(reference ? &s->reference_head : &s->policy_head) = head;
 	code = pf_head_forward(s->head, &input, sum, row, error);
 	count_times(s, "body forward", &s->times.body, began, middle, "head forward", &s->times.head);
 	return code;
@@ -200,6 +203,14 @@ int pf_scorer_backward(struct pf_scorer *s, const double *grad, float *gradient,
 	code = pf_decoder_backward(s->decoder, s->dbody, gradient, error);
 	count_times(s, "head backward", &s->times.head, began, middle, "body backward", &s->times.body);
 	return code;
+}
+
+void pf_scorer_forget_reference(struct pf_scorer *s)
+{
+	if (s->reference_head &&
+	    (s->reference_head != s->policy_head || s->reference_precision != s->precision))
+		pf_head_forget(s->head, s->reference_head, s->reference_precision);
+	s->reference_head = NULL;
 }
 
 int pf_scorer_keep(struct pf_scorer *s, const struct pf_model *model, const float *m, const float *v,

@@ -29,7 +29,7 @@ struct pf_scorer_options {
 	int      logits;               /* 1: the head in the form whose logits cross the link (head.h) */
 	enum pf_way way;               /* of the fused form, as the next ones */
 	enum pf_precision precision;   /* of the head's products */
-	const struct pf_model *reference;      /* a model whose head is computed in another one, or NULL */
+	const struct pf_model *reference;      /* never gone back through, its head computed in another one; or NULL */
 	enum pf_precision reference_precision;
 	float    filter;               /* head.h, as the next one */
 	unsigned shards;
@@ -46,6 +46,8 @@ int pf_scorer_forward(struct pf_scorer *scorer, const struct pf_model *model, co
 /* Adds to gradient, the flat array of what the model trains (pf_model_trained): grad, as long as the sums of the last
  * forward = dL/d(sum of logp) */
 int pf_scorer_backward(struct pf_scorer *scorer, const double *grad, float *gradient, struct pf_error *error);
+/* The reference will not be computed for a while: its head leaves the devices until it is */
+void pf_scorer_forget_reference(struct pf_scorer *scorer);
 /* The optimizer's state of the model's head on the device (head.h): from the model and the moments m, v, flat arrays of
  * its layout, until close; the head's part of gradients is not formed then. The head is not tied, and computed with as
  * it lies. bring: back to such arrays, param and moments */

@@ -247,6 +247,12 @@ int pf_shards_backward(struct pf_shards *s, const float *coef, float *dhidden, f
 	return code;
 }
 
+void pf_shards_forget(struct pf_shards *s, const float *weight, enum pf_precision precision)
+{
+	for (unsigned i = 0; i < s->parts; i++)
+		pf_fused_forget(s->part[i].fused, weight + (size_t)s->part[i].first * s->dim, precision);
+}
+
 const struct pf_filtered *pf_shards_filtered(const struct pf_shards *s)
 {
 	return s->filtered;

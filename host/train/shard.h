@@ -26,6 +26,7 @@ int  pf_shards_forward(struct pf_shards *shards, const struct pf_fused_weight *w
                        struct pf_error *error);
 int  pf_shards_backward(struct pf_shards *shards, const float *coef, float *dhidden, float *dweight, float *dbias,
                         struct pf_error *error);
+void pf_shards_forget(struct pf_shards *shards, const float *weight, enum pf_precision precision);     /* as of fused.h */
 /* What the filter left out of the last backward, [T], over all ranges; NULL without one */
 const struct pf_filtered *pf_shards_filtered(const struct pf_shards *shards);
 unsigned pf_shards_parts(const struct pf_shards *shards);

@@ -19,6 +19,7 @@ static int sum_chunk(struct pf_objective *o, const struct pf_model *model, const
                      const struct pf_chunk *chunk, struct pf_work *w, struct pf_error *error)
 {
 	const uint32_t flags = pf_loss_own_weights(o->loss) ? PF_WANT_STATS : 0;
+	o->referenced += model == o->reference;
 	struct pf_seq *token = w->token ? w->token + pf_work_place(pack, chunk->sequence) : NULL;
 	struct pf_seq *seq = w->seq + chunk->sequence;
 	int code = pf_scorer_forward(o->scorer, model, pack, chunk, flags, token ? token : seq, NULL, error);
@@ -297,6 +298,7 @@ static int run_coupled(struct pf_objective *o, const struct pf_pack *pack, const
 int pf_step_run(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts, float *gradient,
                 struct pf_tally *tally, struct pf_error *error)
 {
+	const uint64_t before = o->referenced;
 	struct pf_loss_batch batch;
 	struct pf_work w;
 	size_t chunks;
@@ -314,7 +316,19 @@ int pf_step_run(struct pf_objective *o, const struct pf_pack *pack, const struct
 		code = (pf_loss_coupled(o->loss) ? run_coupled : run_chunks)(o, pack, facts, &batch, &w, gradient,
 		                                                             tally, error);
 	pf_work_close(&w);
+	if (gradient && o->referenced == before)       /* the cache had it all, and will have most of the next step */
+		pf_scorer_forget_reference(o->scorer);
 	return code;
+}
+
+int pf_step_cached(const struct pf_objective *o, const struct pf_pack *pack, struct pf_error *error)
+{
+	const struct pf_chunk all = { .groups = pack->group_count, .sequences = pack->sequences };
+	int64_t *sum = malloc((pack->sequences + 1) * sizeof *sum);
+	int found = sum ? cached(o, pack, &all, sum, error)
+	                : pf_fail(error, -ENOMEM, "no memory for %zu sums", pack->sequences);
+	free(sum);
+	return found;
 }
 
 int pf_step_reference(struct pf_objective *o, const struct pf_pack *pack, int64_t *sum, struct pf_error *error)
@@ -325,7 +339,7 @@ int pf_step_reference(struct pf_objective *o, const struct pf_pack *pack, int64_
 	if (code)
 		return code;
 	code = reference_sums(o, pack, &all, &w, error);
-	for (size_t i = 0; !code && i < pack->sequences; i++)
+	for (size_t i = 0; sum && !code && i < pack->sequences; i++)
 		sum[i] = w.reference[i];
 	pf_work_close(&w);
 	return code;
@@ -335,8 +349,9 @@ int pf_step_check(struct pf_objective *o, const struct pf_pack *pack, double *la
 {
 	struct pf_chunk chunk;
 	struct pf_work w;
-	*largest = 0.0;
-	if (!o->reference || !pf_pack_chunk(pack, 0, pack->group_count, &o->limit, &chunk) || !chunk.scored)
+	*largest = o->reference && o->remote ? NAN : 0.0;
+	if (!o->reference || o->remote || !pf_pack_chunk(pack, 0, pack->group_count, &o->limit, &chunk) ||
+	    !chunk.scored)
 		return 0;
 	struct pf_row *row[2] = { calloc(chunk.scored, sizeof **row), calloc(chunk.scored, sizeof **row) };
 	int code = pf_work_open(&w, o, pack, error);

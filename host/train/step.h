@@ -31,6 +31,8 @@ struct pf_objective {
 	struct pf_chunk_limit    limit;
 	struct pf_loss_state     state;
 	int                      training;     /* 1: the loss's state moves */
+	int                      remote;       /* 1: the devices cannot compute the reference, the cache has it all */
+	uint64_t                 referenced;   /* forwards of the reference so far */
 	enum pf_advantages       advantages;
 };
 
@@ -67,8 +69,11 @@ void pf_tally_add(struct pf_tally *tally, const struct pf_tally *more);
 /* gradient: the flat array, added to; NULL: evaluation. Errors name the sample whose numbers are not finite */
 int pf_step_run(struct pf_objective *objective, const struct pf_pack *pack, const struct pf_step *facts,
                 float *gradient, struct pf_tally *tally, struct pf_error *error);
-/* sum[pack->sequences]: the reference's, from the objective's cache or computed and kept there */
+/* sum[pack->sequences], or NULL: the reference's, from the objective's cache or computed and kept there */
 int pf_step_reference(struct pf_objective *objective, const struct pf_pack *pack, int64_t *sum, struct pf_error *error);
-/* The largest |logp policy - logp reference| of a token of the pack's first chunk, both computed now */
+/* 1 if the cache has all of the pack, 0 if not, or an error */
+int pf_step_cached(const struct pf_objective *objective, const struct pf_pack *pack, struct pf_error *error);
+/* The largest |logp policy - logp reference| of a token of the pack's first chunk, both computed now; NaN where the
+ * devices cannot */
 int pf_step_check(struct pf_objective *objective, const struct pf_pack *pack, double *largest, struct pf_error *error);
 #endif

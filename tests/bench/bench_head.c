@@ -99,7 +99,7 @@ static double best_sgemm(struct bench *b, float *square, double *cpu)
 static void forward(struct bench *b, struct pf_fused *fused)
 {
 	const struct pf_fused_weight weight = { b->weight, NULL, 1, PF_PRECISION_FP32 };
-	const struct pf_fused_tokens tokens = { b->hidden, b->target, NULL, b->rows, 0, 0 };
+	const struct pf_fused_tokens tokens = { b->hidden, b->target, NULL, b->rows, 0, 0, 0 };
 	struct pf_error error = { 0 };
 	must(pf_fused_forward(fused, &weight, &tokens, NULL, NULL, &error), &error);
 	must(pf_fused_wait(fused, &error), &error);

@@ -176,7 +176,7 @@ static void measure(struct bench *b, const char *spec, enum pf_precision precisi
 	const struct pf_fused_options options = { .device = device, .vocab = b->vocab, .dim = b->dim, .backward = 1,
 		                                  .precision = precision, .form = PF_FUSED_PLAIN };
 	const struct pf_fused_weight weight = { b->weight, NULL, 1, precision };
-	const struct pf_fused_tokens tokens = { b->hidden, b->target, NULL, b->rows, 0, 0 };
+	const struct pf_fused_tokens tokens = { b->hidden, b->target, NULL, b->rows, 0, 0, 0 };
 	memset(b->dweight, 0, (size_t)b->vocab * b->dim * sizeof *b->dweight);
 	must(pf_fused_open(&options, &fused, &error), &error);
 	must(pf_fused_forward(fused, &weight, &tokens, NULL, b->row, &error), &error);
