@@ -292,6 +292,16 @@ static void the_image_of_a_run(void **state)
 	assert_string_equal(chosen(images, "seq_sum pref coef logprob logit_grad", cus), "prefpga-logits.xclbin");
 	assert_true(cus[PF_KERNEL_linear_grad] == 0 && cus[PF_KERNEL_logprob] == 1 && cus[PF_KERNEL_pref] == 1);
 	assert_string_equal(chosen(images, "logprob_bf16 logit_grad_bf16", cus), "prefpga-bf16.xclbin");
+	assert_string_equal(chosen(images, "seq_sum linear_logprob_mxint8", cus), "prefpga-mxint8.xclbin");
+	assert_true(cus[PF_KERNEL_linear_grad_bf16] == 0);
+	assert_string_equal(chosen(images, "seq_sum pref linear_logprob_mxint8 linear_grad_bf16", cus),
+	                    "prefpga-mxpolicy.xclbin");
+	/* a policy in bf16 and its reference in mxint8: no image has both, the policy's has more */
+	assert_string_equal(
+		chosen(images, "seq_sum pref linear_logprob_bf16 linear_grad_bf16 linear_logprob_mxint8", cus),
+		"prefpga-low.xclbin");
+	assert_string_equal(chosen(images, "seq_sum pref linear_logprob linear_grad head_adamw head_norm", cus),
+	                    "prefpga-resident.xclbin");
 	assert_string_equal(chosen(image_path, "logprob", cus), strrchr(image_path, '/') + 1);
 }
 

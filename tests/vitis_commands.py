@@ -113,7 +113,8 @@ NEEDS = {"": {"seq_sum", "pref", "linear_logprob", "linear_grad"},
          "resident": {"seq_sum", "pref", "linear_logprob", "linear_grad", "head_adamw", "head_norm"},
          "bf16": {"seq_sum", "pref", "coef", "logprob_bf16", "logit_grad_bf16"},
          "low": {"seq_sum", "pref", "linear_logprob_bf16", "linear_grad_bf16"},
-         "mxint8": {"seq_sum", "pref", "linear_logprob_bf16", "linear_grad_bf16", "linear_logprob_mxint8"}}
+         "mxint8": {"seq_sum", "pref", "linear_logprob_mxint8"},
+         "mxpolicy": {"seq_sum", "pref", "linear_logprob_mxint8", "linear_grad_bf16"}}
 
 
 DSPS = {"u50": 5952, "u55c": 9024, "u250": 12288, "u280": 9024}     # HACC docs/devices.md; the U200's are not there

@@ -83,6 +83,11 @@ static int open_all(struct pf_setup *s, const struct pf_options *o, struct pf_er
 	return code ? code : pf_setup_data(s, o, error);
 }
 
+static void on_note(void *context, const char *text)
+{
+	pf_cli_note(context, "%s", text);
+}
+
 int pf_verb_eval(const struct pf_options *o)
 {
 	struct pf_setup setup = { 0 };
@@ -92,8 +97,10 @@ int pf_verb_eval(const struct pf_options *o)
 	int code = open_all(&setup, o, &error);
 	if (!code) {
 		const struct pf_run run = pf_setup_run(&setup, o);
+		code = pf_setup_reference_pass(&setup, o, &run, 0, on_note, (void *)o, &error);
 		pf_progress_start(&progress, stderr, "eval", 0, 0);
-		code = pf_evaluate(&run, setup.model, &setup.held, pf_progress_part, &progress, &tally, &error);
+		if (!code)
+			code = pf_evaluate(&run, setup.model, &setup.held, pf_progress_part, &progress, &tally, &error);
 	}
 	if (!code) {
 		json_t *json = results(&setup, o, &tally);

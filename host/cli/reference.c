@@ -62,6 +62,7 @@ static int open_all(struct work *w, struct pf_error *error)
 	if (!code)
 		code = pf_setup_data(&w->setup, o, error);
 	w->run = pf_setup_run(&w->setup, o);
+	w->run.precision = w->run.reference_precision; /* the policy is not computed here */
 	if (!code)
 		code = pf_running_open(&w->running, &w->run, w->setup.model, 0, error);
 	return code ? code : open_tables(w, error);

@@ -26,31 +26,11 @@ static void print_note(void *context, const char *text)
 	pf_cli_note(context, "%s", text);
 }
 
-enum pf_precision pf_setup_precision(const struct pf_options *o)
-{
-	return o->head_precision ? (enum pf_precision)pf_precision_find(o->head_precision) : PF_PRECISION_FP32;
-}
-
-enum pf_precision pf_setup_reference_precision(const struct pf_options *o)
-{
-	const int own = o->reference_precision ? pf_precision_find(o->reference_precision) : -1;
-	return own < 0 ? pf_setup_precision(o) : (enum pf_precision)own;
-}
-
-/* What the head's form runs; auto is content with the other form, if no image has this one */
-static uint64_t kernels_of(const struct pf_options *o)
-{
-	const char *policy = pf_precision_kernels(pf_setup_precision(o));
-	const int reference = pf_precision_forward_kernel(pf_setup_reference_precision(o));
-	return o->head && strcmp(o->head, "logits") == 0
-	               ? pf_kernel_set("seq_sum pref coef logprob logit_grad")
-	               : pf_kernel_set("seq_sum pref") | pf_kernel_set(policy) | UINT64_C(1) << reference;
-}
-
 int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
 	s->device_options = (struct pf_device_options){ .watchdog_ms = pf_option_milliseconds(o->timeout),
-		.threads = (uint32_t)o->threads, .image = o->image, .kernels = kernels_of(o), .log = print_log,
+		.threads = (uint32_t)o->threads, .image = o->image, .log = print_log,
+		.kernels = pf_setup_kernels(o) | pf_setup_reference_kernels(o),
 		.operation = s->trace ? pf_trace_operation : NULL, .operation_context = s->trace };
 	s->specs = strdup(o->device);
 	char *rest = s->specs;
@@ -292,38 +272,6 @@ static enum pf_advantages find_advantages(const char *name)
 		if (strcmp(names[i], name) == 0)
 			return (enum pf_advantages)i;
 	return PF_ADVANTAGES_GROUP;
-}
-
-enum pf_way pf_setup_way(const struct pf_options *o)
-{
-	return strcmp(o->way, "spill") == 0       ? PF_WAY_SPILL
-	       : strcmp(o->way, "recompute") == 0 ? PF_WAY_RECOMPUTE
-	                                          : PF_WAY_AUTO;
-}
-
-const char *pf_setup_head(const struct pf_setup *s, const struct pf_options *o)
-{
-	const enum pf_precision policy = pf_setup_precision(o), reference = pf_setup_reference_precision(o);
-	const int kernels[] = { pf_precision_forward_kernel(policy), pf_precision_backward_kernel(policy),
-		                pf_precision_forward_kernel(reference) };
-	if (strcmp(o->head, "auto") != 0)
-		return o->head;
-	for (unsigned i = 0; i < s->devices; i++)
-		for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++)
-			if (!pf_device_cus(s->device[i], kernels[k]))
-				return "logits";
-	return "fused";
-}
-
-int pf_setup_check_precision(const struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
-{
-	const enum pf_precision policy = pf_setup_precision(o), reference = pf_setup_reference_precision(o);
-	if (strcmp(pf_setup_head(s, o), "logits") != 0 || (policy == PF_PRECISION_FP32 && reference == policy))
-		return 0;
-	return pf_fail(error, PF_E_ARGUMENT,
-	               "--head-precision %s, reference %s: only the fused head has other precisions than fp32; leave "
-	               "--head logits out, or load an image with these kernels",
-	               pf_precision_name(policy), pf_precision_name(reference));
 }
 
 struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)

@@ -40,14 +40,23 @@ int  pf_setup_data(struct pf_setup *setup, const struct pf_options *options, str
 /* How --data is read, but for split and progress */
 struct pf_corpus_options pf_setup_reading(const struct pf_setup *setup, const struct pf_options *options,
                                           enum pf_record_form want);
-/* --head, `auto` resolved: "fused" where every device's image has the fused kernels, else "logits" */
+/* --head, `auto` resolved: "fused" where every device's image has the fused kernels that the verb runs, else
+ * "logits" */
 const char *pf_setup_head(const struct pf_setup *setup, const struct pf_options *options);
+/* Kernels (pf_kernel_set) that the policy of the verb needs, that the reference needs; auto counts as fused */
+uint64_t pf_setup_kernels(const struct pf_options *options);
+uint64_t pf_setup_reference_kernels(const struct pf_options *options);
 /* What training and evaluation share, from all of the above */
 enum pf_way pf_setup_way(const struct pf_options *options);      /* of --way */
 enum pf_precision pf_setup_precision(const struct pf_options *options);        /* of --head-precision */
 enum pf_precision pf_setup_reference_precision(const struct pf_options *options);
 /* Whether these precisions can be had with --head */
 int pf_setup_check_precision(const struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
+/* Before training or evaluating: where no image has the kernels of policy and reference, the reference's log-probs go
+ * into the cache first (reference_pass.h). steps: of the training, 0 for eval */
+int pf_setup_reference_pass(struct pf_setup *setup, const struct pf_options *options, const struct pf_run *run,
+                            uint64_t steps, void (*note)(void *context, const char *text), void *context,
+                            struct pf_error *error);
 struct pf_run pf_setup_run(const struct pf_setup *setup, const struct pf_options *options);
 void pf_setup_close(struct pf_setup *setup);
 

@@ -322,6 +322,9 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 		pf_cli_note(o, "the image has no fused head: logits cross the link");
 	else if (!t.run.logits)
 		say_cost(s, o);
+	code = pf_setup_reference_pass(s, o, &t.run, steps, on_note, &view, error);
+	if (code)
+		return code;
 	code = pf_cli_meters(o, t.run.stop, &t.meters, error);
 	const double began = pf_seconds();
 	if (!code)

@@ -36,16 +36,25 @@ static int check_reference(const struct pf_run *run, const struct pf_model *mode
 	               policy, reference);
 }
 
-int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct pf_model *model, int backward,
-                    struct pf_error *error)
+/* Whether some device's image lacks the kernel of the reference's head */
+static int reference_is_remote(const struct pf_run *run)
 {
-	const uint32_t wanted = run->chunk_tokens ? run->chunk_tokens : CHUNK_TOKENS;
-	const uint32_t least = group_tokens(run);
-	const struct pf_scorer_options options = { run->device, run->devices, run->memory_bytes,
-		wanted > least ? wanted : least, run->max_length, run->threads, backward, pf_loss_per_token(run->loss),
-		pf_loss_tail(run->loss), tail_weight(run->loss), run->trace,
-		run->logits, run->way, run->precision, run->reference, run->reference_precision,
-		run->filter, run->shards };
+	const int kernel = pf_precision_forward_kernel(run->reference_precision);
+	int lacks = 0;
+	for (unsigned i = 0; !run->logits && i < run->devices; i++)
+		lacks |= !pf_device_cus(run->device[i], kernel);
+	return lacks;
+}
+
+/* So many tokens a chunk holds, if no group is larger */
+static uint32_t chunk_tokens(const struct pf_run *run)
+{
+	return run->chunk_tokens ? run->chunk_tokens : CHUNK_TOKENS;
+}
+
+int pf_running_describe(struct pf_running *r, const struct pf_run *run, const struct pf_model *model, int backward,
+                        struct pf_error *error)
+{
 	memset(r, 0, sizeof *r);
 	r->run = run;
 	int code = check_reference(run, model, error);
@@ -56,15 +65,31 @@ int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct
 		               "loss %s compares with a reference policy; give --reference DIR, or choose a "
 		               "loss without one (`prefpga losses` shows which)",
 		               run->loss->component[0].row->name);
-	code = pf_scorer_open(&model->config, &model->layout, &options, &r->scorer, error);
 	r->objective = (struct pf_objective){ .loss = run->loss,
 		                              .device = run->device[0],
-		                              .scorer = r->scorer,
 		                              .policy = model,
 		                              .reference = pf_loss_needs_reference(run->loss) ? run->reference : NULL,
-		                              .limit = { .groups = run->batch, .tokens = wanted },
+		                              .limit = { .groups = run->batch, .tokens = chunk_tokens(run) },
 		                              .training = backward,
+		                              .remote = reference_is_remote(run),
 		                              .advantages = run->advantages };
+	return 0;
+}
+
+int pf_running_open(struct pf_running *r, const struct pf_run *run, const struct pf_model *model, int backward,
+                    struct pf_error *error)
+{
+	const uint32_t wanted = chunk_tokens(run), least = group_tokens(run);
+	const struct pf_model *reference = run->reference == model ? NULL : run->reference;
+	const struct pf_scorer_options options = { run->device, run->devices, run->memory_bytes,
+		wanted > least ? wanted : least, run->max_length, run->threads, backward, pf_loss_per_token(run->loss),
+		pf_loss_tail(run->loss), tail_weight(run->loss), run->trace,
+		run->logits, run->way, run->precision, reference, run->reference_precision,
+		run->filter, run->shards };
+	int code = pf_running_describe(r, run, model, backward, error);
+	if (!code)
+		code = pf_scorer_open(&model->config, &model->layout, &options, &r->scorer, error);
+	r->objective.scorer = r->scorer;
 	return code;
 }
 

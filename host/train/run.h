@@ -11,6 +11,9 @@ struct pf_running {
 	struct pf_pack       pack;
 };
 
+/* Objective and pack without workspace: enough for caches and samplers, nothing can be computed. Frees with close */
+int  pf_running_describe(struct pf_running *running, const struct pf_run *run, const struct pf_model *model,
+                         int backward, struct pf_error *error);
 /* Workspace for a model of this shape; backward: gradients will be asked for. Frees with close, also after a failure */
 int  pf_running_open(struct pf_running *running, const struct pf_run *run, const struct pf_model *model, int backward,
                      struct pf_error *error);

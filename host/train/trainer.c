@@ -434,6 +434,8 @@ static int check_start(struct trainer *r, struct pf_error *error)
 	if (r->step != 0 || !r->running.objective.reference)
 		return 0;
 	int code = pf_step_check(&r->running.objective, &r->running.pack, &r->result->step0_check, error);
+	if (r->running.objective.remote)
+		return code;
 	if (differ)
 		snprintf(why, sizeof why, "; their heads are computed in %s and %s", pf_precision_name(run->precision),
 		         pf_precision_name(run->reference_precision));
