@@ -1,6 +1,7 @@
 """PyTorch through prefpga: log-probs of sequences and preference losses as autograd functions, and a small DPO loop.
 
     torch_head.py PAIRS.jsonl HELD.jsonl [--device cpu|sim|xrt] [--loss sigmoid:beta=0.1] [--hidden] [--steps N]
+                  [--precision fp32|bf16|mxint8]
 
 trains a byte-level transformer first to imitate the chosen answers and then to prefer them. make_demo_data writes such
 files. Needs Debian's python3-torch and libprefpga.so (--library, or where the linker finds it, or below build/);
@@ -47,7 +48,7 @@ class Library:
         "device_close": (I, [P]),
         "flat_logps": (I, [P, P, I, U64, U64, P, P, U64, P, P, P, U64]),
         "flat_logps_grad": (I, [P, P, I, U64, U64, P, P, U64, P, P, P, U64]),
-        "flat_head_open": (P, [P, U32, U32, U64, U32, P, U64]),
+        "flat_head_open_as": (P, [P, S, U32, U32, U64, U32, P, U64]),
         "flat_head_close": (None, [P]),
         "flat_head_logps": (I, [P, P, P, P, U64, P, U64, P, P, U64]),
         "flat_head_logps_grad": (I, [P, P, P, P, P, U64]),
@@ -61,10 +62,12 @@ class Library:
     def __init__(self, path=None):
         library = ctypes.CDLL(path or find_library())
         for name, (result, arguments) in self.SIGNATURES.items():
-            function = getattr(library, "pf_" + name)
+            function = getattr(library, "pf_" + name, None)
+            if function is None:
+                raise RuntimeError("this libprefpga is too old")
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)
-        if self.flat_version() < 1:
+        if self.flat_version() < 2:
             raise RuntimeError("this libprefpga is too old")
 
     def number(self, name):
@@ -165,12 +168,15 @@ def sequence_logps(device, logits, target, offset, in_place=False):
 
 
 class Head:
-    """Workspace for sequence log-probs from hidden states: logits [T, V] never exist in PyTorch's memory"""
+    """Workspace for sequence log-probs from hidden states: logits [T, V] never exist in PyTorch's memory. precision is
+    what the products take hidden states and weight as: fp32, bf16, or mxint8 (forward; back as bf16). Tensors stay
+    float32"""
 
-    def __init__(self, device, vocab, dim):
+    def __init__(self, device, vocab, dim, precision="fp32"):
         self.device, self.vocab, self.dim = device, vocab, dim
         self.forwards = 0       # the handle holds the last one's inputs
-        self.opened = device.library.call(device.library.flat_head_open, device.handle, vocab, dim, 0, 0)
+        self.opened = device.library.call(device.library.flat_head_open_as, device.handle, precision.encode(), vocab, dim,
+                                          0, 0)
         device.heads.add(self)
 
     @property
@@ -428,16 +434,19 @@ def main():
     parser.add_argument("--library")
     parser.add_argument("--loss", default="sigmoid:beta=0.1", help="a loss over pairs; `prefpga losses` lists them")
     parser.add_argument("--hidden", action="store_true", help="hand over hidden states instead of logits")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "mxint8"), default="fp32", help="of the head; with --hidden")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch", type=int, default=16, help="pairs of a step")
     options = parser.parse_args()
+    if options.precision != "fp32" and not options.hidden:
+        parser.error("--precision is of the head that takes hidden states: give --hidden")
     torch.manual_seed(0)
     pairs = list(read_pairs(options.pairs, 512))
     batches = [Batch(sum(pairs[i:i + options.batch], [])) for i in range(0, len(pairs), options.batch)]
     held = [Batch(sum(read_pairs(options.held, 64), []))]
     with Device(options.device, Library(options.library)) as device:
         model = Model()
-        head = Head(device, VOCAB, model.head.in_features) if options.hidden else None
+        head = Head(device, VOCAB, model.head.in_features, options.precision) if options.hidden else None
         score, preference = Scorer(device, head), Preference(device, options.loss)
         print(f"imitation: loss {imitate(score, model, batches, options.steps, 3e-3):.4f}")
         reference = copy.deepcopy(model)

@@ -190,6 +190,62 @@ static void a_head_multiplies(void **state)
 	pf_flat_head_close(head);
 }
 
+/* Multiples of 1/64 below 2: bfloat16 and MXINT8 hold them, so log-probs are those of the numbers themselves; dhidden
+ * comes back rounded to bfloat16. Other numbers are rounded, which shows */
+static void a_head_has_a_precision(void **state)
+{
+	static const char *const precisions[] = { "bf16", "mxint8" };
+	static const int32_t ids[T] = { 3, 36, 9, 0, 5 };
+	float hidden[T][D], w[V][D], dhidden[T][D], dw[V][D];
+	int64_t sum[B], plain[B];
+
+	(void)state;
+	assert_null(pf_flat_head_open_as(device, "bf17", V, D, 0, 1, text, sizeof text));
+	assert_non_null(strstr(text, "bf17"));
+	for (int k = 0; k < 4; k++) {
+		const int exact = k < 2;
+		struct pf_flat_head *head = pf_flat_head_open_as(device, precisions[k % 2], V, D, 0, 1, text,
+		                                                 sizeof text);
+		struct pf_flat_head *fp32 = pf_flat_head_open(device, V, D, 0, 1, text, sizeof text);
+
+		assert_non_null(head);
+		assert_non_null(fp32);
+		fill(&hidden[0][0], T * D, 100, exact ? 1.0f / 64 : 0.0123f);
+		fill(&w[0][0], V * D, 100, exact ? 1.0f / 64 : 0.0123f);
+		memset(dw, 0, sizeof dw);
+		for (int t = 0; t < T; t++)
+			for (int v = 0; v < V; v++) {
+				z[t][v] = 0.0f;
+				for (int d = 0; d < D; d++)
+					z[t][v] += hidden[t][d] * w[v][d];
+			}
+		assert_int_equal(pf_flat_head_logps(head, hidden[0], w[0], ids, T, offset, B, sum, NULL, 0), 0);
+		assert_int_equal(pf_flat_head_logps(fp32, hidden[0], w[0], ids, T, offset, B, plain, NULL, 0), 0);
+		for (int i = 0; i < B; i++)
+			assert_true(fabs((double)(sum[i] - plain[i]) * 0x1p-32) < (exact ? 1e-5 : 0.3));
+		assert_true(exact || sum[0] != plain[0]);
+		assert_int_equal(pf_flat_head_logps_grad(head, weight, dhidden[0], dw[0], text, sizeof text), 0);
+		for (int v = 0; exact && v < V; v++)
+			for (int d = 0; d < D; d++) {
+				double want = 0.0;
+
+				for (int t = 0; t < T; t++)
+					want += logit_gradient(ids, t, v) * (double)hidden[t][d];
+				assert_true(fabs((double)dw[v][d] - want) < 1e-5);
+			}
+		for (int t = 0; exact && t < T; t++)
+			for (int d = 0; d < D; d++) {
+				double want = 0.0;
+
+				for (int v = 0; v < V; v++)
+					want += logit_gradient(ids, t, v) * (double)w[v][d];
+				assert_true(fabs((double)dhidden[t][d] - want) < 1e-5 + fabs(want) * 0x1p-8);
+			}
+		pf_flat_head_close(head);
+		pf_flat_head_close(fp32);
+	}
+}
+
 static void a_loss_is_evaluated(void **state)
 {
 	static const double nats[4] = { -12.0, -14.0, -30.0, -22.0 }, base[4] = { -13.0, -13.5, -28.0, -25.0 };
@@ -237,6 +293,7 @@ int main(void)
 		cmocka_unit_test(tiny_gradients_are_none),
 		cmocka_unit_test(mistakes_are_named),
 		cmocka_unit_test(a_head_multiplies),
+		cmocka_unit_test(a_head_has_a_precision),
 		cmocka_unit_test(a_loss_is_evaluated),
 	};
 

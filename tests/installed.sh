@@ -48,6 +48,9 @@ if [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import torch' 2>/dev/null; th
     /usr/bin/python3 "$source/examples/torch_head.py" data/pairs.jsonl data/held.jsonl --steps 3 --batch 4 \
         --library "$lib/libprefpga.so" >torch_head.txt
     grep -q '^step 0: loss 0.693147' torch_head.txt
+    /usr/bin/python3 "$source/examples/torch_head.py" data/pairs.jsonl data/held.jsonl --steps 3 --batch 4 \
+        --hidden --precision bf16 --library "$lib/libprefpga.so" >torch_head.txt
+    grep -q '^step 0: loss 0.693147' torch_head.txt
 else
     echo "left out: examples/torch_head.py (python3-torch is not installed)"
 fi

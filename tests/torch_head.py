@@ -147,6 +147,30 @@ class Hidden(Devices):
             self.close(w.grad, wd.grad, wd.grad.abs() * 1e-4 + 1e-5)
             head.close()
 
+    def test_precision(self):
+        """Multiples of 1/64 below 2 are exact in bf16 and mxint8; dhidden comes back as bf16. Others are rounded"""
+        rows, dim, vocab = 21, 64, 90
+        generator = torch.Generator().manual_seed(5)
+        hidden, weight = (torch.randint(-120, 121, (n, dim), generator=generator) / 64.0 for n in (rows, vocab))
+        target, offset = torch.randint(vocab, (rows,), generator=generator), torch.tensor([0, 9, 21])
+        for device in self.each():
+            for precision in ("fp32", "bf16", "mxint8"):
+                head = door.Head(device, vocab, dim, precision)
+                h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+                hd, wd = hidden.double().requires_grad_(), weight.double().requires_grad_()
+                got, want = door.hidden_logps(head, h, w, target, offset), sums_in_double(hd @ wd.t(), target, offset)
+                self.close(got, want, rows * 2e-5)
+                got.sum().backward()
+                want.sum().backward()
+                self.close(h.grad, hd.grad, hd.grad.abs() * (1e-4 if precision == "fp32" else 2 ** -8) + 1e-5)
+                self.close(w.grad, wd.grad, wd.grad.abs() * 1e-4 + 1e-5)
+                rounded = door.hidden_logps(head, hidden * 1.01, weight * 1.01, target, offset)
+                want = sums_in_double((hidden * 1.01).double() @ (weight * 1.01).double().t(), target, offset)
+                self.assertEqual(float((rounded - want).abs().max()) > rows * 2e-5, precision != "fp32")
+                head.close()
+            with self.assertRaisesRegex(RuntimeError, "bf17"):
+                door.Head(device, vocab, dim, "bf17")
+
     def test_only_the_last_forward_goes_back(self):
         generator = torch.Generator().manual_seed(3)
         weight = torch.randn(20, 8, generator=generator)

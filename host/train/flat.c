@@ -15,6 +15,7 @@ struct pf_flat_head {
 	struct pf_span *span;          /* [span_room] */
 	struct pf_seq  *sum;           /* [span_room] */
 	uint64_t        room, span_room;
+	enum pf_precision precision;
 };
 
 int pf_flat_version(void)
@@ -183,20 +184,33 @@ int pf_flat_logps_grad(struct pf_device *device, const void *logits, int type, u
 
 /* ---- hidden states and weight ---- */
 
+struct pf_flat_head *pf_flat_head_open_as(struct pf_device *device, const char *precision, uint32_t vocab, uint32_t dim,
+                                          uint64_t memory_bytes, uint32_t threads, char *text, uint64_t size)
+{
+	const int form = pf_precision_find(precision);
+	const struct pf_head_options options = { .device = &device, .devices = 1, .vocab = vocab, .dim = dim,
+		.memory_bytes = memory_bytes, .threads = threads, .backward = 1,
+		.fused = form > PF_PRECISION_FP32 || pf_device_cus(device, PF_KERNEL_linear_grad) > 0,
+		.precision = (enum pf_precision)form };
+	struct pf_flat_head *h = calloc(1, sizeof *h);
+	struct pf_error error = { 0 };
+	int code = form < 0 ? pf_fail(&error, PF_E_UNKNOWN, "precision %.40s: fp32, bf16 and mxint8 are known",
+	                              precision ? precision : "(none)")
+	           : h ? pf_head_open(&options, &h->head, &error)
+	               : pf_fail(&error, -ENOMEM, "no memory for a head");
+
+	if (!answer(code, &error, text, size)) {
+		h->precision = options.precision;
+		return h;
+	}
+	free(h);
+	return NULL;
+}
+
 struct pf_flat_head *pf_flat_head_open(struct pf_device *device, uint32_t vocab, uint32_t dim, uint64_t memory_bytes,
                                        uint32_t threads, char *text, uint64_t size)
 {
-	const struct pf_head_options options = { .device = &device, .devices = 1, .vocab = vocab, .dim = dim,
-		.memory_bytes = memory_bytes, .threads = threads, .backward = 1,
-		.fused = pf_device_cus(device, PF_KERNEL_linear_grad) > 0 };
-	struct pf_flat_head *h = calloc(1, sizeof *h);
-	struct pf_error error = { 0 };
-	int code = h ? pf_head_open(&options, &h->head, &error) : pf_fail(&error, -ENOMEM, "no memory for a head");
-
-	if (!answer(code, &error, text, size))
-		return h;
-	free(h);
-	return NULL;
+	return pf_flat_head_open_as(device, "fp32", vocab, dim, memory_bytes, threads, text, size);
 }
 
 void pf_flat_head_close(struct pf_flat_head *h)
@@ -243,7 +257,7 @@ static int forward(struct pf_flat_head *h, const float *hidden, const float *wei
 	for (uint64_t i = 0; i < sequences; i++)
 		h->span[i] = (struct pf_span){(uint32_t)offset[i], (uint32_t)offset[i + 1], (uint32_t)offset[i + 1], 0};
 	const struct pf_head_input input = { .hidden = hidden, .weight = weight, .target = h->target, .span = h->span,
-		.tokens = (uint32_t)rows, .seqs = (uint32_t)sequences };
+		.tokens = (uint32_t)rows, .seqs = (uint32_t)sequences, .precision = h->precision };
 	code = pf_head_forward(h->head, &input, h->sum, NULL, error);
 	for (uint64_t i = 0; !code && i < sequences; i++) {
 		sum[i] = h->sum[i].logp;

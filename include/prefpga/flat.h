@@ -20,8 +20,8 @@
 extern "C" {
 #endif
 
-enum { PF_FLAT_VERSION = 1 };
-/* PF_FLAT_VERSION of the library that is loaded; rises when functions are added */
+enum { PF_FLAT_VERSION = 2 };
+/* PF_FLAT_VERSION of the library that is loaded; rises when functions are added: 2 with pf_flat_head_open_as */
 PF_API int pf_flat_version(void);
 /* Number behind a name, -1 if unknown. Types of logits: "f32", "f16", "bf16". Kinds of items: "chosen",
  * "rejected", "extra". Bits of pf_flat_loss_needs: "reference", "z0", "delta", "tokens", "per_item", "per_token",
@@ -49,6 +49,12 @@ PF_API int pf_flat_logps_grad(struct pf_device *device, const void *logits, int 
 struct pf_flat_head;
 PF_API struct pf_flat_head *pf_flat_head_open(struct pf_device *device, uint32_t vocab, uint32_t dim,
                                               uint64_t memory_bytes, uint32_t threads, char *text, uint64_t size);
+/* The same with products in "fp32", "bf16" (hidden states and weight rounded, sums in float32, dhidden comes back
+ * rounded) or "mxint8" (8-bit integers with a power of two per 32, forward; the way back is bf16's). All arrays stay
+ * float32 */
+PF_API struct pf_flat_head *pf_flat_head_open_as(struct pf_device *device, const char *precision, uint32_t vocab,
+                                                 uint32_t dim, uint64_t memory_bytes, uint32_t threads, char *text,
+                                                 uint64_t size);
 PF_API void pf_flat_head_close(struct pf_flat_head *head);      /* NULL is allowed */
 /* Every target is scored. hidden and weight must stay as they are until _grad or the next forward; target and
  * offset need not */
