@@ -1,8 +1,9 @@
 #!/bin/sh
 # run.sh BUILD [table...]: measures with a build and writes tests/bench/results/<table>.csv, each row with the machine,
 # the commit and the day. Without names: those that `make bench` makes. kernels and steps are `prefpga bench`; energy and
-# sweeps are `prefpga advise`, sweeps with drawings; body, head, precision are what bench_body, bench_head, bench_precision
-# print; torch_logprob and torch_linear need python3-torch.
+# sweeps are `prefpga advise`, sweeps with drawings; body, head, precision, filter are what bench_<name>
+# prints; torch_logprob and torch_linear need python3-torch.
+# linear_memory is the long test head_memory_large: 10 GB of memory, some minutes.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$1
@@ -75,6 +76,10 @@ for table; do
 	elif [ "$table" = sweeps ]; then
 		sweeps
 		continue
+	elif [ "$table" = linear_memory ]; then
+		"$build/tests/test_head_memory" "$build/prefpga" 8192 256000 2304 --csv > "$out.part"
+		table < "$out.part" | tee "$out.new"
+		rm "$out.part"
 	elif [ -x "$build/tests/bench/bench_$table" ]; then
 		"$build/tests/bench/bench_$table" | table | tee "$out.new"
 	elif python=$(command -v /usr/bin/python3 || command -v python3) && "$python" -c 'import torch' 2>/dev/null; then
