@@ -1,4 +1,5 @@
-/* fused_inside.h: the inside of struct pf_fused: fused.c has the phases, fused_memory.c what lies on the device. */
+/* fused_inside.h: the inside of struct pf_fused: fused.c opens and waits, fused_forward.c and fused_backward.c have the
+ * phases, fused_memory.c what lies on the device. */
 #ifndef PF_TRAIN_FUSED_INSIDE_H
 #define PF_TRAIN_FUSED_INSIDE_H
 #include "fused.h"
@@ -52,6 +53,35 @@ struct pf_fused {
 	unsigned      ins, runs, outs;
 };
 
+/* Whether a way back may follow the last forward */
+static inline int pf_fused_may_return(const struct pf_fused *f)
+{
+	return f->options.backward && !f->tokens.forward_only;
+}
+
+/* ---- fused.c ---- */
+int  pf_fused_check_kernels(const struct pf_fused_options *options, enum pf_precision precision, int backward,
+                            struct pf_error *error);
+/* What follows from the precision of the next forward */
+void pf_fused_set_precision(struct pf_fused *f, enum pf_precision precision);
+/* Waits for all operations of a phase; the first failure is the one that is told */
+int  pf_fused_settle(struct pf_fused *f, struct pf_error *error);
+/* ---- fused_forward.c ---- */
+void pf_fused_copy_in(struct pf_fused *f, struct pf_buf *buf, const void *from, uint64_t bytes);
+/* Tokens of a piece: all compute units of a kernel get about as many */
+uint32_t pf_fused_piece_tokens(const struct pf_fused *f, int kernel);
+struct pf_arg pf_fused_piece(struct pf_buf *buf, uint64_t offset);
+/* Where the raw logits of a piece begin */
+uint64_t pf_fused_raw_at(const struct pf_fused *f, uint32_t first);
+/* Scalars that both kernels have, rows .. temperature, from arg[0] on */
+void pf_fused_put_scalars(const struct pf_fused *f, enum pf_precision precision, uint32_t rows, uint32_t mode,
+                          struct pf_arg *arg);
+/* The tokens' hidden states into `place`, in a precision */
+int  pf_fused_send_hidden(struct pf_fused *f, enum pf_precision precision, struct place *place, struct pf_error *error);
+/* What comes behind all pieces of a forward: sums over sequences, records */
+int  pf_fused_finish_forward(struct pf_fused *f, struct pf_error *error);
+/* ---- fused_backward.c ---- */
+int  pf_fused_bring_dhidden(struct pf_fused *f, float *to, struct pf_error *error);
 /* ---- fused_memory.c ---- */
 void pf_fused_drop(struct pf_fused *f, struct place *place);
 /* At least `bytes` for argument `arg` of `kernel`; the contents are lost when it grows. 0 bytes: a buffer all the
