@@ -1,10 +1,9 @@
 /* The fused head over one device: what of an image a forward needs, the same bits on any number of compute units and
  * both ways back, on a simulated card; the host within the bound of it; W crosses the link once while it stays the
  * same, and the numbers of each step's traffic; memory that is too little. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "tests/cmocka.h"
+#include "tests/head_numbers.h"
 #include "tests/wrap.h"
 #include "host/train/fused.h"
 
@@ -20,19 +19,12 @@ struct numbers {
 };
 
 static const struct pf_span span[B] = { { 0, 700, 700, 0 }, { 700, 1500, 1200, 0 }, { 1500, T, T, 0 } };
-static uint64_t state;
-
-static float draw(float size)
-{
-	state = state * 6364136223846793005u + 1442695040888963407u;
-	return size * ((float)(state >> 40) * 0x1p-23f - 1);
-}
 
 static struct numbers *make_numbers(void)
 {
 	struct numbers *n = calloc(1, sizeof *n);
 	assert_non_null(n);
-	state = 9;
+	draw_state = 9;
 	for (size_t i = 0; i < T * D; i++)
 		n->hidden[i] = draw(1);
 	for (size_t i = 0; i < V * D; i++)
@@ -44,15 +36,6 @@ static struct numbers *make_numbers(void)
 		n->target[t] = t % 40 == 7 ? PF_IGNORE : (int32_t)(t * 7919 % V);
 	}
 	return n;
-}
-
-static struct pf_device *open_device(const char *spec)
-{
-	struct pf_device *device;
-	struct pf_error error;
-	if (pf_device_open(spec, NULL, &device, &error))
-		fail_msg("%s", error.text);
-	return device;
 }
 
 static struct pf_fused *open_fused(struct pf_device *device, enum pf_way way, uint64_t memory)
@@ -114,13 +97,6 @@ static void units_and_ways_change_no_bit(void **unused)
 		free(other);
 	}
 	free(one);
-}
-
-static void agree(const char *what, const float *a, const float *b, size_t count, double bound)
-{
-	for (size_t i = 0; i < count; i++)
-		if (!(fabs((double)a[i] - (double)b[i]) <= bound))
-			fail_msg("%s[%zu]: %.9g and %.9g", what, i, (double)a[i], (double)b[i]);
 }
 
 static void the_host_agrees_with_the_card(void **unused)

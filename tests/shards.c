@@ -1,12 +1,11 @@
 /* The vocabulary shared by parts of a device or several: the same bits of log-probs, sums, records and dW for any
  * number of ranges, dhidden within its bound; and the filter of the gradient against plain loops, on whole
  * vocabularies and ranges. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "host/train/head.h"
 #include "host/train/shard.h"
-#include "tests/cmocka.h"
+#include "tests/head_numbers.h"
 
 enum { V = 700, D = 32, T = 150, B = 3, RANGES = 11 };        /* 700 words are 11 blocks of 64 */
 
@@ -19,20 +18,13 @@ struct numbers {
 };
 
 static const struct pf_span span[B] = { { 0, 70, 70, 0 }, { 70, 71, 70, 0 }, { 71, T, 100, 0 } };
-static uint64_t state;
-
-static float draw(float size)
-{
-	state = state * 6364136223846793005u + 1442695040888963407u;
-	return size * ((float)(state >> 40) * 0x1p-23f - 1);
-}
 
 /* Some of everything: ignored and impossible targets, forbidden words, hidden states without numbers */
 static struct numbers *make_numbers(int odd)
 {
 	struct numbers *n = calloc(1, sizeof *n);
 	assert_non_null(n);
-	state = 9;
+	draw_state = 9;
 	for (size_t i = 0; i < T * D; i++)
 		n->hidden[i] = draw(2);
 	for (size_t i = 0; i < V * D; i++)
@@ -50,15 +42,6 @@ static struct numbers *make_numbers(int odd)
 		n->target[12] = 13;                    /* forbidden */
 	}
 	return n;
-}
-
-static struct pf_device *open_device(const char *spec)
-{
-	struct pf_device *device;
-	struct pf_error error;
-	if (pf_device_open(spec, NULL, &device, &error))
-		fail_msg("%s", error.text);
-	return device;
 }
 
 static struct pf_fused_options options_of(float filter)
@@ -118,13 +101,6 @@ static void shared(const char *const *spec, unsigned devices, unsigned parts, st
 		pf_device_close(device[i]);
 }
 
-static void near(const char *what, const float *a, const float *b, size_t count, double bound)
-{
-	for (size_t i = 0; i < count; i++)
-		if (!(fabs((double)a[i] - (double)b[i]) <= bound))
-			fail_msg("%s[%zu]: %.9g and %.9g", what, i, (double)a[i], (double)b[i]);
-}
-
 static void any_number_of_ranges_gives_the_same_bits(void **unused)
 {
 	static const char *const one[] = { "sim:u55c*1" }, *const units[] = { "sim:u50*3" },
@@ -141,7 +117,7 @@ static void any_number_of_ranges_gives_the_same_bits(void **unused)
 			assert_memory_equal(n->dweight, want->dweight, sizeof n->dweight);
 			assert_memory_equal(n->dbias, want->dbias, sizeof n->dbias);
 			/* sums of absolute terms are below 32 here: (2 V / 64 + 128) 2^-24 of them */
-			near("dhidden", n->dhidden, want->dhidden, T * D, 32 * (2 * V / 64.0 + 128) * 0x1p-24);
+			agree("dhidden", n->dhidden, want->dhidden, T * D, 32 * (2 * V / 64.0 + 128) * 0x1p-24);
 			shared(parts % 2 ? units : two, parts % 2 ? 1 : 2, parts, again, 0);
 			assert_memory_equal(n, again, sizeof *n);
 			free(n);
@@ -168,19 +144,19 @@ static void the_host_takes_part(void **unused)
 				assert_int_equal(a->argmax, b->argmax);
 				if (b->status)
 					continue;
-				near("logp", &a->logp, &b->logp, 1, 4e-6);
-				near("log_sum", &a->log_sum, &b->log_sum, 1, 4e-6);
-				near("rest", &a->rest, &b->rest, 1, 4e-6);
-				near("entropy", &a->entropy, &b->entropy, 1, 2e-5);
-				near("log_sum_p2", &a->log_sum_p2, &b->log_sum_p2, 1, 2e-5);
+				agree("logp", &a->logp, &b->logp, 1, 4e-6);
+				agree("log_sum", &a->log_sum, &b->log_sum, 1, 4e-6);
+				agree("rest", &a->rest, &b->rest, 1, 4e-6);
+				agree("entropy", &a->entropy, &b->entropy, 1, 2e-5);
+				agree("log_sum_p2", &a->log_sum_p2, &b->log_sum_p2, 1, 2e-5);
 				if (!odd)
-					near("mean", &a->mean, &b->mean, 1, 4e-6);
+					agree("mean", &a->mean, &b->mean, 1, 4e-6);
 				else
 					assert_true(a->mean == b->mean);       /* -inf */
 			}
-			near("dhidden", n->dhidden, want->dhidden, T * D, 2e-5);
-			near("dweight", n->dweight, want->dweight, V * D, 2e-5);
-			near("dbias", n->dbias, want->dbias, V, 2e-5);
+			agree("dhidden", n->dhidden, want->dhidden, T * D, 2e-5);
+			agree("dweight", n->dweight, want->dweight, V * D, 2e-5);
+			agree("dbias", n->dbias, want->dbias, V, 2e-5);
 			free(n);
 		}
 		free(want);

@@ -70,7 +70,8 @@ void pf_fused_close(struct pf_fused *f)
 	if (!f)
 		return;
 	struct place *all[] = { &f->hidden, &f->hidden_back, &f->dhidden, &f->stage_w, &f->target, &f->coef, &f->row,
-		                &f->span,   &f->seq,         &f->raw,     &f->dbias,   &f->state,  &f->filtered };
+		                &f->span,   &f->seq,         &f->raw,     &f->dbias,   &f->state,  &f->filtered,
+		                &f->range_target, &f->range_state };
 	pf_fused_wait(f, NULL);
 	pf_fused_free_weights(f);
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -102,7 +103,7 @@ int pf_fused_wait(struct pf_fused *f, struct pf_error *error)
 	if (!code && f->forward_pending)
 		code = pf_fused_finish_forward(f, error);
 	if (!code && f->filter_pending)
-		code = pf_fused_move(f->filtered.buf, f->left_out, f->tokens.tokens * sizeof *f->left_out, 0, error);
+		code = pf_fused_bring_filtered(f, error);
 	if (!code && f->dhidden_to)
 		code = pf_fused_bring_dhidden(f, f->dhidden_to, error);
 	if (!code && f->sums.dweight)

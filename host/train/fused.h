@@ -4,9 +4,9 @@
  * W stays on the device while it is the same (pointer, version and precision): three sets, so that policy, its other
  * form for the way back of mxint8, and reference take turns. Precision is W's, forward by forward (precision.h). A
  * device that sees the host's memory works in it where the form is the same: fp32's W, hidden and dhidden, and dW, are
- * not copied then. Tokens are shared by the device's compute units in pieces of a multiple of 1,024; where dW is wanted
- * their backward runs follow each other, so that its sums have one order. Rows whose D is not a multiple of 16 (bf16:
- * 32, mxint8: 64) are padded on the way.
+ * not copied then. Tokens are shared by the device's compute units, and on the way forward words too where tokens are
+ * too few (fused_cut.c); where dW is wanted their backward runs follow each other, so that its sums have one order.
+ * Rows whose D is not a multiple of 16 (bf16: 32, mxint8: 64) are padded on the way.
  *
  * Forward and backward only submit; pf_fused_wait makes their results valid, and must come between them, and before
  * the caller's arrays change. One thread per object. */

@@ -21,8 +21,8 @@ static void run_backward(struct pf_fused *f, uint32_t first, uint32_t rows, uint
 	arg[PF_ARG_linear_grad_hidden] =
 		pf_fused_piece(f->back == f->precision ? f->hidden.buf : f->hidden_back.buf, at);
 	arg[PF_ARG_linear_grad_bias].buf = f->now->bias.buf;
-	arg[PF_ARG_linear_grad_target] = pf_fused_piece(f->target.buf, first * sizeof(int32_t));
-	arg[PF_ARG_linear_grad_coef] = pf_fused_piece(f->coef.buf, first * sizeof(float));
+	arg[PF_ARG_linear_grad_target] = pf_fused_piece(f->target.buf, pf_fused_strip_at(f, first, sizeof(int32_t)));
+	arg[PF_ARG_linear_grad_coef] = pf_fused_piece(f->coef.buf, pf_fused_strip_at(f, first, sizeof(float)));
 	arg[PF_ARG_linear_grad_row] = pf_fused_piece(f->row.buf, first * sizeof(struct pf_row));
 	arg[PF_ARG_linear_grad_raw] = pf_fused_piece(f->raw.buf, pf_fused_raw_at(f, first));
 	arg[PF_ARG_linear_grad_dhidden] = pf_fused_piece(f->dhidden.buf, at);
@@ -32,7 +32,8 @@ static void run_backward(struct pf_fused *f, uint32_t first, uint32_t rows, uint
 	}
 	arg[PF_ARG_linear_grad_dbias].buf = f->dbias.buf;
 	arg[PF_ARG_linear_grad_filtered] =
-		pf_fused_piece(f->filtered.buf, f->options.filter > 0 ? first * sizeof(struct pf_filtered) : 0);
+		pf_fused_piece(f->filtered.buf, f->options.filter > 0
+		                                        ? pf_fused_strip_at(f, first, sizeof(struct pf_filtered)) : 0);
 	arg[PF_ARG_linear_grad_filter].val.f32 = f->options.filter;
 	pf_fused_put_scalars(f, f->back, rows, mode | (f->options.filter > 0 ? PF_LINEAR_FILTER : 0),
 	                     &arg[PF_ARG_linear_grad_rows]);
@@ -79,11 +80,12 @@ int pf_fused_backward(struct pf_fused *f, const float *coef, float *dhidden, flo
 		code = bring_back_forms(f, error);
 	if (!code)
 		code = left_out_room(f, error);
+	if (!code && tokens)
+		code = pf_fused_send_numbers(f, &f->coef, coef, error);
 	if (code || tokens == 0)
 		return code;
-	pf_fused_copy_in(f, f->coef.buf, coef, tokens * sizeof *coef);
 	const struct pf_ticket *ready = &f->in[f->ins - 1];
-	const uint32_t each = pf_fused_piece_tokens(f, pf_precision_backward_kernel(f->precision));
+	const uint32_t each = f->each;
 	for (uint32_t first = 0; first < tokens; first += each) {
 		const int add = first > 0 || (dweight && f->dweight_visible) || (stays && f->summed);
 		run_backward(f, first, tokens - first < each ? tokens - first : each,

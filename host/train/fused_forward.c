@@ -34,7 +34,7 @@ static int make_room(struct pf_fused *f, const struct pf_fused_tokens *t, struct
 	const int back = pf_precision_backward_kernel(f->precision);
 	const uint64_t tokens = t->tokens, matrix = tokens * pf_precision_row_bytes(f->precision, f->options.dim);
 	const struct { struct place *place; int kernel; unsigned arg; uint64_t bytes; } want[] = {
-		{ &f->target, forward, PF_ARG_linear_logprob_target, tokens * sizeof(int32_t) },
+		{ &f->target, forward, PF_ARG_linear_logprob_target, pf_fused_strips_bytes(f, sizeof(int32_t)) },
 		{ &f->row, forward, PF_ARG_linear_logprob_out, tokens * sizeof(struct pf_row) },
 		{ &f->raw, forward, PF_ARG_linear_logprob_raw,
 		  f->mode & PF_LINEAR_RAW ? PF_RAW_BEATS(tokens, f->options.vocab) * PF_BEAT_BYTES : 0 },
@@ -42,9 +42,9 @@ static int make_room(struct pf_fused *f, const struct pf_fused_tokens *t, struct
 		{ &f->seq, PF_KERNEL_seq_sum, PF_ARG_seq_sum_out, t->seqs * sizeof(struct pf_seq) },
 		{ &f->state, forward, PF_ARG_linear_logprob_shard,
 		  f->to_state ? tokens * sizeof(struct pf_shard) : 0 },
-		{ &f->coef, back, PF_ARG_linear_grad_coef, tokens * sizeof(float) },
+		{ &f->coef, back, PF_ARG_linear_grad_coef, pf_fused_strips_bytes(f, sizeof(float)) },
 		{ &f->filtered, back, PF_ARG_linear_grad_filtered,
-		  f->options.filter > 0 ? (tokens + 3) * sizeof(struct pf_filtered) : 0 },
+		  f->options.filter > 0 ? pf_fused_strips_bytes(f, sizeof(struct pf_filtered)) : 0 },
 	};
 	const size_t count = sizeof want / sizeof *want - (pf_fused_may_return(f) ? 0 : 2);  /* the last are the way back's */
 	int code = pf_fused_lay(f, &f->hidden, forward, PF_ARG_linear_logprob_hidden, (void *)t->hidden, matrix, error);
@@ -54,15 +54,6 @@ static int make_room(struct pf_fused *f, const struct pf_fused_tokens *t, struct
 	       ? pf_fail_in(error, "chunk of %u tokens: give fewer with --chunk-tokens, or more with --card-memory",
 	                    t->tokens),
 	       code : 0;
-}
-
-/* Tokens of a piece: all compute units get about as many */
-uint32_t pf_fused_piece_tokens(const struct pf_fused *f, int kernel)
-{
-	uint32_t cus = pf_device_cus(f->options.device, kernel);
-	cus = cus < 1 ? 1 : cus > PIECES_MOST ? PIECES_MOST : cus;
-	const uint32_t each = (f->tokens.tokens + cus - 1) / cus;
-	return (each + PIECE - 1) / PIECE * PIECE;
 }
 
 struct pf_arg pf_fused_piece(struct pf_buf *buf, uint64_t offset)
@@ -88,23 +79,47 @@ uint64_t pf_fused_raw_at(const struct pf_fused *f, uint32_t first)
 	return f->mode & PF_LINEAR_RAW ? PF_RAW_BEATS(first, f->options.vocab) * PF_BEAT_BYTES : 0;
 }
 
-static void run_forward(struct pf_fused *f, uint32_t first, uint32_t rows, const struct pf_ticket *after)
+/* Bytes of the tiles before row `from` of the ports, of one block of tokens */
+static uint64_t tiles_bytes(uint32_t from)
 {
+	return from / PF_TILE_ROWS * (PF_RAW_BEATS(1, PF_TOKENS) * PF_BEAT_BYTES);
+}
+
+static void run_forward(struct pf_fused *f, uint32_t first, const struct range *range, uint64_t target_at,
+                        uint64_t state_at, const struct pf_ticket *after)
+{
+	const uint32_t left = f->tokens.tokens - first;
+	const uint64_t row = pf_precision_row_bytes(f->precision, f->options.dim);
+	const int whole = f->ranges == 1;
 	struct pf_arg arg[PF_ARG_linear_logprob_COUNT] = { { 0 } };
-	arg[PF_ARG_linear_logprob_hidden] =
-		pf_fused_piece(f->hidden.buf, first * pf_precision_row_bytes(f->precision, f->options.dim));
+	arg[PF_ARG_linear_logprob_hidden] = pf_fused_piece(f->hidden.buf, first * row);
 	for (unsigned p = 0; p < PORTS; p++)
-		arg[PF_ARG_linear_logprob_weight + p].buf = f->now->port[p];
+		arg[PF_ARG_linear_logprob_weight + p] = pf_fused_piece(f->now->port[p], range->from * row);
 	arg[PF_ARG_linear_logprob_bias].buf = f->now->bias.buf;
-	arg[PF_ARG_linear_logprob_target] = pf_fused_piece(f->target.buf, first * sizeof(int32_t));
+	arg[PF_ARG_linear_logprob_target] = pf_fused_piece(whole ? f->target.buf : f->range_target.buf, target_at);
 	arg[PF_ARG_linear_logprob_out] = pf_fused_piece(f->row.buf, first * sizeof(struct pf_row));
-	arg[PF_ARG_linear_logprob_raw] = pf_fused_piece(f->raw.buf, pf_fused_raw_at(f, first));
-	arg[PF_ARG_linear_logprob_shard] =
-		pf_fused_piece(f->state.buf, f->to_state ? first * sizeof(struct pf_shard) : 0);
-	pf_fused_put_scalars(f, f->precision, rows, f->mode | (f->to_state ? PF_LINEAR_SHARD : 0),
-	                     &arg[PF_ARG_linear_logprob_rows]);
+	arg[PF_ARG_linear_logprob_raw] = pf_fused_piece(
+		f->raw.buf, pf_fused_raw_at(f, first) + (f->mode & PF_LINEAR_RAW ? tiles_bytes(range->from) : 0));
+	arg[PF_ARG_linear_logprob_shard] = pf_fused_piece(whole ? f->state.buf : f->range_state.buf, state_at);
+	pf_fused_put_scalars(f, f->precision, left < f->each ? left : f->each,
+	                     f->mode | (f->to_state || !whole ? PF_LINEAR_SHARD : 0), &arg[PF_ARG_linear_logprob_rows]);
+	arg[PF_ARG_linear_logprob_vocab].val.u32 = range->words;
 	pf_run(f->options.device, pf_precision_forward_kernel(f->precision), arg, PF_ARG_linear_logprob_COUNT, after,
 	       &f->run[f->runs++]);
+}
+
+static void run_strips(struct pf_fused *f)
+{
+	const struct pf_ticket *ready = f->ins ? &f->in[f->ins - 1] : NULL;
+	const struct range all = { 0, PF_PORT_SHARE(f->options.vocab), f->options.vocab };
+	const uint64_t target = pf_fused_strip_bytes(f, sizeof(int32_t));
+	const uint64_t state = f->to_state || f->ranges > 1 ? pf_fused_strip_bytes(f, sizeof(struct pf_shard)) : 0;
+	for (uint32_t first = 0; first < f->tokens.tokens; first += f->each)
+		for (unsigned i = 0; i < f->ranges; i++) {
+			const struct range range = f->ranges > 1 ? pf_fused_range(f, i) : all;
+			const uint64_t piece = first / f->each * f->ranges + i;
+			run_forward(f, first, &range, piece * target, piece * state, ready);
+		}
 }
 
 /* The tokens' hidden states into `place`, in a precision */
@@ -137,6 +152,7 @@ static int begin_forward(struct pf_fused *f, const struct pf_fused_weight *weigh
 	f->weight = *weight;
 	pf_fused_set_precision(f, weight->precision);
 	choose_way(f, tokens->tokens);
+	pf_fused_choose_cut(f);
 	if (tokens->flags & PF_WANT_STATS || f->options.form.entropy != 0)
 		f->mode |= PF_LINEAR_STATS;
 	if (!code)
@@ -147,14 +163,15 @@ static int begin_forward(struct pf_fused *f, const struct pf_fused_weight *weigh
 		code = make_room(f, tokens, error);
 	if (!code && !f->visible)
 		code = pf_fused_send_hidden(f, f->precision, &f->hidden, error);
+	if (!code && (f->ranges == 1 || pf_fused_may_return(f)))
+		code = pf_fused_send_numbers(f, &f->target, tokens->target, error);
+	if (!code && f->ranges > 1)
+		code = pf_fused_send_range_targets(f, error);
 	if (code)
 		return code;
-	pf_fused_copy_in(f, f->target.buf, tokens->target, tokens->tokens * sizeof *tokens->target);
 	pf_fused_copy_in(f, f->span.buf, tokens->span, tokens->seqs * sizeof *tokens->span);
-	const struct pf_ticket *ready = f->ins ? &f->in[f->ins - 1] : NULL;
-	const uint32_t each = pf_fused_piece_tokens(f, pf_precision_forward_kernel(f->precision));
-	for (uint32_t first = 0; first < tokens->tokens; first += each)
-		run_forward(f, first, tokens->tokens - first < each ? tokens->tokens - first : each, ready);
+	run_strips(f);
+	f->merge_pending = f->ranges > 1;
 	f->sum = NULL;
 	f->to_row = NULL;
 	f->forward_pending = 1;
@@ -185,6 +202,7 @@ int pf_fused_merged(struct pf_fused *f, const struct pf_row *row, struct pf_seq 
 	f->sum = sum;
 	f->to_row = NULL;
 	f->to_state = NULL;
+	f->merge_pending = 0;
 	f->forward_pending = 1;
 	return 0;
 }
@@ -193,8 +211,8 @@ int pf_fused_merged(struct pf_fused *f, const struct pf_row *row, struct pf_seq 
 int pf_fused_finish_forward(struct pf_fused *f, struct pf_error *error)
 {
 	const struct pf_fused_tokens *t = &f->tokens;
-	int code = 0;
-	f->forward_pending = 0;
+	int code = f->merge_pending && t->tokens ? pf_fused_merge_ranges(f, error) : 0;
+	f->forward_pending = f->merge_pending = 0;
 	for (uint32_t first = 0; !code && f->sum && t->tokens && first < t->seqs; first += PF_SEQS_MAX) {
 		const uint32_t seqs = t->seqs - first < PF_SEQS_MAX ? t->seqs - first : PF_SEQS_MAX;
 		const struct pf_arg arg[] = { { .buf = f->row.buf },

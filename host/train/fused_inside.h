@@ -32,11 +32,13 @@ struct pf_fused {
 	struct pf_fused_weight weight; /* of the last forward */
 	uint64_t      clock, peak, held;
 	struct place  hidden, hidden_back, dhidden, target, coef, row, span, seq, raw, dport[PORTS], dbias;
-	struct place  state, filtered;
+	struct place  state, filtered, range_target, range_state;
 	struct pf_buf *adopted[PORTS];
 	struct place  stage_w;         /* .host of .bytes: a port's part, in another form or on its way back */
 	struct pf_fused_tokens tokens;
-	uint32_t      mode;            /* of the last forward */
+	uint32_t      mode;            /* of the last forward, as the next two: fused_cut.c */
+	uint32_t      each;            /* tokens of a strip, whole blocks */
+	unsigned      ranges;          /* of the vocabulary, for each strip */
 	const char   *why;
 	struct pf_seq *sum;
 	struct pf_row *to_row;
@@ -45,7 +47,7 @@ struct pf_fused {
 	uint32_t      left_out_room;
 	float        *dhidden_to;
 	struct sums   sums;
-	int           forward_pending, filter_pending;
+	int           forward_pending, filter_pending, merge_pending;
 	struct set   *kept;            /* whose optimizer's state is here too; NULL: the host's */
 	struct place  moment1[PORTS], moment2[PORTS], square;
 	int           summed;          /* dport holds sums of this step */
@@ -68,8 +70,6 @@ void pf_fused_set_precision(struct pf_fused *f, enum pf_precision precision);
 int  pf_fused_settle(struct pf_fused *f, struct pf_error *error);
 /* ---- fused_forward.c ---- */
 void pf_fused_copy_in(struct pf_fused *f, struct pf_buf *buf, const void *from, uint64_t bytes);
-/* Tokens of a piece: all compute units of a kernel get about as many */
-uint32_t pf_fused_piece_tokens(const struct pf_fused *f, int kernel);
 struct pf_arg pf_fused_piece(struct pf_buf *buf, uint64_t offset);
 /* Where the raw logits of a piece begin */
 uint64_t pf_fused_raw_at(const struct pf_fused *f, uint32_t first);
@@ -80,6 +80,23 @@ void pf_fused_put_scalars(const struct pf_fused *f, enum pf_precision precision,
 int  pf_fused_send_hidden(struct pf_fused *f, enum pf_precision precision, struct place *place, struct pf_error *error);
 /* What comes behind all pieces of a forward: sums over sequences, records */
 int  pf_fused_finish_forward(struct pf_fused *f, struct pf_error *error);
+/* ---- fused_cut.c ---- */
+/* Strips and ranges of the tokens at hand */
+void pf_fused_choose_cut(struct pf_fused *f);
+/* An array of numbers of `size` bytes a token, as it lies on the device: strips that begin on pages. Bytes of a strip,
+ * where the one that begins with token `first` lies, bytes of all */
+uint64_t pf_fused_strip_bytes(const struct pf_fused *f, uint64_t size);
+uint64_t pf_fused_strip_at(const struct pf_fused *f, uint32_t first, uint64_t size);
+uint64_t pf_fused_strips_bytes(const struct pf_fused *f, uint64_t size);
+/* from[T] of 4 bytes into such an array; what the filter left out, out of one */
+int  pf_fused_send_numbers(struct pf_fused *f, struct place *place, const void *from, struct pf_error *error);
+int  pf_fused_bring_filtered(struct pf_fused *f, struct pf_error *error);
+/* Rows [from, to) of every port, and how many words that are */
+struct range { uint32_t from, to, words; };
+struct range pf_fused_range(const struct pf_fused *f, unsigned number);
+int  pf_fused_send_range_targets(struct pf_fused *f, struct pf_error *error);
+/* The ranges' states, which have been computed, to f->row, in the host's memory too */
+int  pf_fused_merge_ranges(struct pf_fused *f, struct pf_error *error);
 /* ---- fused_backward.c ---- */
 int  pf_fused_bring_dhidden(struct pf_fused *f, float *to, struct pf_error *error);
 /* ---- fused_memory.c ---- */

@@ -50,13 +50,22 @@ void pf_shard_add(struct pf_shard *all, const struct pf_shard *part, uint32_t fi
 	add_bins(all->sum_p2, all->top_p2, part->sum_p2, part->top_p2);
 	all->top = all->top > part->top ? all->top : part->top;
 	all->top_p2 = all->top_p2 > part->top_p2 ? all->top_p2 : part->top_p2;
-	if (pf_key(part->max) > pf_key(all->max)) {
+	const uint32_t argmax = first + part->argmax;
+	if (pf_key(part->max) > pf_key(all->max) ||
+	    (pf_key(part->max) == pf_key(all->max) && argmax < all->argmax)) {
 		all->max = part->max;
-		all->argmax = first + part->argmax;
+		all->argmax = argmax;
 	}
 	all->logits = all->logits == INT64_MIN || part->logits == INT64_MIN ? INT64_MIN : all->logits + part->logits;
 	all->target = owner ? part->target : all->target;
 	all->status |= part->status;
+}
+
+void pf_shard_finish(struct pf_shard *all, int32_t target, uint32_t vocab, uint32_t flags, struct pf_row *row)
+{
+	if (target >= 0)
+		all->status = pf_row_status_of(all, target, vocab);
+	pf_row_finish(all, vocab, flags, row);
 }
 
 /* The record of token t */
@@ -68,9 +77,7 @@ static void merge(const struct pf_shards *s, uint32_t t, struct pf_row *row)
 		const struct part *p = &s->part[i];
 		pf_shard_add(&all, &p->state[t], p->first, (uint32_t)y - p->first < p->words);
 	}
-	if (y >= 0)
-		all.status = pf_row_status_of(&all, y, s->vocab);
-	pf_row_finish(&all, s->vocab, s->tokens.flags | s->flags, row);
+	pf_shard_finish(&all, y, s->vocab, s->tokens.flags | s->flags, row);
 }
 
 /* ---- open, close ---- */

@@ -33,7 +33,9 @@ unsigned pf_shards_parts(const struct pf_shards *shards);
 enum pf_way pf_shards_way(const struct pf_shards *shards, const char **why);   /* of the first part */
 uint64_t pf_shards_peak(const struct pf_shards *shards);       /* device memory of all parts together */
 
-/* Adds the state of the words from `first` on to `all`, the state of the words before them; `owner`: the target is one
- * of these words */
+/* Adds the state of words that are counted from `first` on to `all`, the state of other words; `owner`: the target is
+ * one of these words */
 void pf_shard_add(struct pf_shard *all, const struct pf_shard *part, uint32_t first, int owner);
+/* The record of a token, from its state over all words; flags: PF_WANT_STATS */
+void pf_shard_finish(struct pf_shard *all, int32_t target, uint32_t vocab, uint32_t flags, struct pf_row *row);
 #endif
