@@ -6,180 +6,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <utime.h>
 #include "tests/cmocka.h"
+#include "tests/faults_world.h"
 #include "tests/scratch.h"
-#include "host/train/run.h"
 #include "prefpga/internal/backend.h"
+#include "prefpga/internal/kernels.h"
 #include "prefpga/power.h"
 #include "prefpga/internal/faults.def"
 
-enum { STEPS = 6, BATCH = 4 };
 static const char *table_path;
 static int writing;
 
-/* ---- time ---- */
-static atomic_ullong virtual_ns;
-static atomic_int held;
-static struct pf_device *watched;
-
-static uint64_t now(void *context)
-{
-	(void)context;
-	return atomic_fetch_add(&virtual_ns, atomic_load(&held) ? 1000000000u : 0);
-}
-
-static void on_hold(int holding)
-{
-	atomic_store(&held, holding);
-}
-
-/* Wakes the watchdog while something is held */
-static void *tick(void *stop)
-{
-	while (!atomic_load((atomic_int *)stop)) {
-		nanosleep(&(struct timespec) { 0, 1000000 }, NULL);
-		if (atomic_load(&held))
-			pf_device_tick(watched);
-	}
-	return NULL;
-}
-
-static void virtual_sleep(void *context, uint64_t ns)
-{
-	(void)context;
-	atomic_fetch_add(&virtual_ns, ns);
-}
-
-/* ---- a small training ---- */
-static const struct pf_tokenizer *tokenizer;
-static struct pf_corpus *corpus;
-static struct pf_loss loss;
-static struct pf_model *reference;
-static float *undisturbed;
-
-struct outcome {
-	char notes[4096];
-	struct pf_error error;
-	int code, same, marked;
-	uint64_t beats;                        /* of the last step */
-	struct pf_renewal renewal;
-};
-
-static void on_note(void *context, const char *text)
-{
-	struct outcome *o = context;
-	size_t used = strlen(o->notes);
-	snprintf(o->notes + used, sizeof o->notes - used, "%s\n", text);
-}
-
-/* Copies that were done again are in the device's log only */
-static void on_log(void *context, int level, const char *text)
-{
-	if (level == 1)
-		on_note(context, text);
-}
-
-static void on_opened(void *context, struct pf_device *device)
-{
-	(void)context;
-	watched = device;
-	pf_device_clock(device, now, NULL);
-}
-
-/* Steps that the log marks as within tolerance only */
-static int marked_steps(const char *path)
-{
-	char line[4096];
-	int count = 0;
-	FILE *in = fopen(path, "r");
-	while (in && fgets(line, sizeof line, in))
-		count += strstr(line, "\"within_tolerance\": 1") || strstr(line, "\"within_tolerance\":1");
-	if (in)
-		fclose(in);
-	return count;
-}
-
-static void on_step(void *context, const struct pf_step_report *report)
-{
-	struct outcome *o = context;
-	o->beats = report->card_beats;
-}
-
-static void train(struct pf_device **device, const char *const *spec, unsigned devices, enum pf_on_fault on_fault,
-                  struct outcome *o)
-{
-	struct pf_model *model = pf_model_reference(reference);
-	struct pf_training_result result;
-	o->renewal = (struct pf_renewal) { .device = device, .spec = spec, .devices = devices, .on_fault = on_fault,
-		.note = on_note, .opened = on_opened, .context = o, .recovery = { .sleep = virtual_sleep } };
-	const struct pf_training t = { .run = { .device = device, .devices = devices, .max_length = 64, .batch = BATCH,
-			.accumulate = 1, .threads = 1, .loss = &loss, .reference = reference, .renewal = &o->renewal },
-		.corpus = corpus, .seed = 5, .steps = STEPS, .shuffle = 1, .adamw = { 0.9, 0.999, 1e-8, 0.0, 1.0, 1 },
-		.schedule = { PF_SCHEDULE_LINEAR, 3e-3, 0.0, 1, STEPS }, .log = scratch_path("log.jsonl"),
-		.report = on_step, .context = o };
-	remove(t.log);
-	o->code = pf_train(&t, model, &result, &o->error);
-	const size_t bytes = model->layout.size * sizeof *model->param;
-	if (!undisturbed) {
-		undisturbed = malloc(bytes);
-		assert_non_null(undisturbed);
-		memcpy(undisturbed, model->param, bytes);
-	}
-	o->marked = marked_steps(t.log);
-	o->same = memcmp(undisturbed, model->param, bytes) == 0;
-	pf_model_close(model);
-}
-
 static int open_world(void **state)
 {
-	const struct pf_model_config shape = { .vocab = PF_BYTES_VOCAB,
-		                               .dim = 16,
-		                               .layers = 1,
-		                               .heads = 2,
-		                               .kv_heads = 1,
-		                               .head_dim = 8,
-		                               .ffn = 24,
-		                               .max_positions = 64,
-		                               .rope_theta = 1e4,
-		                               .norm_eps = 1e-5,
-		                               .tied = 1,
-		                               .bos = PF_BYTES_BOS,
-		                               .eos = PF_BYTES_EOS };
-	static const char *const word[] = { "red", "blue", "green", "wide" };
-	char text[4096] = "";
-	size_t n = 0;
-	struct pf_error error = { 0 };
 	(void)state;
-	scratch_open("faults");
-	for (int i = 0; i < 16; i++)
-		n += (size_t)snprintf(text + n, sizeof text - n,
-		                      "{\"prompt\": \"%s %s:\", \"chosen\": \" %s, please\", "
-		                      "\"rejected\": \" %s\"}\n",
-		                      word[i % 4], word[i / 4], word[i % 4], word[(i + 3) % 4]);
-	const struct pf_corpus_options options = { .want = PF_RECORD_PAIRS, .cut = { 64, PF_KEEP_START } };
-	if (pf_tokenizer_open("bytes", &tokenizer, &error) || pf_loss_parse("sigmoid:beta=0.1", &loss, &error)
-	    || pf_corpus_open(scratch_text("pairs.jsonl", text), tokenizer, &options, &corpus, &error)
-	    || pf_model_create(&shape, 3, &reference, &error))
-		fail_msg("%s", error.text);
-	pf_fault_on_hold(on_hold);
+	faults_open("faults", ", please");
 	return 0;
 }
 
 static int close_world(void **state)
 {
 	(void)state;
-	pf_corpus_close(corpus);
-	pf_model_close(reference);
-	free(undisturbed);
+	faults_close();
 	return 0;
 }
 
 /* ---- rows ---- */
-enum { DEVICES = 3 };
+enum { DEVICES = FAULTS_DEVICES };
 /* spec: faults and device, then other cards */
 struct row { const char *fault, *spec[DEVICES]; enum pf_on_fault on_fault; };
 static const struct row rows[] = {
@@ -272,7 +126,7 @@ static void read_old_sensor(struct outcome *o)
 	assert_int_equal(pf_sensor_read(sensor, &watts, &error), PF_E_DATA);
 	const char *what = strstr(error.text, "which is no measurement of now");
 	assert_non_null(what);
-	on_note(o, what);
+	snprintf(o->notes, sizeof o->notes, "%s\n", what);
 	free(sensor);
 }
 
@@ -280,28 +134,12 @@ static void run_row(const struct row *row)
 {
 	static struct outcome o;
 	static uint64_t beats_of_three;
-	struct pf_device *device[DEVICES] = { NULL };
-	unsigned devices = 0;
-	const struct pf_device_options options = { .log = on_log, .log_context = &o };
-	atomic_int stop = 0;
-	pthread_t thread;
+	const struct faults_plan plan = { .on_fault = row->on_fault };
 	memset(&o, 0, sizeof o);
-	for (; devices < DEVICES && row->spec[devices] && o.code == 0; devices++) {
-		o.code = pf_device_open(row->spec[devices], &options, &device[devices], &o.error);
-		if (o.code == 0 && devices == 0)
-			on_opened(NULL, device[devices]);
-	}
-	assert_int_equal(pthread_create(&thread, NULL, tick, &stop), 0);
 	if (strcmp(row->fault, "sensors") == 0)
 		read_old_sensor(&o);
-	if (o.code == 0)
-		train(device, row->spec, devices, row->on_fault, &o);
-	atomic_store(&stop, 1);
-	pthread_join(thread, NULL);
+	faults_run(row->spec, &plan, &o);
 	add_row(row, &o);
-	for (unsigned i = 0; i < devices; i++)
-		if (device[i] && !pf_device_repeats(device, i))
-			pf_device_close(device[i]);
 	/* what must hold, whatever the table says */
 	const int on_host = strstr(o.notes, "on the host") != NULL;
 	assert_true(o.code || on_host || o.same);
@@ -312,7 +150,7 @@ static void run_row(const struct row *row)
 	/* the first card that took over from the third is counted once */
 	beats_of_three = row->spec[2] && strcmp(row->fault, "none") == 0 ? o.beats : beats_of_three;
 	assert_true(!row->spec[2] || (o.beats > 0 && o.beats == beats_of_three));
-	assert_true(o.code || (on_host ? o.marked > 0 && o.marked < STEPS : o.marked == 0));
+	assert_true(o.code || (on_host ? o.marked > 0 && o.marked < FAULTS_STEPS : o.marked == 0));
 }
 
 static unsigned first_difference(const char *a, const char *b)
