@@ -1,138 +1,15 @@
 #include "head.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include "../model/logits.h"
 #include "head_fused.h"
-#include "prefpga/internal/kernels.h"
-#include "seq_add.h"
+#include "head_logits.h"
 
-enum { STAGES = 3, LANES = 16, ROWS_LEAST = 16, ROWS_MOST = 8192, BLOCK_BYTES = 16 << 20 };
-
-/* One block of logits on a device, with everything phase 1 and phase 3 need beside it */
-struct slot {
-	struct pf_device *device;
-	int mapped;                    /* the device's memory is the host's: no staging */
-	struct pf_buf *z, *target, *span, *row, *seq, *item, *coef;
-	struct pf_span *host_span;     /* [seqs of the block], begin and end relative to the block */
-	struct pf_seq *host_seq;
-	struct pf_item_out *host_item;
-	uint32_t seqs_room;
-	struct pf_ticket in[3], item_in, run[2], grad, out[2];
-};
-
-/* Where a block of logits waits on the host on its way in or out */
-struct stage {
-	float *z;                      /* [rows, stride] */
-	struct pf_ticket *busy;        /* the copy that still uses it, or NULL */
-};
-
-struct block {
-	uint32_t begin, end, seq_begin, seq_end;
-};
-
+/* One of the two forms does it all */
 struct pf_head {
-	struct pf_head_fused *fused;   /* does it all, or NULL */
-	struct pf_fused *kept;         /* has the optimizer's state, or NULL */
-	uint32_t vocab, dim, stride, rows, slots, slots_open;
-	unsigned threads;
-	double cap;                    /* of the logits; 0: none */
-	float *raw;                    /* [rows, stride] logits before the cap, formed again on the way back */
-	struct slot *slot;             /* of device i % devices */
-	struct stage stage[STAGES];
-	struct pf_head_input input;    /* of the last forward */
-	struct block *block;
-	uint32_t blocks, blocks_room;
+	struct pf_head_fused  *fused;
+	struct pf_head_logits *logits;
+	struct pf_fused       *kept;           /* has the optimizer's state, or NULL */
 };
-
-static uint64_t row_bytes(const struct pf_head *h)
-{
-	return (uint64_t)h->stride * PF_BEAT_BYTES;
-}
-
-static void slot_close(struct slot *s)
-{
-	struct pf_buf *all[] = { s->z, s->target, s->span, s->row, s->seq, s->item, s->coef };
-	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-		pf_buf_free(all[i]);
-	free(s->host_span);
-	free(s->host_seq);
-	free(s->host_item);
-}
-
-static int slot_open(struct pf_head *h, struct slot *s, struct pf_error *error)
-{
-	const uint64_t rows = h->rows;
-	const struct { struct pf_buf **buf; int kernel, arg; uint64_t bytes; } want[] = {
-		{ &s->z, PF_KERNEL_logprob, PF_ARG_logprob_z, rows * row_bytes(h) },
-		{ &s->target, PF_KERNEL_logprob, PF_ARG_logprob_target, rows * sizeof(int32_t) },
-		{ &s->row, PF_KERNEL_logprob, PF_ARG_logprob_out, rows * sizeof(struct pf_row) },
-		{ &s->coef, PF_KERNEL_coef, PF_ARG_coef_out, rows * sizeof(float) },
-		{ &s->span, PF_KERNEL_seq_sum, PF_ARG_seq_sum_span, rows * sizeof(struct pf_span) },
-		{ &s->seq, PF_KERNEL_seq_sum, PF_ARG_seq_sum_out, rows * sizeof(struct pf_seq) },
-		{ &s->item, PF_KERNEL_coef, PF_ARG_coef_item, rows * sizeof(struct pf_item_out) },
-	};
-	for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
-		int code = pf_buf_alloc(s->device, want[i].kernel, (unsigned)want[i].arg, want[i].bytes, want[i].buf,
-		                        error);
-		if (code)
-			return code;
-	}
-	return 0;
-}
-
-static uint64_t slot_bytes(const struct pf_head *h)
-{
-	return h->rows * (row_bytes(h) + sizeof(int32_t) + sizeof(struct pf_row) + sizeof(float) +
-	                  sizeof(struct pf_span) + sizeof(struct pf_seq) + sizeof(struct pf_item_out)) +
-	       7 * PF_PAGE_BYTES;
-}
-
-/* Rows of a block: a power of two, about BLOCK_BYTES of logits, fewer if three blocks would not fit the memory given */
-static void choose_shape(struct pf_head *h, uint64_t memory_bytes, unsigned devices)
-{
-	h->rows = ROWS_MOST;
-	while (h->rows > ROWS_LEAST && (h->rows * row_bytes(h) > BLOCK_BYTES || slot_bytes(h) * STAGES > memory_bytes))
-		h->rows /= 2;
-	uint64_t slots = memory_bytes / slot_bytes(h);
-	h->slots = (uint32_t)(slots > 4096 ? 4096 : slots) * devices;
-}
-
-static int open_stages(struct pf_head *h, struct pf_error *error)
-{
-	int mapped = 1;
-	for (uint32_t i = 0; i < h->slots; i++)
-		mapped &= h->slot[i].mapped;
-	for (int i = 0; !mapped && i < STAGES; i++) {
-		h->stage[i].z = calloc(h->rows, row_bytes(h));
-		if (!h->stage[i].z)
-			return pf_fail(error, -ENOMEM, "no memory for staging blocks of %u rows", h->rows);
-	}
-	return 0;
-}
-
-static int open_slots(struct pf_head *h, const struct pf_head_options *o, struct pf_error *error)
-{
-	uint64_t memory = o->memory_bytes ? o->memory_bytes : UINT64_MAX;
-	for (unsigned i = 0; i < o->devices; i++) {
-		uint64_t half = pf_device_facts(o->device[i])->memory_bytes / 2;
-		memory = half < memory && !o->memory_bytes ? half : memory;
-	}
-	choose_shape(h, memory, o->devices);
-	if (h->slots < STAGES * o->devices)
-		return pf_fail(error, PF_E_MEMORY,
-		               "%llu bytes of device memory do not hold three blocks of %u rows of %u "
-		               "logits (%llu each); give --card-memory more",
-		               (unsigned long long)memory, h->rows, h->vocab, (unsigned long long)slot_bytes(h));
-	h->slot = calloc(h->slots, sizeof *h->slot);
-	if (!h->slot)
-		return pf_fail(error, -ENOMEM, "no memory for %u blocks", h->slots);
-	for (uint32_t i = 0; i < h->slots; i++) {
-		h->slot[i].device = o->device[i % o->devices];
-		h->slot[i].mapped = pf_device_facts(h->slot[i].device)->host_visible;
-	}
-	return open_stages(h, error);
-}
 
 int pf_head_open(const struct pf_head_options *o, struct pf_head **head, struct pf_error *error)
 {
@@ -142,16 +19,9 @@ int pf_head_open(const struct pf_head_options *o, struct pf_head **head, struct 
 	struct pf_head *h = calloc(1, sizeof *h);
 	if (!h)
 		return pf_fail(error, -ENOMEM, "no memory for the head");
-	h->vocab = o->vocab;
-	h->dim = o->dim;
-	h->threads = o->threads;
-	h->cap = o->logit_cap;
-	h->stride = (o->vocab + LANES - 1) / LANES;
-	int code = o->fused ? pf_head_fused_open(o, &h->fused, error) : open_slots(h, o, error);
-	if (!code && !o->fused && h->cap > 0.0 && !(h->raw = calloc(h->rows, row_bytes(h))))
-		code = pf_fail(error, -ENOMEM, "no memory for blocks of %u rows", h->rows);
+	int code = o->fused ? pf_head_fused_open(o, &h->fused, error) : pf_head_logits_open(o, &h->logits, error);
 	if (code) {
-		pf_head_close(h);
+		free(h);
 		return code;
 	}
 	*head = h;
@@ -163,213 +33,21 @@ void pf_head_close(struct pf_head *h)
 	if (!h)
 		return;
 	pf_head_fused_close(h->fused);
-	for (uint32_t i = 0; i < h->slots_open; i++)
-		slot_close(&h->slot[i]);
-	for (int i = 0; i < STAGES; i++)
-		free(h->stage[i].z);
-	free(h->raw);
-	free(h->slot);
-	free(h->block);
+	pf_head_logits_close(h->logits);
 	free(h);
-}
-
-/* ---- blocks ---- */
-
-static int make_blocks(struct pf_head *h, struct pf_error *error)
-{
-	const struct pf_head_input *in = &h->input;
-	h->blocks = (in->tokens + h->rows - 1) / h->rows;
-	if (h->blocks > h->blocks_room) {
-		struct block *grown = realloc(h->block, h->blocks * sizeof *grown);
-		if (!grown)
-			return pf_fail(error, -ENOMEM, "no memory for %u blocks", h->blocks);
-		h->block = grown;
-		h->blocks_room = h->blocks;
-	}
-	uint32_t seq = 0;
-	for (uint32_t b = 0; b < h->blocks; b++) {
-		struct block *k = &h->block[b];
-		k->begin = b * h->rows;
-		k->end = k->begin + h->rows < in->tokens ? k->begin + h->rows : in->tokens;
-		while (seq < in->seqs && in->span[seq].end <= k->begin)
-			seq++;
-		k->seq_begin = seq;
-		for (k->seq_end = seq; k->seq_end < in->seqs && in->span[k->seq_end].begin < k->end; k->seq_end++)
-			;
-	}
-	return 0;
-}
-
-/* The slot of a block, opened on first use, with room for the block's sequences */
-static int slot_of(struct pf_head *h, uint32_t b, struct slot **slot, struct pf_error *error)
-{
-	uint32_t i = b % h->slots, seqs = h->block[b].seq_end - h->block[b].seq_begin;
-	for (; h->slots_open <= i; h->slots_open++) {
-		int code = slot_open(h, &h->slot[h->slots_open], error);
-		if (code) {
-			slot_close(&h->slot[h->slots_open]);
-			memset(&h->slot[h->slots_open], 0, sizeof(struct slot));
-			return code;
-		}
-	}
-	struct slot *s = *slot = &h->slot[i];
-	if (seqs <= s->seqs_room)
-		return 0;
-	free(s->host_span);
-	free(s->host_seq);
-	free(s->host_item);
-	s->host_span = calloc(seqs, sizeof *s->host_span);
-	s->host_seq = calloc(seqs, sizeof *s->host_seq);
-	s->host_item = calloc(seqs, sizeof *s->host_item);
-	s->seqs_room = s->host_span && s->host_seq && s->host_item ? seqs : 0;
-	return s->seqs_room ? 0 : pf_fail(error, -ENOMEM, "no memory for the sequences of a block");
-}
-
-static void clip_spans(const struct pf_head *h, const struct block *k, struct pf_span *span)
-{
-	for (uint32_t i = k->seq_begin; i < k->seq_end; i++) {
-		const struct pf_span *s = &h->input.span[i];
-		uint32_t edge[3] = { s->begin, s->end, s->split };
-		for (int e = 0; e < 3; e++) {
-			edge[e] = edge[e] < k->begin ? k->begin : edge[e] > k->end ? k->end : edge[e];
-			edge[e] -= k->begin;
-		}
-		span[i - k->seq_begin] = (struct pf_span){ edge[0], edge[1], edge[2], 0 };
-	}
-}
-
-/* The host memory that block b's logits pass through */
-static int stage_of(struct pf_head *h, struct slot *s, uint32_t b, struct stage **stage, float **z,
-                    struct pf_error *error)
-{
-	*stage = &h->stage[b % STAGES];
-	*z = s->mapped ? pf_buf_map(s->z) : (*stage)->z;
-	if (!(*stage)->busy)
-		return 0;
-	struct pf_ticket *busy = (*stage)->busy;
-	(*stage)->busy = NULL;
-	return pf_wait(busy, error);
-}
-
-static int copy_small(struct pf_buf *buf, const void *from, size_t bytes, struct pf_ticket *ticket)
-{
-	return pf_copy_in(buf, 0, from, bytes, NULL, ticket);
-}
-
-static struct pf_head_shape block_shape(const struct pf_head *h, const struct block *k)
-{
-	return (struct pf_head_shape){ k->end - k->begin, h->vocab, h->dim, (size_t)h->stride * LANES };
-}
-
-/* Logits of block b to the device and through logprob */
-static int send_block(struct pf_head *h, struct slot *s, uint32_t b, struct pf_error *error)
-{
-	const struct block *k = &h->block[b];
-	const struct pf_head_input *in = &h->input;
-	const uint32_t rows = k->end - k->begin;
-	struct stage *stage;
-	float *z;
-	int code = stage_of(h, s, b, &stage, &z, error);
-	if (code)
-		return code;
-	const struct pf_head_shape shape = block_shape(h, k);
-	pf_logits(h->threads, &shape, in->hidden + (size_t)k->begin * h->dim, in->weight, z);
-	if (h->cap > 0.0)
-		pf_logits_cap(h->threads, &shape, h->cap, z);
-	clip_spans(h, k, s->host_span);
-	memset(s->in, 0, sizeof s->in);
-	memset(s->run, 0, sizeof s->run);
-	memset(s->out, 0, sizeof s->out);
-	code = copy_small(s->target, in->target + k->begin, rows * sizeof(int32_t), &s->in[0]);
-	if (!code)
-		code = copy_small(s->span, s->host_span, (k->seq_end - k->seq_begin) * sizeof(struct pf_span),
-		                  &s->in[1]);
-	if (!code && !s->mapped) {
-		code = pf_copy_in(s->z, 0, z, rows * row_bytes(h), NULL, &s->in[2]);
-		stage->busy = &s->in[2];
-	}
-	const struct pf_arg arg[] = { { .buf = s->z }, { .buf = s->target }, { .buf = s->row },
-		{ .val.u32 = rows }, { .val.u32 = h->vocab }, { .val.u32 = h->stride }, { .val.u32 = in->flags } };
-	if (!code)   /* copies in are done in order, so the last one stands for all */
-		code = pf_run(s->device, PF_KERNEL_logprob, arg, 7, s->mapped ? &s->in[1] : &s->in[2], &s->run[0]);
-	return code ? pf_fail(error, code, "block %u of %u could not be submitted: %s", b, h->blocks,
-	                      pf_error_text(code)) : 0;
-}
-
-/* Sequence sums (and rows, if wanted) of a sent block come back */
-static int ask_sums(struct pf_head *h, struct slot *s, uint32_t b, struct pf_row *row, struct pf_error *error)
-{
-	const struct block *k = &h->block[b];
-	const uint32_t rows = k->end - k->begin, seqs = k->seq_end - k->seq_begin;
-	const struct pf_arg arg[] = { { .buf = s->row }, { .buf = s->span }, { .buf = s->seq },
-		{ .val.u32 = rows }, { .val.u32 = seqs } };
-	int code = pf_run(s->device, PF_KERNEL_seq_sum, arg, 5, &s->run[0], &s->run[1]);
-	if (!code)
-		code = pf_copy_out(s->seq, 0, s->host_seq, seqs * sizeof(struct pf_seq), &s->run[1], &s->out[0]);
-	if (!code && row)
-		code = pf_copy_out(s->row, 0, row + k->begin, rows * sizeof(struct pf_row), &s->run[0], &s->out[1]);
-	return code ? pf_fail(error, code, "block %u of %u could not be submitted: %s", b, h->blocks,
-	                      pf_error_text(code)) : 0;
-}
-
-/* Waits for every operation of the slot; the first error wins */
-static int settle(struct slot *s, struct pf_error *error)
-{
-	struct pf_ticket *all[] = { &s->in[0], &s->in[1], &s->in[2], &s->item_in, &s->run[0], &s->run[1], &s->grad,
-		&s->out[0], &s->out[1] };
-	int code = 0;
-	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-		int one = pf_wait(all[i], code ? NULL : error);
-		code = code ? code : one;
-	}
-	return code;
-}
-
-static int settle_all(struct pf_head *h, struct pf_error *error)
-{
-	int code = 0;
-	for (uint32_t i = 0; i < h->slots_open; i++) {
-		int one = settle(&h->slot[i], code ? NULL : error);
-		code = code ? code : one;
-	}
-	for (int i = 0; i < STAGES; i++)
-		h->stage[i].busy = NULL;
-	return code;
-}
-
-static int collect_sums(struct pf_head *h, uint32_t b, struct pf_seq *sum, struct pf_error *error)
-{
-	const struct block *k = &h->block[b];
-	struct slot *s = &h->slot[b % h->slots];
-	int code = settle(s, error);
-	for (uint32_t i = k->seq_begin; !code && i < k->seq_end; i++)
-		pf_seq_add(&sum[i], &s->host_seq[i - k->seq_begin]);
-	return code;
 }
 
 int pf_head_forward(struct pf_head *h, const struct pf_head_input *input, struct pf_seq *sum, struct pf_row *row,
                     struct pf_error *error)
 {
-	if (h->fused)
-		return pf_head_fused_forward(h->fused, input, sum, row, error);
-	h->input = *input;
-	memset(sum, 0, input->seqs * sizeof *sum);
-	int code = make_blocks(h, error);
-	for (uint32_t b = 0; !code && b < h->blocks; b++) {
-		struct slot *s;
-		if (b >= h->slots)
-			code = collect_sums(h, b - h->slots, sum, error);
-		if (!code)
-			code = slot_of(h, b, &s, error);
-		if (!code)
-			code = send_block(h, s, b, error);
-		if (!code)
-			code = ask_sums(h, s, b, row, error);
-	}
-	for (uint32_t b = h->blocks > h->slots ? h->blocks - h->slots : 0; !code && b < h->blocks; b++)
-		code = collect_sums(h, b, sum, error);
-	int late = settle_all(h, code ? NULL : error);
-	return code ? code : late;
+	return h->fused ? pf_head_fused_forward(h->fused, input, sum, row, error)
+	                : pf_head_logits_forward(h->logits, input, sum, row, error);
+}
+
+int pf_head_backward(struct pf_head *h, const double *grad, float *dhidden, float *dweight, struct pf_error *error)
+{
+	return h->fused ? pf_head_fused_backward(h->fused, grad, dhidden, dweight, error)
+	                : pf_head_logits_backward(h->logits, grad, dhidden, dweight, error);
 }
 
 int pf_head_keep(struct pf_head *h, const float *weight, uint64_t version, const float *m, const float *v,
@@ -406,78 +84,4 @@ struct pf_left_out pf_head_left_out(const struct pf_head *h)
 unsigned pf_head_shards(const struct pf_head *h)
 {
 	return h->fused ? pf_head_fused_shards(h->fused) : 1;
-}
-
-/* ---- phase 3 ---- */
-
-static int ask_gradient(struct pf_head *h, uint32_t b, const double *grad, struct pf_error *error)
-{
-	const struct block *k = &h->block[b];
-	const uint32_t rows = k->end - k->begin, seqs = k->seq_end - k->seq_begin;
-	struct slot *s = &h->slot[b % h->slots];
-	const int again = h->blocks > h->slots;  /* the block has left the device: form it once more */
-	struct stage *stage;
-	float *z;
-	for (uint32_t i = 0; i < seqs; i++)
-		s->host_item[i] = (struct pf_item_out){ .grad = grad[k->seq_begin + i] };
-	int code = copy_small(s->item, s->host_item, seqs * sizeof(struct pf_item_out), &s->item_in);
-	if (!code && again)
-		code = send_block(h, s, b, error);
-	if (!code)
-		code = stage_of(h, s, b, &stage, &z, error);
-	if (code)
-		return code;
-	const struct pf_arg coef[] = { { .buf = s->item }, { .buf = s->span }, { .buf = s->coef },
-		{ .val.u32 = rows }, { .val.u32 = seqs }, { .val.f32 = h->input.tail } };
-	const struct pf_arg dz[] = { { .buf = s->z }, { .buf = s->target }, { .buf = s->coef }, { .buf = s->row },
-		{ .buf = s->z }, { .val.u32 = rows }, { .val.u32 = h->vocab }, { .val.u32 = h->stride } };
-	code = pf_run(s->device, PF_KERNEL_coef, coef, 6, again ? &s->run[0] : &s->item_in, &s->run[1]);
-	if (!code)
-		code = pf_run(s->device, PF_KERNEL_logit_grad, dz, 8, &s->run[1], &s->grad);
-	if (!code && !s->mapped) {
-		code = pf_copy_out(s->z, 0, z, rows * row_bytes(h), &s->grad, &s->out[0]);
-		stage->busy = &s->out[0];
-	}
-	return code ? pf_fail(error, code, "block %u of %u: %s", b, h->blocks, pf_error_text(code)) : 0;
-}
-
-/* From the gradient of capped logits to that of the product's */
-static void uncap(struct pf_head *h, const struct pf_head_shape *shape, const float *hidden, float *dz)
-{
-	pf_logits(h->threads, shape, hidden, h->input.weight, h->raw);
-	pf_logits_cap_grad(h->threads, shape, h->cap, h->raw, dz);
-}
-
-static int use_gradient(struct pf_head *h, uint32_t b, float *dhidden, float *dweight, struct pf_error *error)
-{
-	const struct block *k = &h->block[b];
-	const struct pf_head_input *in = &h->input;
-	const struct pf_head_shape shape = block_shape(h, k);
-	const size_t first = (size_t)k->begin * h->dim;
-	struct slot *s = &h->slot[b % h->slots];
-	int code = settle(s, error);
-	if (code)
-		return code;
-	float *dz = s->mapped ? pf_buf_map(s->z) : h->stage[b % STAGES].z;
-	h->stage[b % STAGES].busy = NULL;
-	if (h->cap > 0.0)
-		uncap(h, &shape, in->hidden + first, dz);
-	pf_logits_grad(h->threads, &shape, dz, in->hidden + first, in->weight, dhidden + first, dweight);
-	return 0;
-}
-
-int pf_head_backward(struct pf_head *h, const double *grad, float *dhidden, float *dweight, struct pf_error *error)
-{
-	const uint32_t ahead = STAGES - 1;       /* blocks in flight while the host multiplies */
-	int code = 0;
-	if (h->fused)
-		return pf_head_fused_backward(h->fused, grad, dhidden, dweight, error);
-	for (uint32_t b = 0; !code && b < h->blocks + ahead; b++) {
-		if (b < h->blocks)
-			code = ask_gradient(h, b, grad, error);
-		if (!code && b >= ahead)
-			code = use_gradient(h, b - ahead, dhidden, dweight, error);
-	}
-	int late = settle_all(h, code ? NULL : error);
-	return code ? code : late;
 }

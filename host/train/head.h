@@ -1,13 +1,7 @@
 /* head.h: the language-model head over devices: hidden states and a weight matrix in, log-probs and gradients out.
  *
  * Fused (head_fused.h): hidden states go to the devices, which form logits tile by tile; none are on the host.
- * Otherwise logits cross the link, as is right for kernels that take ready ones, and the rest of this is about that
- * form: the host multiplies hidden[T,D] by weight[V,D] block by block, the device turns each block of logits into row
- * statistics and per-sequence sums (phase 1) and, once the preference loss has said dL/dlogp per sequence, into logit
- * gradients in place (phase 3), which the host multiplies back. Blocks overlap: while the device works on one, the host
- * multiplies the next. Blocks stay on the device between the phases when they fit its memory; otherwise phase 3 forms
- * them again, bit for bit. (stream.h's ring, for logits that pass through once, gives a slot back as soon as its batch
- * is out; here slots must outlive phase 2, so the head keeps its own.)
+ * Otherwise (head_logits.h) logits cross the link, as is right for kernels that take ready ones.
  *
  * One thread per head. The caller owns every array; arrays given to pf_head_forward must stay until the next
  * forward. */
