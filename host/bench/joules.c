@@ -7,7 +7,7 @@
 #define REST_S    0.02
 #define GIVE_UP_S 15.0
 #define MARGIN    1.1 /* over the shortest span: a busy machine leaves holes between samples */
-enum { TRIES = 3, IDLE = 8 };
+enum { TRIES = 6, IDLE = 8 }; /* the last is 32 times as long */
 
 static void rest(void)
 {
@@ -63,7 +63,7 @@ int pf_bench_meter_open(struct pf_bench_meter *m, const struct pf_sensor *sensor
 	for (size_t i = 0; !code && i < sensors && i < IDLE; i++) {
 		struct pf_energy e;
 		struct pf_error why;
-		double runs, seconds;
+		double runs = 0, seconds = 0;
 		const int one = span(m->ledger, i, NULL, NULL, stop, &runs, &seconds, &e, &why);
 		m->idle[i] = one ? NAN : e.joule / seconds;
 		if (one == PF_E_INTERRUPTED)
@@ -92,7 +92,7 @@ int pf_bench_meter_run(struct pf_bench_meter *m, const char *backend, const stru
 {
 	const size_t i = choose(m, backend);
 	struct pf_energy e;
-	double runs, seconds;
+	double runs = 0, seconds = 0;
 	const int code = span(m->ledger, i, work, state, stop, &runs, &seconds, &e, error);
 	if (code)
 		return code;

@@ -190,7 +190,7 @@ static void measure(struct bench *b, const char *spec, enum pf_precision precisi
 
 int main(int argc, char **argv)
 {
-	static const char *const devices[] = { "cpu", "sim" };
+	static const char *const devices[] = { "cpu", "sim:u250" }; /* whose memory takes W and dW */
 	struct bench b = { .rows = argc > 3 ? (uint32_t)atoi(argv[1]) : 8,
 		           .vocab = argc > 3 ? (uint32_t)atoi(argv[2]) : 151936,
 		           .dim = argc > 3 ? (uint32_t)atoi(argv[3]) : 4096 };
