@@ -8,20 +8,45 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 #include "host/corpus/npy.h"
-#include "tests/scratch.h"
 
 #define MIB 1048576.0
 enum { MOST_MIB = 64, THREADS = 2 };
 
 struct sizes { const char *program; uint64_t tokens, vocab, dim; };
 
+static const char *const files[] = { "h.npy", "w.npy", "y.npy", "p.npy", "dh.npy", "dw.npy" };
+static char folder[512];
+
 static _Noreturn void give_up(const char *what)
 {
 	fprintf(stderr, "head_memory: %s\n", what);
 	exit(1);
+}
+
+/* No cmocka, nor what tests share with it: builds without tests have this program too, for its row */
+static const char *path_of(const char *name)
+{
+	static char path[1024];
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	return path;
+}
+
+static void open_folder(const char *vocab)
+{
+	const char *root = getenv("PREFPGA_TEST_TMP");
+	snprintf(folder, sizeof folder, "%s/head_memory_%.20s", root ? root : "/tmp", vocab);
+	mkdir(folder, 0777);
+}
+
+static void remove_folder(void)
+{
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		unlink(path_of(files[i]));
+	rmdir(folder);
 }
 
 static uint64_t weight_bytes(const struct sizes *s)
@@ -51,8 +76,8 @@ static void skip_if_short(const struct sizes *s)
 		       (double)need / 1e9);
 		exit(77);
 	}
-	if (statvfs(scratch_path("."), &disk) != 0 || (uint64_t)disk.f_bavail * disk.f_frsize < need / 2) {
-		printf("skipped: no room for %.1f GB of files in %s\n", (double)need / 2e9, scratch_path("."));
+	if (statvfs(folder, &disk) != 0 || (uint64_t)disk.f_bavail * disk.f_frsize < need / 2) {
+		printf("skipped: no room for %.1f GB of files in %s\n", (double)need / 2e9, folder);
 		exit(77);
 	}
 }
@@ -61,7 +86,7 @@ static struct pf_npy_out *begin(const char *name, struct pf_npy_shape shape)
 {
 	struct pf_npy_out *out;
 	struct pf_error error;
-	if (pf_npy_create(scratch_path(name), &shape, &out, &error))
+	if (pf_npy_create(path_of(name), &shape, &out, &error))
 		give_up(error.text);
 	return out;
 }
@@ -117,7 +142,7 @@ static double beyond(const struct sizes *s, const char *outputs, uint64_t arrays
 	snprintf(command, sizeof command,
 	         "cd '%s' && '%s' head --hidden h.npy --weight w.npy --targets y.npy --device cpu --threads %d "
 	         "--format json %s",
-	         scratch_path("."), s->program, THREADS, outputs);
+	         folder, s->program, THREADS, outputs);
 	FILE *pipe = popen(command, "r");
 	if (!pipe)
 		give_up("no shell");
@@ -140,18 +165,19 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: head_memory PROGRAM T V D [--csv]\n");
 		return 2;
 	}
-	const struct sizes s = { argv[1], strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10),
+	const char *program = realpath(argv[1], NULL); /* it runs in another folder */
+	if (!program)
+		give_up("there is no such program");
+	const struct sizes s = { program, strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10),
 		                 strtoull(argv[4], NULL, 10) };
 	const uint64_t in = weight_bytes(&s) + hidden_bytes(&s) + s.tokens * sizeof(int32_t);
 	const uint64_t out = weight_bytes(&s) + hidden_bytes(&s);
-	char folder[64];
-	snprintf(folder, sizeof folder, "head_memory_%.20s", argv[3]);
-	scratch_open(folder);
+	open_folder(argv[3]);
+	atexit(remove_folder);
 	skip_if_short(&s);
 	make_files(&s);
 	const double forward = beyond(&s, "--out p.npy", in + s.tokens * sizeof(float), 0);
 	const double both = beyond(&s, "--dhidden dh.npy --dweight dw.npy", in + out, weight_bytes(&s));
-	scratch_open(folder);                          /* gives the disk back */
 	if (argc > 5)
 		printf("T,V,D,threads,forward_beyond_mib,backward_beyond_mib\n%s,%s,%s,%d,%.1f,%.1f\n", argv[2],
 		       argv[3], argv[4], THREADS, forward, both);

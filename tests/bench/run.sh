@@ -3,7 +3,7 @@
 # the commit and the day. Without names: those that `make bench` makes. kernels and steps are `prefpga bench`; energy and
 # sweeps are `prefpga advise`, sweeps with drawings; body, head, precision, filter are what bench_<name>
 # prints; torch_logprob and torch_linear need python3-torch.
-# linear_memory is the long test head_memory_large: 10 GB of memory, some minutes.
+# linear_memory is the program of the long test head_memory_large: 10 GB of memory, some minutes.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$1
@@ -77,7 +77,7 @@ for table; do
 		sweeps
 		continue
 	elif [ "$table" = linear_memory ]; then
-		"$build/tests/test_head_memory" "$build/prefpga" 8192 256000 2304 --csv > "$out.part"
+		"$build/tests/bench/bench_linear_memory" "$build/prefpga" 8192 256000 2304 --csv > "$out.part"
 		table < "$out.part" | tee "$out.new"
 		rm "$out.part"
 	elif [ -x "$build/tests/bench/bench_$table" ]; then
