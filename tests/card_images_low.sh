@@ -70,17 +70,22 @@ mixed="--head-precision bf16 --reference-precision mxint8"
 	silent again "log-probs of the reference first"
 }
 
-# an image that cannot compute them, and no other: the run is refused with the command that helps, which does
-# shellcheck disable=SC2086
-if train alone xrt tied1 "$folder/low" alone-cache $mixed; then echo "alone: no reference, and no refusal"; exit 1; fi
-says alone "kernel linear_logprob_mxint8"
-command=$(sed -n 's/.*run first: prefpga //p' "$folder/alone.log" |
-	sed "s|--image IMAGE|--image $images/prefpga-mxint8.xclbin|; s|--to [^ ]*|--to $folder/reference.jsonl|")
-eval "$emulate $prefpga $command" > "$folder/export.log" 2>&1 || { cat "$folder/export.log"; exit 1; }
-[ "$(wc -l < "$folder/reference.jsonl")" = 4 ]
-# shellcheck disable=SC2086
-must train alone xrt tied1 "$folder/low" alone-cache $mixed
-same sim alone
+# an image that cannot compute them, and no other, or a backend that does not load two: the run is refused with the
+# command that helps, which does
+for case in "alone xrt $folder/low" "opencl opencl $images"; do
+	# shellcheck disable=SC2086
+	set -- $case
+	# shellcheck disable=SC2086
+	if train $1 $2 tied1 "$3" $1-cache $mixed; then echo "$1: no reference, and no refusal"; exit 1; fi
+	says $1 "kernel linear_logprob_mxint8"
+	command=$(sed -n 's/.*run first: prefpga //p' "$folder/$1.log" |
+		sed "s|--image IMAGE|--image $images/prefpga-mxint8.xclbin|; s|--to [^ ]*|--to $folder/$1.jsonl|")
+	eval "$emulate $prefpga $command" > "$folder/export.log" 2>&1 || { cat "$folder/export.log"; exit 1; }
+	[ "$(wc -l < "$folder/$1.jsonl")" = 4 ]
+	# shellcheck disable=SC2086
+	must train $1 $2 tied1 "$3" $1-cache $mixed
+	same sim $1
+done
 
 # evaluation: as on sim
 for device in sim xrt; do
