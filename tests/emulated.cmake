@@ -108,6 +108,11 @@ if(NOT PREFPGA_PCI)
   set_tests_properties(devices PROPERTIES DISABLED TRUE)
 endif()
 
+# several units of the fused head, with less than a block of tokens for each
+prefpga_emulated_image(test_head_units prefpga_emulated_kernels --cus
+  linear_logprob=3,linear_grad=2,linear_logprob_bf16=2,linear_grad_bf16=3,linear_logprob_mxint8=4)
+prefpga_emulated_test(xrt_few_tokens test_head_units test_few_tokens xrt)
+
 # buffers of class SMALL in memory of the host
 prefpga_emulated_test(xrt_host_memory test_host_memory test_conformance sim xrt)
 

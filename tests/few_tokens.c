@@ -1,6 +1,7 @@
-/* Few tokens on many compute units of a simulated card: strips of single blocks and ranges of words keep every unit
- * at work and change no bit of records, sums, gradients and filter, whatever the number of units, the precision and
- * the way back. What one unit computes is held against the reference by tests of the kernels. */
+/* Few tokens on many compute units of a card, simulated ones or those that are named: strips of single blocks and
+ * ranges of words keep every unit at work and change no bit of records, sums, gradients and filter, whatever the number
+ * of units, the precision and the way back. What one unit computes is held against the reference by tests of the
+ * kernels. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,10 @@ static struct runs run(const char *spec, const struct shape *s, struct numbers *
 	return (struct runs){ count[1].runs - count[0].runs, count[2].runs - count[1].runs };
 }
 
+static char *simulated[] = { "sim:u55c*2", "sim:u250*3", "sim:u55c*8@v1", "sim:u55c*16" };
+static char **card = simulated;
+static int cards = sizeof simulated / sizeof *simulated;
+
 static void no_bit_depends_on_the_units(void **state)
 {
 	static const struct shape shapes[] = {
@@ -99,14 +104,13 @@ static void no_bit_depends_on_the_units(void **state)
 		{ 700, 301, PF_PRECISION_BF16, PF_WAY_RECOMPUTE, 1, 0, 0.01f },
 		{ 1200, 301, PF_PRECISION_FP32, PF_WAY_SPILL, 1, 1e-4f, 0 },
 	};
-	static const char *const units[] = { "sim:u55c*2", "sim:u250*3", "sim:u55c*8@v1", "sim:u55c*16" };
 	(void)state;
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		struct numbers *want = make_numbers(&shapes[i]);
 		run("sim:u55c*1", &shapes[i], want);
-		for (size_t k = 0; k < sizeof units / sizeof *units; k++) {
+		for (int k = 0; k < cards; k++) {
 			struct numbers *n = make_numbers(&shapes[i]);
-			run(units[k], &shapes[i], n);
+			run(card[k], &shapes[i], n);
 			assert_memory_equal(n->row, want->row, sizeof n->row);
 			assert_memory_equal(n->sum, want->sum, sizeof n->sum);
 			assert_memory_equal(n->dhidden, want->dhidden, sizeof n->dhidden);
@@ -139,8 +143,11 @@ static void every_unit_has_work(void **state)
 	}
 }
 
-int main(void)
+/* Arguments: other cards than the simulated ones */
+int main(int argc, char **argv)
 {
+	card = argc > 1 ? argv + 1 : card;
+	cards = argc > 1 ? argc - 1 : cards;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_bit_depends_on_the_units),
 		cmocka_unit_test(every_unit_has_work),
