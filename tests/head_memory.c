@@ -38,6 +38,7 @@ static const char *path_of(const char *name)
 static void open_folder(const char *vocab)
 {
 	const char *root = getenv("PREFPGA_TEST_TMP");
+	root = root ? root : getenv("TMPDIR");
 	snprintf(folder, sizeof folder, "%s/head_memory_%.20s", root ? root : "/tmp", vocab);
 	mkdir(folder, 0777);
 }
