@@ -70,6 +70,12 @@ mixed="--head-precision bf16 --reference-precision mxint8"
 	silent again "log-probs of the reference first"
 }
 
+# a card that fails while the reference is computed is renewed, as in the middle of a training
+# shellcheck disable=SC2086
+must train struck fault:firewall@3/xrt tied1 "$images" struck-cache $mixed --on-fault reset
+same sim struck
+says struck "works again"
+
 # an image that cannot compute them, and no other, or a backend that does not load two: the run is refused with the
 # command that helps, which does
 for case in "alone xrt $folder/low" "opencl opencl $images"; do
