@@ -1,135 +1,10 @@
-#include "head_logits.h"
+#include "head_logits_inside.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../model/logits.h"
 #include "prefpga/internal/kernels.h"
 #include "seq_add.h"
-
-enum { STAGES = 3, LANES = 16, ROWS_LEAST = 16, ROWS_MOST = 8192, BLOCK_BYTES = 16 << 20 };
-
-/* One block of logits on a device, with everything phase 1 and phase 3 need beside it */
-struct slot {
-	struct pf_device *device;
-	int mapped;                    /* the device's memory is the host's: no staging */
-	struct pf_buf *z, *target, *span, *row, *seq, *item, *coef;
-	struct pf_span *host_span;     /* [seqs of the block], begin and end relative to the block */
-	struct pf_seq *host_seq;
-	struct pf_item_out *host_item;
-	uint32_t seqs_room;
-	struct pf_ticket in[3], item_in, run[2], grad, out[2];
-};
-
-/* Where a block of logits waits on the host on its way in or out */
-struct stage {
-	float *z;                      /* [rows, stride] */
-	struct pf_ticket *busy;        /* the copy that still uses it, or NULL */
-};
-
-struct block {
-	uint32_t begin, end, seq_begin, seq_end;
-};
-
-struct pf_head_logits {
-	uint32_t vocab, dim, stride, rows, slots, slots_open;
-	unsigned threads;
-	double cap;                    /* of the logits; 0: none */
-	float *raw;                    /* [rows, stride] logits before the cap, formed again on the way back */
-	struct slot *slot;             /* of device i % devices */
-	struct stage stage[STAGES];
-	struct pf_head_input input;    /* of the last forward */
-	struct block *block;
-	uint32_t blocks, blocks_room;
-};
-
-static uint64_t row_bytes(const struct pf_head_logits *h)
-{
-	return (uint64_t)h->stride * PF_BEAT_BYTES;
-}
-
-static void slot_close(struct slot *s)
-{
-	struct pf_buf *all[] = { s->z, s->target, s->span, s->row, s->seq, s->item, s->coef };
-	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-		pf_buf_free(all[i]);
-	free(s->host_span);
-	free(s->host_seq);
-	free(s->host_item);
-}
-
-static int slot_open(struct pf_head_logits *h, struct slot *s, struct pf_error *error)
-{
-	const uint64_t rows = h->rows;
-	const struct { struct pf_buf **buf; int kernel, arg; uint64_t bytes; } want[] = {
-		{ &s->z, PF_KERNEL_logprob, PF_ARG_logprob_z, rows * row_bytes(h) },
-		{ &s->target, PF_KERNEL_logprob, PF_ARG_logprob_target, rows * sizeof(int32_t) },
-		{ &s->row, PF_KERNEL_logprob, PF_ARG_logprob_out, rows * sizeof(struct pf_row) },
-		{ &s->coef, PF_KERNEL_coef, PF_ARG_coef_out, rows * sizeof(float) },
-		{ &s->span, PF_KERNEL_seq_sum, PF_ARG_seq_sum_span, rows * sizeof(struct pf_span) },
-		{ &s->seq, PF_KERNEL_seq_sum, PF_ARG_seq_sum_out, rows * sizeof(struct pf_seq) },
-		{ &s->item, PF_KERNEL_coef, PF_ARG_coef_item, rows * sizeof(struct pf_item_out) },
-	};
-	for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
-		int code = pf_buf_alloc(s->device, want[i].kernel, (unsigned)want[i].arg, want[i].bytes, want[i].buf,
-		                        error);
-		if (code)
-			return code;
-	}
-	return 0;
-}
-
-static uint64_t slot_bytes(const struct pf_head_logits *h)
-{
-	return h->rows * (row_bytes(h) + sizeof(int32_t) + sizeof(struct pf_row) + sizeof(float) +
-	                  sizeof(struct pf_span) + sizeof(struct pf_seq) + sizeof(struct pf_item_out)) +
-	       7 * PF_PAGE_BYTES;
-}
-
-/* Rows of a block: a power of two, about BLOCK_BYTES of logits, fewer if three blocks would not fit the memory given */
-static void choose_shape(struct pf_head_logits *h, uint64_t memory_bytes, unsigned devices)
-{
-	h->rows = ROWS_MOST;
-	while (h->rows > ROWS_LEAST && (h->rows * row_bytes(h) > BLOCK_BYTES || slot_bytes(h) * STAGES > memory_bytes))
-		h->rows /= 2;
-	uint64_t slots = memory_bytes / slot_bytes(h);
-	h->slots = (uint32_t)(slots > 4096 ? 4096 : slots) * devices;
-}
-
-static int open_stages(struct pf_head_logits *h, struct pf_error *error)
-{
-	int mapped = 1;
-	for (uint32_t i = 0; i < h->slots; i++)
-		mapped &= h->slot[i].mapped;
-	for (int i = 0; !mapped && i < STAGES; i++) {
-		h->stage[i].z = calloc(h->rows, row_bytes(h));
-		if (!h->stage[i].z)
-			return pf_fail(error, -ENOMEM, "no memory for staging blocks of %u rows", h->rows);
-	}
-	return 0;
-}
-
-static int open_slots(struct pf_head_logits *h, const struct pf_head_options *o, struct pf_error *error)
-{
-	uint64_t memory = o->memory_bytes ? o->memory_bytes : UINT64_MAX;
-	for (unsigned i = 0; i < o->devices; i++) {
-		uint64_t half = pf_device_facts(o->device[i])->memory_bytes / 2;
-		memory = half < memory && !o->memory_bytes ? half : memory;
-	}
-	choose_shape(h, memory, o->devices);
-	if (h->slots < STAGES * o->devices)
-		return pf_fail(error, PF_E_MEMORY,
-		               "%llu bytes of device memory do not hold three blocks of %u rows of %u "
-		               "logits (%llu each); give --card-memory more",
-		               (unsigned long long)memory, h->rows, h->vocab, (unsigned long long)slot_bytes(h));
-	h->slot = calloc(h->slots, sizeof *h->slot);
-	if (!h->slot)
-		return pf_fail(error, -ENOMEM, "no memory for %u blocks", h->slots);
-	for (uint32_t i = 0; i < h->slots; i++) {
-		h->slot[i].device = o->device[i % o->devices];
-		h->slot[i].mapped = pf_device_facts(h->slot[i].device)->host_visible;
-	}
-	return open_stages(h, error);
-}
 
 int pf_head_logits_open(const struct pf_head_options *o, struct pf_head_logits **head, struct pf_error *error)
 {
@@ -142,8 +17,8 @@ int pf_head_logits_open(const struct pf_head_options *o, struct pf_head_logits *
 	h->threads = o->threads;
 	h->cap = o->logit_cap;
 	h->stride = (o->vocab + LANES - 1) / LANES;
-	int code = open_slots(h, o, error);
-	if (!code && h->cap > 0.0 && !(h->raw = calloc(h->rows, row_bytes(h))))
+	int code = pf_head_slots_open(h, o, error);
+	if (!code && h->cap > 0.0 && !(h->raw = calloc(h->rows, pf_head_row_bytes(h))))
 		code = pf_fail(error, -ENOMEM, "no memory for blocks of %u rows", h->rows);
 	if (code) {
 		pf_head_logits_close(h);
@@ -158,7 +33,7 @@ void pf_head_logits_close(struct pf_head_logits *h)
 	if (!h)
 		return;
 	for (uint32_t i = 0; i < h->slots_open; i++)
-		slot_close(&h->slot[i]);
+		pf_head_slot_close(&h->slot[i]);
 	for (int i = 0; i < STAGES; i++)
 		free(h->stage[i].z);
 	free(h->raw);
@@ -199,9 +74,9 @@ static int slot_of(struct pf_head_logits *h, uint32_t b, struct slot **slot, str
 {
 	uint32_t i = b % h->slots, seqs = h->block[b].seq_end - h->block[b].seq_begin;
 	for (; h->slots_open <= i; h->slots_open++) {
-		int code = slot_open(h, &h->slot[h->slots_open], error);
+		int code = pf_head_slot_open(h, &h->slot[h->slots_open], error);
 		if (code) {
-			slot_close(&h->slot[h->slots_open]);
+			pf_head_slot_close(&h->slot[h->slots_open]);
 			memset(&h->slot[h->slots_open], 0, sizeof(struct slot));
 			return code;
 		}
@@ -279,7 +154,7 @@ static int send_block(struct pf_head_logits *h, struct slot *s, uint32_t b, stru
 		code = copy_small(s->span, s->host_span, (k->seq_end - k->seq_begin) * sizeof(struct pf_span),
 		                  &s->in[1]);
 	if (!code && !s->mapped) {
-		code = pf_copy_in(s->z, 0, z, rows * row_bytes(h), NULL, &s->in[2]);
+		code = pf_copy_in(s->z, 0, z, rows * pf_head_row_bytes(h), NULL, &s->in[2]);
 		stage->busy = &s->in[2];
 	}
 	const struct pf_arg arg[] = { { .buf = s->z }, { .buf = s->target }, { .buf = s->row },
@@ -391,7 +266,7 @@ static int ask_gradient(struct pf_head_logits *h, uint32_t b, const double *grad
 	if (!code)
 		code = pf_run(s->device, PF_KERNEL_logit_grad, dz, 8, &s->run[1], &s->grad);
 	if (!code && !s->mapped) {
-		code = pf_copy_out(s->z, 0, z, rows * row_bytes(h), &s->grad, &s->out[0]);
+		code = pf_copy_out(s->z, 0, z, rows * pf_head_row_bytes(h), &s->grad, &s->out[0]);
 		stage->busy = &s->out[0];
 	}
 	return code ? pf_fail(error, code, "block %u of %u: %s", b, h->blocks, pf_error_text(code)) : 0;
