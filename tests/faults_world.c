@@ -7,6 +7,7 @@
 #include <time.h>
 #include "tests/cmocka.h"
 #include "tests/scratch.h"
+#include "tests/world.h"
 #include "prefpga/internal/backend.h"
 
 /* ---- time ---- */
@@ -127,19 +128,6 @@ static void train(struct pf_device **device, const char *const *spec, unsigned d
 
 void faults_open(const char *test, const char *tail)
 {
-	const struct pf_model_config shape = { .vocab = PF_BYTES_VOCAB,
-		                               .dim = 16,
-		                               .layers = 1,
-		                               .heads = 2,
-		                               .kv_heads = 1,
-		                               .head_dim = 8,
-		                               .ffn = 24,
-		                               .max_positions = 64,
-		                               .rope_theta = 1e4,
-		                               .norm_eps = 1e-5,
-		                               .tied = 1,
-		                               .bos = PF_BYTES_BOS,
-		                               .eos = PF_BYTES_EOS };
 	static const char *const word[] = { "red", "blue", "green", "wide" };
 	const struct pf_corpus_options options = { .want = PF_RECORD_PAIRS, .cut = { 64, PF_KEEP_START } };
 	struct pf_error error = { 0 };
@@ -152,9 +140,9 @@ void faults_open(const char *test, const char *tail)
 		                      word[i % 4], word[i / 4], word[i % 4], tail, word[(i + 3) % 4]);
 	assert_true(n < sizeof text);
 	if (pf_tokenizer_open("bytes", &tokenizer, &error) || pf_loss_parse("sigmoid:beta=0.1", &loss, &error)
-	    || pf_corpus_open(scratch_text("pairs.jsonl", text), tokenizer, &options, &corpus, &error)
-	    || pf_model_create(&shape, 3, &reference, &error))
+	    || pf_corpus_open(scratch_text("pairs.jsonl", text), tokenizer, &options, &corpus, &error))
 		fail_msg("%s", error.text);
+	reference = world_model(1);
 	pf_fault_on_hold(on_hold);
 }
 
