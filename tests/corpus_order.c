@@ -473,6 +473,40 @@ static void mismatched_completions_are_never_the_own(void **state)
 				assert_mismatches(samples, batch, rotation);
 }
 
+/* What the batches of a step see of each other: nothing, as if each were a step */
+static void partners_may_come_from_the_batch(void **state)
+{
+	struct pf_corpus_options options = defaults();
+	struct pf_sampler_options alone = { .seed = 2, .batch = 3, .accumulate = 1, .shuffle = 1, .mismatched = 1 },
+				  step = alone;
+	struct pf_pack pack = { 0 }, batch = { 0 };
+	struct pf_step a, b;
+
+	(void)state;
+	step.accumulate = 4;
+	step.within = 1;
+	for (uint32_t samples = 1; samples <= 25; samples++)
+		for (int rotation = -1; rotation <= 1; rotation += 2) {
+			struct pf_corpus *corpus = open_with(write_singles("singles", samples), &options);
+			alone.mismatched = step.mismatched = rotation;
+			struct pf_sampler whole = sampler_of(corpus, step), small = sampler_of(corpus, alone);
+			for (uint64_t s = 0, k = 0; s < whole.steps; s++) {
+				assert_int_equal(pf_sampler_step(&whole, s, &pack, &a, &error), 0);
+				for (size_t i = 0; i < a.mismatched; i++) {
+					if (i % 3 == 0)
+						assert_int_equal(pf_sampler_step(&small, k++, &batch, &b, &error), 0);
+					assert_int_equal(token_of(&pack, a.sequences + i, 1),
+					                 token_of(&batch, b.sequences + i % 3, 1));
+					assert_int_equal(token_of(&pack, a.sequences + i, 2),
+					                 token_of(&batch, b.sequences + i % 3, 2));
+				}
+			}
+			pf_corpus_close(corpus);
+		}
+	pf_pack_free(&pack);
+	pf_pack_free(&batch);
+}
+
 static void wrong_samplers_are_refused(void **state)
 {
 	struct pf_corpus_options options = defaults();
@@ -514,6 +548,7 @@ int main(void)
 		cmocka_unit_test(an_epoch_sees_every_sample_once),
 		cmocka_unit_test(a_resumed_run_continues_exactly),
 		cmocka_unit_test(mismatched_completions_are_never_the_own),
+		cmocka_unit_test(partners_may_come_from_the_batch),
 		cmocka_unit_test(wrong_samplers_are_refused),
 	};
 

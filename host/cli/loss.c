@@ -59,6 +59,15 @@ static int is_coupled(const struct pf_loss_row *row)
 	return pf_loss_parse(row->name, &loss, NULL) == 0 && pf_loss_coupled(&loss);
 }
 
+/* Or from a scalar of the step */
+static int looks_around(const struct pf_loss_row *row)
+{
+	struct pf_loss loss;
+
+	return is_coupled(row) || (pf_loss_parse(row->name, &loss, NULL) == 0 &&
+	                           (pf_loss_uses(&loss, PF_LOSS_Z0) || pf_loss_uses(&loss, PF_LOSS_DELTA)));
+}
+
 static const char *computed_by(const struct pf_loss_row *row)
 {
 	if (is_coupled(row))
@@ -78,10 +87,10 @@ static json_t *json_loss(const struct pf_loss_row *row)
 
 	for (unsigned i = 0; i < row->params; i++)
 		json_array_append_new(params, json_param(&row->param[i]));
-	return json_pack("{ss, so, ss, ss, ss, sb, ss, ss, so, ss, ss}", "name", row->name,
+	return json_pack("{ss, so, ss, ss, ss, sb, ss, sb, ss, so, ss, ss}", "name", row->name,
 	                 "aliases", json_words(row->aliases), "title", row->title, "source",
 	                 row->source, "form", pf_loss_form_name(row->form), "reference",
-	                 row->reference != PF_LOSS_FREE, "per", level_name(row),
+	                 row->reference != PF_LOSS_FREE, "per", level_name(row), "coupled", looks_around(row),
 	                 "computed_by", computed_by(row), "parameters", params, "value", row->value,
 	                 "gradient", row->grad);
 }
@@ -128,6 +137,8 @@ static void print_row(const struct pf_loss_row *row)
 	printf("    %s. %s\n", row->title, row->source);
 	if (*row->aliases)
 		printf("    also: %s\n", row->aliases);
+	if (looks_around(row))
+		printf("    looks at the whole step; with --coupled micro, as TRL under accumulation, at each batch\n");
 	for (unsigned i = 0; i < row->params; i++)
 		print_param(&row->param[i]);
 }

@@ -283,6 +283,7 @@ struct pf_run pf_setup_run(const struct pf_setup *s, const struct pf_options *o)
 		.reference_precision = pf_setup_reference_precision(o),
 		.filter = (float)o->filter, .shards = (unsigned)o->shards,
 		.loss = &s->loss, .advantages = find_advantages(o->advantages),
+		.micro = o->coupled && strcmp(o->coupled, "micro") == 0,
 		.reference = s->reference, .uniform = s->uniform, .cache = o->cache,
 		.trace = s->trace, .stop = pf_setup_stop() };
 }

@@ -55,6 +55,8 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 	add_fact(f, "batch", 1, "%lld", (long long)o->batch);
 	add_fact(f, "accumulate", 1, "%lld", (long long)o->accumulate);
 	add_fact(f, "loss", 0, "%s", strcmp(o->verb, "sft") == 0 ? o->sft_loss : o->loss);
+	if (o->coupled)
+		add_fact(f, "coupled", 0, "%s", o->coupled);
 	add_fact(f, "steps", 0, "%llu", (unsigned long long)steps);
 	add_fact(f, "learning rate", 0, "%.17g %s, warm-up %lld, %.17g", o->lr, o->schedule, (long long)o->warmup_steps,
 	         o->warmup_ratio);

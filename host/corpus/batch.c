@@ -48,10 +48,12 @@ static int add_samples(const struct pf_sampler *sampler, const struct pf_step *f
 static uint64_t partner(const struct pf_sampler *sampler, const struct pf_step *facts, uint64_t count, uint64_t i)
 {
 	const uint64_t all = sampler->samples, back = sampler->options.mismatched > 0 ? 1 : 0;
+	const uint64_t each = sampler->options.within ? sampler->options.batch : count, first = i / each * each;
+	const uint64_t ring = count - first < each ? count - first : each;
 
-	if (count == 1)
-		return (facts->position + (back ? all - 1 : 1)) % all;
-	return facts->position + (i + (back ? count - 1 : 1)) % count;
+	if (ring == 1)
+		return (facts->position + i + (back ? all - 1 : 1)) % all;
+	return facts->position + first + (i - first + (back ? ring - 1 : 1)) % ring;
 }
 
 static int add_mismatched(const struct pf_sampler *sampler, const struct pf_step *facts, uint64_t count,

@@ -12,7 +12,8 @@ struct pf_sampler_options {
 	uint32_t batch, accumulate;    /* a step is batch * accumulate samples */
 	int      shuffle;              /* 0: the files' order in every epoch */
 	int      mismatched;           /* singles with a mismatched partner each, for KTO's z0: 1 the sample before, -1 the
-	                                * one behind; 0: none */
+	                                * one behind; 0: none, */
+	int      within;               /* 1: of the same batch, 0: of the step */
 };
 
 struct pf_sampler {
@@ -23,8 +24,8 @@ struct pf_sampler {
 };
 
 /* What a step consists of. Mismatched sequences, if wanted, are groups behind the first `groups` ones: one each, prompt
- * of the step's sample i with the completion of sample i - 1 (or i + 1) around the step; a step of a single sample
- * takes the completion of its neighbour in the epoch's order. Only a dataset of one sample has none */
+ * of the step's sample i with the completion of sample i - 1 (or i + 1) around the step or its batch; where that is one
+ * sample, it takes the completion of its neighbour in the epoch's order. Only datasets of one sample have none */
 struct pf_step {
 	uint64_t epoch, position;      /* place of its first sample in the epoch */
 	size_t groups, sequences; /* those that the loss sees: the divisor of a mean over pairs, singles, rankings */

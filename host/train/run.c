@@ -70,6 +70,7 @@ int pf_running_describe(struct pf_running *r, const struct pf_run *run, const st
 		                              .policy = model,
 		                              .reference = pf_loss_needs_reference(run->loss) ? run->reference : NULL,
 		                              .limit = { .groups = run->batch, .tokens = chunk_tokens(run) },
+		                              .micro = run->micro ? run->batch : 0,
 		                              .training = backward,
 		                              .remote = reference_is_remote(run),
 		                              .advantages = run->advantages };
@@ -187,7 +188,8 @@ int pf_running_sampler(const struct pf_running *r, struct pf_corpus *corpus, enu
 	double rotation = 1.0;
 	const int rotated = pf_loss_param(r->run->loss, "kl_rotation", &rotation) && rotation < 0.0;
 	const struct pf_sampler_options options = { seed, r->run->batch, accumulate, shuffle,
-		                                    !pf_loss_uses(r->run->loss, PF_LOSS_Z0) ? 0 : rotated ? -1 : 1 };
+		                                    !pf_loss_uses(r->run->loss, PF_LOSS_Z0) ? 0 : rotated ? -1 : 1,
+		                                    r->run->micro };
 	return pf_sampler_open(sampler, corpus, split, &options, error);
 }
 

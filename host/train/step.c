@@ -137,69 +137,81 @@ static int score(struct pf_objective *o, const struct pf_pack *pack, const struc
 	return code ? code : score_policy(o, pack, chunk, w, error);
 }
 
-/* ---- scalars of the whole step ---- */
+/* ---- scalars ---- */
 
-/* Sum of log-ratios over groups [from, to), in order */
-static int sum_log_ratios(struct pf_objective *o, const struct pf_pack *pack, size_t from, size_t to, struct pf_work *w,
-                          double *total, struct pf_error *error)
+/* Groups [from, to): what a loss that looks beyond a group sees together */
+struct part { size_t from, to; };
+
+/* 1: nothing can be said of a group before all sums of its part are there */
+static int looks_at_all(const struct pf_loss *loss)
+{
+	return pf_loss_coupled(loss) || pf_loss_uses(loss, PF_LOSS_DELTA);
+}
+
+/* Log-probs of the whole part, in so many chunks */
+static int score_all(struct pf_objective *o, const struct pf_pack *pack, const struct part *part, struct pf_work *w,
+                     size_t *chunks, struct pf_error *error)
 {
 	struct pf_chunk chunk;
 	int code = 0;
-	*total = 0.0;
-	for (size_t g = from; !code && pf_pack_chunk(pack, g, to, &o->limit, &chunk); g += chunk.groups) {
+	*chunks = 0;
+	for (size_t g = part->from; !code && pf_pack_chunk(pack, g, part->to, &o->limit, &chunk);
+	     g += chunk.groups, ++*chunks)
 		code = score(o, pack, &chunk, w, error);
-		for (size_t i = 0; !code && i < chunk.sequences; i++)
-			*total += pf_work_ratio(w, chunk.sequence + i);
-	}
 	return code;
 }
 
-/* z0 = max(0, mean log-ratio of the mismatched sequences), KTO eq. 7-8 with the exact global mean */
-static int find_z0(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts, struct pf_work *w,
-                   double *z0, struct pf_error *error)
+/* Over sequences of the part, in order */
+static double sum_log_ratios(const struct pf_pack *pack, const struct part *part, const struct pf_work *w)
 {
-	double total;
-	int code = sum_log_ratios(o, pack, facts->groups, pack->group_count, w, &total, error);
-	*z0 = facts->mismatched && total > 0.0 ? total / (double)facts->mismatched : 0.0;
-	return code;
+	double total = 0.0;
+	for (size_t i = pack->groups[part->from]; i < pack->groups[part->to]; i++)
+		total += pf_work_ratio(w, i);
+	return total;
 }
 
-/* The running mean of all rewards seen, this step's included before it is used (TRL's RunningMoments) */
-static int find_delta(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts,
-                      struct pf_work *w, double *delta, struct pf_error *error)
+/* z0 = max(0, mean log-ratio of the part's mismatched sequences), KTO eq. 7-8 with the exact mean */
+static int find_z0(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts,
+                   const struct part *part, struct pf_work *w, struct pf_loss_batch *batch, struct pf_tally *tally,
+                   struct pf_error *error)
 {
-	struct pf_loss_state s = o->state;
-	const double n = (double)facts->sequences;
-	double total;
-	int code = sum_log_ratios(o, pack, 0, facts->groups, w, &total, error);
+	const double n = (double)(part->to - part->from);
+	const struct part mismatched = { facts->groups + part->from, facts->groups + part->to };
+	size_t chunks;
+	int code = facts->mismatched ? score_all(o, pack, &mismatched, w, &chunks, error) : 0;
 	if (code)
 		return code;
+	const double total = facts->mismatched ? sum_log_ratios(pack, &mismatched, w) : 0.0;
+	batch->z0 = total > 0.0 ? total / n : 0.0;
+	tally->z0 = (isnan(tally->z0) ? 0.0 : tally->z0) + batch->z0 * (n / (double)facts->groups);
+	return 0;
+}
+
+/* The running mean of all rewards seen, this part's included before it is used (TRL's RunningMoments) */
+static double find_delta(struct pf_objective *o, const struct pf_pack *pack, const struct part *part,
+                         const struct pf_work *w)
+{
+	struct pf_loss_state s = o->state;
+	const double n = (double)(pack->groups[part->to] - pack->groups[part->from]);
+	const double total = sum_log_ratios(pack, part, w);
 	if (o->training || s.count == 0.0) {
 		s.mean += (pf_reward_scale(o->loss) * total / n - s.mean) * n / (s.count + n);
 		s.count += n;
 	}
 	if (o->training)
 		o->state = s;
-	*delta = s.mean;
-	return 0;
+	return s.mean;
 }
 
-static int find_scalars(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts,
-                        struct pf_work *w, struct pf_loss_batch *batch, struct pf_tally *tally, struct pf_error *error)
+/* Of the whole step, whatever the loss sees together */
+static void find_divisors(const struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts,
+                          struct pf_loss_batch *batch)
 {
 	*batch = (struct pf_loss_batch){ .divisor = (double)(pf_loss_per_item(o->loss) ? facts->sequences
 		                                                                       : facts->groups) };
 	for (size_t i = 0; i < facts->sequences; i++)
 		if (pack->member[i].kind & PF_ITEM_CHOSEN)
 			batch->tokens += pack->scored[i];
-	int code = 0;
-	if (pf_loss_uses(o->loss, PF_LOSS_Z0)) {
-		code = find_z0(o, pack, facts, w, &batch->z0, error);
-		tally->z0 = batch->z0;
-	}
-	if (!code && pf_loss_uses(o->loss, PF_LOSS_DELTA))
-		code = find_delta(o, pack, facts, w, &batch->delta, error);
-	return code;
 }
 
 /* ---- loss and gradient ---- */
@@ -222,7 +234,7 @@ static int find_loss(struct pf_objective *o, const struct pf_pack *pack, const s
 			"parameters of the loss%s",
 			invalid,
 			pf_loss_coupled(o->loss) && chunk->groups == 1
-				? " (a step of a single pair has no variance: choose --batch so that none is left over)"
+				? " (a single pair, left over by --batch, has no variance)"
 				: "");
 	pf_work_tally(w, o, pack, chunk, tally);
 	pf_work_spread(w, s.items);
@@ -242,13 +254,13 @@ static int go_back(struct pf_objective *o, const struct pf_pack *pack, const str
 }
 
 /* Chunk by chunk: the loss of a group is its own affair */
-static int run_chunks(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts,
-                      const struct pf_loss_batch *batch, struct pf_work *w, float *gradient, struct pf_tally *tally,
+static int run_chunks(struct pf_objective *o, const struct pf_pack *pack, const struct part *part,
+                      struct pf_loss_batch *batch, struct pf_work *w, float *gradient, struct pf_tally *tally,
                       struct pf_error *error)
 {
 	struct pf_chunk chunk;
 	int code = 0;
-	for (size_t g = 0; !code && pf_pack_chunk(pack, g, facts->groups, &o->limit, &chunk); g += chunk.groups) {
+	for (size_t g = part->from; !code && pf_pack_chunk(pack, g, part->to, &o->limit, &chunk); g += chunk.groups) {
 		code = score(o, pack, &chunk, w, error);
 		if (!code)
 			code = find_loss(o, pack, &chunk, batch, w, tally, error);
@@ -258,35 +270,23 @@ static int run_chunks(struct pf_objective *o, const struct pf_pack *pack, const 
 	return code;
 }
 
-/* Log-probs of the whole step, in so many chunks */
-static int score_all(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts, struct pf_work *w,
-                     size_t *chunks, struct pf_error *error)
-{
-	struct pf_chunk chunk;
-	int code = 0;
-	*chunks = 0;
-	for (size_t g = 0; !code && pf_pack_chunk(pack, g, facts->groups, &o->limit, &chunk);
-	     g += chunk.groups, ++*chunks)
-		code = score(o, pack, &chunk, w, error);
-	return code;
-}
-
-/* All sums before the first gradient: the loss looks at the whole step. Chunks, if there are several, go forward
- * again */
-static int run_coupled(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts,
-                       const struct pf_loss_batch *batch, struct pf_work *w, float *gradient, struct pf_tally *tally,
-                       struct pf_error *error)
+/* All sums before the first gradient. Chunks, if there are several, go forward again */
+static int run_whole(struct pf_objective *o, const struct pf_pack *pack, const struct part *part,
+                     struct pf_loss_batch *batch, struct pf_work *w, float *gradient, struct pf_tally *tally,
+                     struct pf_error *error)
 {
 	const struct pf_chunk_limit all = { 0 };
 	struct pf_chunk chunk, whole;
 	size_t chunks = 0;
 	int code = 0;
-	if (!pf_pack_chunk(pack, 0, facts->groups, &all, &whole))
+	if (!pf_pack_chunk(pack, part->from, part->to, &all, &whole))
 		return 0;
-	code = score_all(o, pack, facts, w, &chunks, error);
+	code = score_all(o, pack, part, w, &chunks, error);
+	if (!code && pf_loss_uses(o->loss, PF_LOSS_DELTA))
+		batch->delta = find_delta(o, pack, part, w);
 	if (!code)
 		code = find_loss(o, pack, &whole, batch, w, tally, error);
-	for (size_t g = 0; gradient && !code && pf_pack_chunk(pack, g, facts->groups, &o->limit, &chunk);
+	for (size_t g = part->from; gradient && !code && pf_pack_chunk(pack, g, part->to, &o->limit, &chunk);
 	     g += chunk.groups) {
 		code = chunks > 1 ? score_policy(o, pack, &chunk, w, error) : 0;
 		if (!code)
@@ -295,11 +295,28 @@ static int run_coupled(struct pf_objective *o, const struct pf_pack *pack, const
 	return code;
 }
 
+static int run_parts(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts, struct pf_work *w,
+                     float *gradient, struct pf_tally *tally, struct pf_error *error)
+{
+	const int whole = looks_at_all(o->loss), z0 = pf_loss_uses(o->loss, PF_LOSS_Z0);
+	const size_t each = o->micro && (whole || z0) ? o->micro : facts->groups;
+	struct pf_loss_batch batch;
+	int code = 0;
+	find_divisors(o, pack, facts, &batch);
+	for (struct part part = { 0, 0 }; !code && part.from < facts->groups; part.from = part.to) {
+		part.to = facts->groups - part.from < each ? facts->groups : part.from + each;
+		code = z0 ? find_z0(o, pack, facts, &part, w, &batch, tally, error) : 0;
+		if (!code)
+			code = (whole ? run_whole : run_chunks)(o, pack, &part, &batch, w, gradient, tally, error);
+	}
+	return code;
+}
+
 int pf_step_run(struct pf_objective *o, const struct pf_pack *pack, const struct pf_step *facts, float *gradient,
                 struct pf_tally *tally, struct pf_error *error)
 {
 	const uint64_t before = o->referenced;
-	struct pf_loss_batch batch;
+	const struct part all = { 0, facts->groups };
 	struct pf_work w;
 	size_t chunks;
 	pf_tally_clear(tally);
@@ -307,14 +324,12 @@ int pf_step_run(struct pf_objective *o, const struct pf_pack *pack, const struct
 	int code = pf_work_open(&w, o, pack, error);
 	if (code)
 		return code;
-	code = find_scalars(o, pack, facts, &w, &batch, tally, error);
-	if (!code && pf_loss_reward_kl(o->loss) > 0.0)
-		code = score_all(o, pack, facts, &w, &chunks, error);
+	if (pf_loss_reward_kl(o->loss) > 0.0)
+		code = score_all(o, pack, &all, &w, &chunks, error);
 	if (!code && pf_loss_form(o->loss) == PF_FORM_ROLLOUT)
 		pf_work_advantages(&w, o, pack, facts->groups);
 	if (!code)
-		code = (pf_loss_coupled(o->loss) ? run_coupled : run_chunks)(o, pack, facts, &batch, &w, gradient,
-		                                                             tally, error);
+		code = run_parts(o, pack, facts, &w, gradient, tally, error);
 	pf_work_close(&w);
 	if (gradient && o->referenced == before)       /* the cache had it all, and will have most of the next step */
 		pf_scorer_forget_reference(o->scorer);

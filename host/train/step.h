@@ -2,8 +2,9 @@
  *
  * A step is a pack of groups (pairs, samples, rankings). It is computed chunk by chunk, a chunk being whole groups; the
  * divisors are those of the step, so chunks and accumulation do not change the result. Losses with a scalar over the
- * step (KTO's z0, BCO's running mean) get it from a pass of its own before the first gradient, and losses that look at
- * the whole step are computed when all its sums are there. One thread. */
+ * step get it before the first gradient: KTO's z0 from a pass of its own, BCO's running mean like losses that look at
+ * the whole step when all its sums are there; or all of these see parts of a step alone, as if these were steps,
+ * but for the divisors. One thread. */
 #ifndef PF_TRAIN_STEP_H
 #define PF_TRAIN_STEP_H
 #include "../corpus/batch.h"
@@ -29,6 +30,7 @@ struct pf_objective {
 	const struct pf_model   *reference;    /* NULL: reference-free */
 	struct pf_reference     *cache;        /* of the split the packs come from; NULL: nothing is kept */
 	struct pf_chunk_limit    limit;
+	size_t                   micro;        /* groups of a part that losses which look beyond a group see; 0: the step */
 	struct pf_loss_state     state;
 	int                      training;     /* 1: the loss's state moves */
 	int                      remote;       /* 1: the devices cannot compute the reference, the cache has it all */

@@ -37,6 +37,7 @@ struct pf_run {
 	unsigned shards;
 	const struct pf_loss  *loss;
 	enum pf_advantages advantages;
+	int      micro;                /* 1: losses that look beyond a group see each batch of a step alone */
 	const struct pf_model *reference;      /* NULL: none; needed if the loss looks at it, unless */
 	int      uniform;              /* 1: every completion is equally likely under the reference (log-ratio = logp) */
 	const char *cache;             /* folder of reference caches; NULL: none kept */
