@@ -270,7 +270,8 @@ class Preference:
         needs = library.call(library.flat_loss_needs, loss.encode())
         self.needs = {name: bool(needs & library.number(name)) for name in
                       ("reference", "z0", "delta", "per_item", "per_token", "own_weights")}
-        self.chosen, self.rejected, self.extra = (library.number(n) for n in ("chosen", "rejected", "extra"))
+        self.chosen, self.rejected, self.extra, self.prompt = (
+            library.number(n) for n in ("chosen", "rejected", "extra", "prompt"))
         self.mean, self.count = 0.0, 0
 
     def parameter(self, name, component=0):
@@ -311,7 +312,7 @@ class Preference:
         if self.needs["delta"]:
             delta = self.running_mean(policy.detach() - reference)
         divisor = float(count if self.needs["per_item"] and not self.needs["per_token"] else len(groups) - 1)
-        scored = float(tokens[(kind & self.chosen) != 0].sum())
+        scored = float(tokens[(kind & (self.chosen | self.prompt)) != 0].sum())
         return PreferenceLoss.apply(policy, self.device, self.loss, reference, old, tokens, kind, groups,
                                     (score, margin, weight, advantage), divisor, z0, delta, scored)
 

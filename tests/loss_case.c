@@ -131,6 +131,13 @@ static void rows_have_keys_of_their_own(void **state)
 	accepts("{\"lw\":1,\"ll\":-1,\"lg\":-2,\"nw\":1,\"nl\":1,\"ng\":3}");
 	assert_true(cases.items == 3 && cases.item[2].kind == PF_KIND_EXTRA &&
 	            cases.item[2].n == 3);
+	start("orpo_prompt");
+	accepts("{\"lw\":[-1,-2],\"ll\":[-3,-4],\"nw\":2,\"nl\":[3,4],\"lp\":[-5,-6],\"np\":[7,8]}");
+	assert_true(cases.items == 6 && cases.groups == 2 && cases.group[0] == 3);
+	assert_true(cases.item[3].kind == PF_KIND_CHOSEN && cases.item[4].kind == PF_KIND_REJECTED);
+	assert_true(cases.item[5].kind == PF_KIND_PROMPT && cases.item[5].policy == q32(-6) && cases.item[5].n == 8);
+	assert_true(cases.list[0].setting.batch.tokens == 4 && cases.list[0].setting.batch.prompt_tokens == 15);
+	refuses("{\"lw\":-1,\"ll\":-3,\"nw\":2,\"nl\":3}", "key \"lp\" is missing");
 	start("infonca");
 	accepts("{\"l\":[1,2],\"r\":[0,0],\"psi\":[\"0.5\",1]}");
 	assert_true(cases.groups == 1 && cases.item[0].score == 0.5f);

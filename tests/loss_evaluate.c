@@ -231,8 +231,10 @@ static void mistakes_name_item_or_group(void **state)
 	refuses("sft", one, items, 2, pair, 1, PF_E_RANGE, "tokens = 0 must be finite and above 0");
 	refuses("kto", (struct pf_loss_batch){ .divisor = 1, .z0 = NAN }, items, 2, pair, 1,
 	        PF_E_RANGE, "z0 = nan");
-	items[1].kind = 8;
-	refuses("kto", one, items, 2, pair, 1, PF_E_DATA, "neither chosen nor rejected nor extra");
+	items[1].kind = PF_KIND_PROMPT;
+	refuses("kto", one, items, 2, pair, 1, PF_E_DATA, "and 1 prompts, which is no binary");
+	items[1].kind = 16;
+	refuses("kto", one, items, 2, pair, 1, PF_E_DATA, "neither chosen nor rejected nor extra nor a prompt");
 }
 
 static void ratios_stay_in_range(void **state)

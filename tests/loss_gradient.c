@@ -38,11 +38,23 @@ static const char *frozen_value(const struct pf_loss_row *row)
 	return NULL;
 }
 
+/* Prompts as the last members of groups, where the loss counts them */
+static uint32_t draw_members(struct point *p, const struct pf_loss_row *row, double wide)
+{
+	const struct pf_loss alone = { 1, { { .row = row, .weight = 1 } } };
+	const uint32_t prompts = (uint32_t)pf_loss_prompts(&alone), members = point_members(row->form) + prompts;
+
+	point_draw(p, row, members, wide);
+	for (uint32_t i = members - 1; prompts && i < p->items; i += members)
+		p->item[i] = point_item(PF_ITEM_PROMPT, wide);
+	return members;
+}
+
 static void draw_point(struct point *p, const struct pf_loss_row *row, double wide)
 {
 	struct pf_loss_row other = *row;
 
-	point_draw(p, row, point_members(row->form), wide);
+	draw_members(p, row, wide);
 	other.value = frozen_value(row);
 	if (other.value) {
 		point_freeze(p);
@@ -208,37 +220,49 @@ static void group_losses_stand_on_every_member(void **state)
 	point_seed(seed_of(7));
 	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++) {
 		long double value[ITEMS_MOST];
-		point_draw(&s, row, point_members(row->form), 1);
+		const uint32_t members = draw_members(&s, row, 1);
 		point_run(&s, 0, value);
 		for (uint32_t i = 0; i < s.items && !row->per_item; i++)
-			if (!(value[i] == value[i / point_members(row->form) * point_members(row->form)]))
+			if (!(value[i] == value[i / members * members]))
 				fail_msg(
 					"loss %s leaves different values on the members of a group",
 					row->name);
 	}
 }
 
-/* A third member changes nothing for a pair loss and gets no gradient: mixtures with triples rely
- * on it */
-static void pairs_ignore_an_extra_member(void **state)
+/* The member behind those of the form changes nothing and gets no gradient */
+static void check_ignored(const struct pf_loss_row *row, uint32_t kind)
+{
+	const uint32_t members = point_members(row->form) + 1;
+	long double value[ITEMS_MOST], alone[ITEMS_MOST], grad[ITEMS_MOST];
+	struct point s;
+
+	point_draw(&s, row, members, 1);
+	for (int again = 0; again < 2; again++) {
+		for (uint32_t i = members - 1; i < s.items; i += members)
+			s.item[i] = point_item(kind, 1);
+		point_run(&s, 0, again ? alone : value);
+	}
+	point_run(&s, 1, grad);
+	for (uint32_t i = 0; i < s.items; i++)
+		if (!(alone[i] == value[i]) || (i % members == members - 1 && !(grad[i] == 0)))
+			fail_msg("loss %s looks at a member of kind %u", row->name, kind);
+}
+
+/* Mixtures with triples and with likelihood of prompts rely on it */
+static void losses_ignore_members_of_others(void **state)
 {
 	const struct pf_loss_row *row;
-	struct point s;
 
 	(void)state;
 	point_seed(seed_of(11));
 	for (unsigned r = 0; (row = pf_loss_row(r)) != NULL; r++) {
-		long double value[ITEMS_MOST], alone[ITEMS_MOST], grad[ITEMS_MOST];
-		if (row->form != PF_FORM_PAIR)
-			continue;
-		point_draw(&s, row, 3, 1);
-		point_run(&s, 0, value);
-		point_run(&s, 1, grad);
-		s.item[2] = s.item[5] = s.item[8] = point_item(PF_ITEM_EXTRA, 1);
-		point_run(&s, 0, alone);
-		for (uint32_t i = 0; i < s.items; i++)
-			if (!(alone[i] == value[i]) || (i % 3 == 2 && !(grad[i] == 0)))
-				fail_msg("loss %s looks at an extra member", row->name);
+		const struct pf_loss alone = { 1, { { .row = row, .weight = 1 } } };
+		if (row->form == PF_FORM_PAIR)
+			check_ignored(row, PF_ITEM_EXTRA);
+		if ((row->form == PF_FORM_PAIR || row->form == PF_FORM_TRIPLE ||
+		     (row->form == PF_FORM_TOKENS && !row->per_token)) && !pf_loss_prompts(&alone))
+			check_ignored(row, PF_ITEM_PROMPT);
 	}
 }
 
@@ -278,7 +302,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(mistakes_are_noticed),
 		cmocka_unit_test(formulas_have_their_derivatives),
 		cmocka_unit_test(group_losses_stand_on_every_member),
-		cmocka_unit_test(pairs_ignore_an_extra_member),
+		cmocka_unit_test(losses_ignore_members_of_others),
 		cmocka_unit_test(loops_stop_at_the_end_of_a_list),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

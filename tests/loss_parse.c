@@ -59,6 +59,30 @@ static void mixtures(void **state)
 	refuses("sft+sft+sft+sft+sft", PF_E_RANGE, "at most 4 losses");
 }
 
+/* Prompts are further items of a group: where gradients are per group or item, and nothing counts a group's items */
+static void prompts_go_with_pairs_and_likelihood(void **state)
+{
+	static const char *const none[] = { "kto", "bco", "pl_dpo", "lipo", "grpo", "dft" };
+	char text[64];
+
+	(void)state;
+	accepts("orpo_prompt");
+	assert_true(pf_loss_prompts(&loss) && pf_loss_form(&loss) == PF_FORM_PAIR);
+	accepts("orpo+sft_mean");
+	assert_true(!pf_loss_prompts(&loss));
+	accepts("orpo:nll_weight=0+sft_prompt");
+	assert_true(pf_loss_prompts(&loss) && !pf_loss_per_item(&loss));
+	accepts("sft_prompt+sft+aot");
+	accepts("slic_hf+sft_prompt");
+	accepts("ipo:ld_alpha=1+sft_prompt");
+	for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+		snprintf(text, sizeof text, "%s+sft_prompt", none[i]);
+		refuses(text, PF_E_ARGUMENT, "counts the tokens of prompts and cannot be mixed with");
+	}
+	refuses("sft_prompt+kto", PF_E_ARGUMENT,
+	        "loss sft_prompt counts the tokens of prompts and cannot be mixed with kto");
+}
+
 static void modifiers_go_with_losses_of_pairs(void **state)
 {
 	double value;
@@ -314,6 +338,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_and_defaults),
 		cmocka_unit_test(mixtures),
+		cmocka_unit_test(prompts_go_with_pairs_and_likelihood),
 		cmocka_unit_test(modifiers_go_with_losses_of_pairs),
 		cmocka_unit_test(mistakes_name_the_remedy),
 		cmocka_unit_test(ranges_are_kept),

@@ -112,7 +112,7 @@ void point_draw(struct point *p, const struct pf_loss_row *row, uint32_t size, d
 	for (unsigned i = 0; i < row->params; i++)
 		p->loss.component[0].param[i] = draw_param(&row->param[i]);
 	p->batch = (struct pf_loss_batch){
-		.divisor = 3, .z0 = draw(0, 2), .delta = draw(-1, 1), .tokens = 11
+		.divisor = 3, .z0 = draw(0, 2), .delta = draw(-1, 1), .tokens = 11, .prompt_tokens = 7
 	};
 	p->items = 0;
 	for (uint32_t g = 0; g < GROUPS; g++) {

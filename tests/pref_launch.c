@@ -11,7 +11,7 @@ static struct pf_item random_item(uint64_t *state)
 	item.reference = -(int64_t)((uint64_t)random_bits(state) << 6);
 	item.old = -(int64_t)((uint64_t)random_bits(state) << 6);
 	item.n = 1 + random_bits(state) % 50;
-	item.kind = 1u << random_bits(state) % 3;
+	item.kind = 1u << random_bits(state) % 4;
 	item.score = (float)(4 * random_unit(state) - 2);
 	item.margin = (float)(4 * random_unit(state) - 2);
 	item.weight = (float)(random_unit(state) + 0.1);

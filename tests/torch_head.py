@@ -288,6 +288,16 @@ class Losses(Devices):
             return torch.where(good, softplus(-(r - delta)), softplus(r - delta)).mean()
         self.check("bco:beta=0.1", formula, kind=self.labels)
 
+    def test_the_likelihood_of_prompts(self):
+        kind = torch.tensor([1, 2, 8, 1, 2, 8, 1, 2], dtype=torch.int32)     # the third pair's prompt is empty
+        first, counted = torch.tensor([0, 3, 6]), kind != 2
+
+        def formula(p):
+            nll = -p[counted].sum() / self.tokens[counted].sum()
+            return softplus(-0.1 * (p[first] - p[first + 1])).mean() + 0.5 * nll
+        self.check("reference_free:beta=0.1+sft_prompt:weight=0.5", formula, kind=kind,
+                   groups=torch.tensor([0, 3, 6, 8]))
+
     def test_rankings(self):
         def formula(p):
             s = 0.1 * (p - self.reference).view(2, 4)

@@ -290,7 +290,7 @@ static void coupled_losses_may_see_batches_alone(void **state)
 /* In chunks that do not end where batches do */
 static void other_losses_do_not_change_by_a_bit(void **state)
 {
-	static const char *const losses[] = { "sigmoid", "ipo+sft:weight=0.5", "sft", "grpo:beta=0.1",
+	static const char *const losses[] = { "sigmoid", "ipo+sft:weight=0.5", "orpo_prompt", "sft", "grpo:beta=0.1",
 		                              "rloo:beta=0.1" };
 	(void)state;
 	for (size_t k = 0; k < sizeof losses / sizeof *losses; k++) {

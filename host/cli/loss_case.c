@@ -10,10 +10,17 @@
 #include "loss_tail.h"
 #include "loss_value.h"
 
+static uint32_t group_members(enum pf_loss_form form)
+{
+	return form == PF_FORM_PAIR ? 2 : form == PF_FORM_TRIPLE ? 3 : 1;
+}
+
 int pf_cases_init(struct pf_cases *cases, const struct pf_loss *loss, struct pf_error *error)
 {
 	memset(cases, 0, sizeof *cases);
 	cases->loss = *loss;
+	cases->prompts = pf_loss_prompts(loss);
+	cases->each = group_members(pf_loss_form(loss)) + (uint32_t)cases->prompts;
 	return pf_case_keys(cases, error);
 }
 
@@ -38,18 +45,13 @@ static int is_scalar_field(enum pf_case_field field)
 	return field == PF_CASE_Z0 || field == PF_CASE_DELTA;
 }
 
-static uint32_t group_members(enum pf_loss_form form)
-{
-	return form == PF_FORM_PAIR ? 2 : form == PF_FORM_TRIPLE ? 3 : 1;
-}
-
 uint32_t pf_cases_length(const struct pf_cases *cases, size_t i, unsigned key)
 {
 	const struct pf_case *c = &cases->list[i];
 
 	if (c->tail.n[0])
 		return c->tail.n[cases->key[key].member == PF_KIND_REJECTED];
-	return c->items / group_members(pf_loss_form(&cases->loss));
+	return c->items / cases->each;
 }
 
 static int grow(void **memory, size_t *room, size_t wanted, size_t size)
@@ -117,10 +119,10 @@ static int measure(const struct pf_cases *cases, const json_t *object, struct pf
 	return 0;
 }
 
-/* The item of batch element `at` that a key describes */
+/* The item of batch element `at` that a key describes; a prompt has keys of its own */
 static int touches(const struct pf_case_key *key, const struct pf_loss_item *item)
 {
-	return key->member == 0 || item->kind == key->member;
+	return key->member == 0 ? item->kind != PF_KIND_PROMPT : item->kind == key->member;
 }
 
 /* One number stands for every element of a batch */
@@ -141,12 +143,15 @@ static int read_key(const json_t *object, const struct pf_case_key *key, struct 
 	return status;
 }
 
-static void start_items(struct pf_loss_item *item, uint32_t items, uint32_t each)
+static void start_items(const struct pf_cases *cases, struct pf_loss_item *item, uint32_t items)
 {
 	static const int kinds[] = { PF_KIND_CHOSEN, PF_KIND_REJECTED, PF_KIND_EXTRA };
 
-	for (uint32_t i = 0; i < items; i++)
-		item[i] = (struct pf_loss_item) { .n = 1, .weight = 1, .kind = kinds[i % each] };
+	for (uint32_t i = 0; i < items; i++) {
+		const uint32_t at = i % cases->each;
+		item[i] = (struct pf_loss_item) { .n = 1, .weight = 1 };
+		item[i].kind = cases->prompts && at == cases->each - 1 ? PF_KIND_PROMPT : kinds[at];
+	}
 }
 
 static int check_ratios(const struct pf_loss_item *item, uint32_t items, struct pf_error *error)
@@ -166,15 +171,14 @@ static int check_ratios(const struct pf_loss_item *item, uint32_t items, struct 
 static int read_items(const struct pf_cases *cases, const json_t *object, struct pf_loss_item *item,
                       uint32_t items, struct pf_error *error)
 {
-	uint32_t each = group_members(pf_loss_form(&cases->loss));
 	int status = 0;
 
-	start_items(item, items, each);
+	start_items(cases, item, items);
 	for (int labels = 1; labels >= 0; labels--)
 		for (unsigned i = 0; i < cases->keys && !status; i++)
 			if (!is_scalar_field(cases->key[i].field) &&
 			    (cases->key[i].field == PF_CASE_LABEL) == labels)
-				status = read_key(object, &cases->key[i], item, items, each, error);
+				status = read_key(object, &cases->key[i], item, items, cases->each, error);
 	return status ? status : check_ratios(item, items, error);
 }
 
@@ -263,8 +267,10 @@ static void set_divisors(const struct pf_cases *cases, const struct pf_loss_item
                          uint32_t items, uint32_t length, struct pf_loss_batch *batch)
 {
 	batch->divisor = is_one_group(&cases->loss) ? 1 : length;
-	for (uint32_t i = 0; i < items; i++)
+	for (uint32_t i = 0; i < items; i++) {
 		batch->tokens += item[i].kind == PF_KIND_CHOSEN ? item[i].n : 0;
+		batch->prompt_tokens += item[i].kind == PF_KIND_PROMPT ? item[i].n : 0;
+	}
 }
 
 static int add_groups(struct pf_cases *cases, struct pf_case *c, uint32_t length,
@@ -288,7 +294,7 @@ static int add_object(struct pf_cases *cases, json_t *object, size_t line, struc
 	if (!status)
 		status = measure(cases, object, &c, &length, error);
 	c.setting.loss = cases->loss;
-	c.items = length * group_members(pf_loss_form(&cases->loss));
+	c.items = length * cases->each;
 	if (!status)
 		status = make_room(cases, c.items, length, error);
 	if (!status)

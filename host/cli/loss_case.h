@@ -44,6 +44,8 @@ struct pf_cases {
 	struct pf_loss         loss;   /* what cases start from */
 	struct pf_case_key     key[PF_CASE_KEYS];
 	unsigned               keys;
+	uint32_t               each;   /* items of one element of a batch, */
+	int                    prompts;        /* 1: the last of which is a prompt */
 	struct pf_case        *list;
 	struct pf_loss_item   *item;
 	struct pf_loss_result *result; /* [items], after pf_cases_evaluate */

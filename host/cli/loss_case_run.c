@@ -132,7 +132,10 @@ double pf_cases_grad(const struct pf_cases *cases, size_t i, unsigned key, uint3
 {
 	const struct pf_case *c = &cases->list[i];
 	int kind = cases->key[key].member;
-	uint32_t offset = kind == PF_KIND_REJECTED ? 1 : kind == PF_KIND_EXTRA ? 2 : 0;
+	uint32_t offset = kind == PF_KIND_REJECTED ? 1
+	                  : kind == PF_KIND_EXTRA  ? 2
+	                  : kind == PF_KIND_PROMPT ? cases->each - 1
+	                                           : 0;
 
 	if (c->tail.n[0])
 		return cases->result[c->item + offset].grad * (at < c->tail.shared ? 1 : c->tail.weight);

@@ -21,6 +21,7 @@ static const struct { const char *name; uint32_t op; } fields[PF_CASE_FIELDS] = 
 };
 static const struct { const char *name; int kind; } members[] = {
 	{ "chosen", PF_KIND_CHOSEN }, { "rejected", PF_KIND_REJECTED }, { "extra", PF_KIND_EXTRA },
+	{ "prompt", PF_KIND_PROMPT },
 };
 enum { MEMBERS = sizeof members / sizeof *members };
 

@@ -236,6 +236,11 @@ int pf_pack_record(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, c
 
 /* ---- chunks ---- */
 
+uint32_t pf_pack_prompt(const struct pf_pack *pack, size_t sequence)
+{
+	return pack->first[sequence] - pack->offsets[sequence];
+}
+
 uint64_t pf_pack_scored(const struct pf_pack *pack, size_t from, size_t to)
 {
 	uint64_t scored = 0;

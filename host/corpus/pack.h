@@ -57,6 +57,9 @@ int pf_pack_group(struct pf_pack *pack);
 /* Appends completions [from, to) of a record as one group. PF_E_SHAPE: old_logps has another number of tokens */
 int pf_pack_record(struct pf_pack *pack, const struct pf_tokenizer *tokenizer, const struct pf_record *record,
                    unsigned from, unsigned to, struct pf_cut cut, uint64_t sample);
+/* Places before a sequence's first scored one: each predicts a token of its prompt, all of which but the first are
+ * predicted */
+uint32_t pf_pack_prompt(const struct pf_pack *pack, size_t sequence);
 /* Scored places of sequences [from, to) */
 uint64_t pf_pack_scored(const struct pf_pack *pack, size_t from, size_t to);
 

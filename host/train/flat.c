@@ -39,7 +39,8 @@ int pf_flat_number(const char *name)
 {
 	static const struct { const char *name; int number; } names[] = {
 		{ "f32", PF_F32 }, { "f16", PF_F16 }, { "bf16", PF_BF16 }, { "chosen", PF_KIND_CHOSEN },
-		{ "rejected", PF_KIND_REJECTED }, { "extra", PF_KIND_EXTRA }, { "reference", NEEDS_REFERENCE },
+		{ "rejected", PF_KIND_REJECTED }, { "extra", PF_KIND_EXTRA }, { "prompt", PF_KIND_PROMPT },
+		{ "reference", NEEDS_REFERENCE },
 		{ "z0", NEEDS_Z0 }, { "delta", NEEDS_DELTA }, { "tokens", NEEDS_TOKENS }, { "per_item", PER_ITEM },
 		{ "per_token", PER_TOKEN }, { "own_weights", OWN_WEIGHTS }, { "tail", TAIL }, { "coupled", COUPLED },
 	};

@@ -42,6 +42,8 @@ static int check_batch(const struct pf_program *program, const struct pf_loss_ba
 		status = check_scalar("delta", batch->delta, used >> PF_PAR_DELTA & 1, 0, error);
 	if (!status)
 		status = check_scalar("tokens", batch->tokens, used >> PF_PAR_TOKENS & 1, 1, error);
+	if (!status)
+		status = check_scalar("prompt_tokens", batch->prompt_tokens, used >> PF_PAR_PROMPT & 1, 0, error);
 	return status;
 }
 
@@ -56,11 +58,11 @@ static void allow_no_tokens(struct pf_loss_batch *batch, const struct pf_loss_it
 }
 
 /* How many items of each kind a group of the form has; -1: any number */
-struct members { int chosen, rejected, extra; };
+struct members { int chosen, rejected, extra, prompt; };
 static const struct members form_members[] = {
-	[PF_FORM_TOKENS] = { -1, -1, -1 }, [PF_FORM_PAIR] = { 1, 1, -1 },
-	[PF_FORM_TRIPLE] = { 1, 1, 1 },    [PF_FORM_BINARY] = { -1, -1, 0 },
-	[PF_FORM_LIST] = { -1, -1, -1 },   [PF_FORM_ROLLOUT] = { -1, 0, 0 },
+	[PF_FORM_TOKENS] = { -1, -1, -1, -1 }, [PF_FORM_PAIR] = { 1, 1, -1, -1 },
+	[PF_FORM_TRIPLE] = { 1, 1, 1, -1 },    [PF_FORM_BINARY] = { -1, -1, 0, 0 },
+	[PF_FORM_LIST] = { -1, -1, -1, 0 },    [PF_FORM_ROLLOUT] = { -1, 0, 0, 0 },
 };
 
 static int fits(int wanted, int found)
@@ -72,23 +74,24 @@ static int check_members(enum pf_loss_form form, const struct pf_loss_item *item
                          size_t group, struct pf_error *error)
 {
 	const struct members *want = &form_members[form];
-	struct members have = { 0, 0, 0 };
+	struct members have = { 0, 0, 0, 0 };
 
 	for (uint32_t i = 0; i < n; i++) {
 		have.chosen += item[i].kind == PF_KIND_CHOSEN;
 		have.rejected += item[i].kind == PF_KIND_REJECTED;
 		have.extra += item[i].kind == PF_KIND_EXTRA;
+		have.prompt += item[i].kind == PF_KIND_PROMPT;
 	}
-	if ((uint32_t)(have.chosen + have.rejected + have.extra) != n)
+	if ((uint32_t)(have.chosen + have.rejected + have.extra + have.prompt) != n)
 		return pf_fail(error, PF_E_DATA,
-		               "group %zu: an item is neither chosen nor rejected nor extra",
+		               "group %zu: an item is neither chosen nor rejected nor extra nor a prompt",
 		               group);
 	if (!fits(want->chosen, have.chosen) || !fits(want->rejected, have.rejected) ||
-	    !fits(want->extra, have.extra))
+	    !fits(want->extra, have.extra) || !fits(want->prompt, have.prompt))
 		return pf_fail(
 			error, PF_E_DATA,
-			"group %zu has %d chosen, %d rejected and %d extra items, which is no %s",
-			group, have.chosen, have.rejected, have.extra, pf_loss_form_name(form));
+			"group %zu has %d chosen, %d rejected and %d extra items and %d prompts, which is no %s",
+			group, have.chosen, have.rejected, have.extra, have.prompt, pf_loss_form_name(form));
 	return 0;
 }
 

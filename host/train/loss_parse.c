@@ -146,6 +146,25 @@ static int same_tails(const struct pf_loss *loss, const struct pf_loss_component
 	return first[0] == second[0] && first[1] == second[1];
 }
 
+/* Prompts are items of their own, for which groups of pairs and of plain likelihood have room */
+static int has_no_room(const struct pf_loss_row *row)
+{
+	return row->per_token ||
+	       (row->form != PF_FORM_PAIR && row->form != PF_FORM_TRIPLE && row->form != PF_FORM_TOKENS);
+}
+
+static int check_prompts(const struct pf_loss_component *c, const struct pf_loss_component *other,
+                         struct pf_error *error)
+{
+	const struct pf_loss one = { 1, { *c } };
+
+	if (!pf_loss_prompts(&one) || !has_no_room(other->row))
+		return 0;
+	return pf_fail(error, PF_E_ARGUMENT,
+	               "loss %s counts the tokens of prompts and cannot be mixed with %s; losses of pairs and triples, "
+	               "and plain likelihood, go with it", c->row->name, other->row->name);
+}
+
 static int check_mixture(const struct pf_loss *loss, struct pf_error *error)
 {
 	const struct pf_loss_component *c = &loss->component[loss->components];
@@ -161,6 +180,11 @@ static int check_mixture(const struct pf_loss *loss, struct pf_error *error)
 		    (tails == 2 && !same_tails(loss, c)))
 			return pf_fail(error, PF_E_ARGUMENT, "loss %s cannot be mixed with %s: they "
 			               "sum log-probs differently", c->row->name, other->name);
+		int status = check_prompts(c, &loss->component[i], error);
+		if (!status)
+			status = check_prompts(&loss->component[i], c, error);
+		if (status)
+			return status;
 	}
 	if (!pf_loss_wider_form(form, c->row->form, &wide))
 		return pf_fail(

@@ -20,15 +20,17 @@ _Static_assert(PF_OP_BGET == PF_OP_BSUM + 3, "pf_program_coupled");
 _Static_assert((int)PF_LOSS_PARAMS == (int)PF_PARAMS, "loss.h");
 _Static_assert((int)PF_LOSS_COMPONENTS == (int)PF_COMPONENTS, "loss.h");
 _Static_assert((int)PF_KIND_CHOSEN == PF_ITEM_CHOSEN && (int)PF_KIND_REJECTED == PF_ITEM_REJECTED &&
-               (int)PF_KIND_EXTRA == PF_ITEM_EXTRA, "public numbers of kinds");
+               (int)PF_KIND_EXTRA == PF_ITEM_EXTRA && (int)PF_KIND_PROMPT == PF_ITEM_PROMPT,
+               "public numbers of kinds");
 _Static_assert((int)PF_LOSS_Z0 == (int)PF_PAR_Z0 && (int)PF_LOSS_DELTA == (int)PF_PAR_DELTA &&
-               (int)PF_LOSS_TOKENS == (int)PF_PAR_TOKENS, "loss.h");
+               (int)PF_LOSS_TOKENS == (int)PF_PAR_TOKENS && (int)PF_LOSS_PROMPT_TOKENS == (int)PF_PAR_PROMPT, "loss.h");
 
 static const struct { const char *name; uint32_t index; } scalars[] = {
 	{ "divisor", PF_PAR_DIVISOR },
 	{ "z0", PF_PAR_Z0 },
 	{ "delta", PF_PAR_DELTA },
 	{ "tokens", PF_PAR_TOKENS },
+	{ "prompt_tokens", PF_PAR_PROMPT },
 };
 static const struct { const char *name; uint32_t mask; } kinds[] = {
 	{ "chosen", PF_ITEM_CHOSEN }, { "rejected", PF_ITEM_REJECTED }, { "extra", PF_ITEM_EXTRA },
@@ -359,6 +361,11 @@ int pf_loss_uses(const struct pf_loss *loss, enum pf_loss_scalar scalar)
 	return pf_program_build(&program, loss, NULL) == 0 && program.scalars >> scalar & 1;
 }
 
+int pf_loss_prompts(const struct pf_loss *loss)
+{
+	return pf_loss_uses(loss, PF_LOSS_PROMPT_TOKENS);
+}
+
 int pf_program_coupled(const struct pf_program *program)
 {
 	const uint64_t all = (uint64_t)15 << PF_OP_BSUM;       /* bsum, brank, bput, bget */
@@ -381,6 +388,7 @@ void pf_program_par(const struct pf_program *program, const struct pf_loss *loss
 	par[PF_PAR_Z0] = batch->z0;
 	par[PF_PAR_DELTA] = batch->delta;
 	par[PF_PAR_TOKENS] = batch->tokens;
+	par[PF_PAR_PROMPT] = batch->prompt_tokens;
 	for (unsigned c = 0; c < loss->components; c++) {
 		double *component = par + PF_PAR_COMPONENT + PF_PAR_STRIDE * c;
 		component[0] = loss->component[c].weight;

@@ -25,6 +25,10 @@ struct pf_scorer {
 	struct pf_span *span;
 	uint32_t *offset;
 	uint32_t spans_room, spans, tokens, scored;
+	uint32_t *led;                 /* [sequences] of the last forward: places of a prompt, whose span is before the */
+	uint32_t sequences;            /* sequence's own; 0 sequences: none was asked for */
+	struct pf_seq *span_sum;       /* [spans], with prompts only */
+	double *span_grad;
 	struct pf_scorer_times times;
 	struct pf_trace *trace;
 };
@@ -102,12 +106,16 @@ void pf_scorer_close(struct pf_scorer *s)
 	free(s->target);
 	free(s->span);
 	free(s->offset);
+	free(s->led);
+	free(s->span_sum);
+	free(s->span_grad);
 	free(s);
 }
 
 static int make_room(struct pf_scorer *s, const struct pf_chunk *chunk, struct pf_error *error)
 {
-	const size_t seqs = chunk->sequences > chunk->scored ? chunk->sequences : (size_t)chunk->scored;
+	const size_t most = 2 * chunk->sequences;
+	const size_t seqs = most > chunk->scored ? most : (size_t)chunk->scored;
 	if (chunk->tokens > s->max_tokens)
 		return pf_fail(error, PF_E_SHAPE, "a chunk of %u tokens; at most %u were prepared for", chunk->tokens,
 		               s->max_tokens);
@@ -115,9 +123,15 @@ static int make_room(struct pf_scorer *s, const struct pf_chunk *chunk, struct p
 		return 0;
 	free(s->span);
 	free(s->offset);
+	free(s->led);
+	free(s->span_sum);
+	free(s->span_grad);
 	s->span = malloc(seqs * sizeof *s->span);
 	s->offset = malloc((seqs + 1) * sizeof *s->offset);
-	s->spans_room = s->span && s->offset ? (uint32_t)seqs : 0;
+	s->led = malloc(seqs * sizeof *s->led);
+	s->span_sum = malloc(seqs * sizeof *s->span_sum);
+	s->span_grad = malloc(seqs * sizeof *s->span_grad);
+	s->spans_room = s->span && s->offset && s->led && s->span_sum && s->span_grad ? (uint32_t)seqs : 0;
 	return s->spans_room ? 0 : pf_fail(error, -ENOMEM, "no memory for %zu sequences", seqs);
 }
 
@@ -142,32 +156,74 @@ static void add_spans(struct pf_scorer *s, uint32_t begin, uint32_t head)
 		s->span[s->spans++] = (struct pf_span){ t, t + 1, t + 1, 0 };
 }
 
+/* Places [first, first + count) of the pack, each of which predicts the token behind it */
+static void add_places(struct pf_scorer *s, const struct pf_pack *pack, const struct pf_chunk *chunk, uint32_t first,
+                       uint32_t count)
+{
+	for (uint32_t p = first; p < first + count; p++) {
+		s->target[s->scored] = pack->ids.id[p + 1];
+		s->place[s->scored++] = p - chunk->token;
+	}
+}
+
+static void add_prompt(struct pf_scorer *s, const struct pf_pack *pack, const struct pf_chunk *chunk, size_t q)
+{
+	const uint32_t begin = s->scored, count = pf_pack_prompt(pack, q);
+	const int chosen = (pack->member[q].kind & PF_ITEM_CHOSEN) != 0;
+	s->led[s->sequences++] = chosen ? count : 0;
+	if (!chosen || !count)
+		return;
+	add_places(s, pack, chunk, pack->offsets[q], count);
+	s->span[s->spans++] = (struct pf_span){ begin, s->scored, s->scored, 0 };
+}
+
 /* Where the chunk's scored places are, in the chunk and one after the other */
-static void find_places(struct pf_scorer *s, const struct pf_pack *pack, const struct pf_chunk *chunk)
+static void find_places(struct pf_scorer *s, const struct pf_pack *pack, const struct pf_chunk *chunk, int prompts)
 {
 	s->tokens = chunk->tokens;
-	s->scored = s->spans = 0;
+	s->scored = s->spans = s->sequences = 0;
 	for (size_t i = 0; i < chunk->sequences; i++) {
 		const size_t q = chunk->sequence + i;
-		const uint32_t begin = s->scored;
 		s->offset[i] = pack->offsets[q] - chunk->token;
-		for (uint32_t t = 0; t < pack->scored[q]; t++) {
-			s->target[s->scored] = pack->targets.id[pack->first[q] + t];
-			s->place[s->scored++] = pack->first[q] + t - chunk->token;
-		}
+		if (prompts)
+			add_prompt(s, pack, chunk, q);
+		const uint32_t begin = s->scored;
+		add_places(s, pack, chunk, pack->first[q], pack->scored[q]);
 		add_spans(s, begin, head_length(s, pack, chunk, q));
 	}
 	s->offset[chunk->sequences] = chunk->tokens;
 }
 
+/* Sums of spans to those of sequences and of their prompts */
+static void part_sums(const struct pf_scorer *s, struct pf_seq *sum, struct pf_seq *prompt)
+{
+	const struct pf_seq *span = s->span_sum;
+	for (uint32_t i = 0; i < s->sequences; i++) {
+		prompt[i] = s->led[i] ? *span++ : (struct pf_seq){ 0 };
+		sum[i] = *span++;
+	}
+}
+
+/* Gradients of spans; of sequences where there are no prompts */
+static const double *join_grads(struct pf_scorer *s, const double *grad, const double *prompt)
+{
+	double *span = s->span_grad;
+	for (uint32_t i = 0; i < s->sequences; i++) {
+		if (s->led[i])
+			*span++ = prompt[i];
+		*span++ = grad[i];
+	}
+	return s->sequences ? s->span_grad : grad;
+}
+
 int pf_scorer_forward(struct pf_scorer *s, const struct pf_model *model, const struct pf_pack *pack,
-                      const struct pf_chunk *chunk, uint32_t flags, struct pf_seq *sum, struct pf_row *row,
-                      struct pf_error *error)
+                      const struct pf_chunk *chunk, uint32_t flags, struct pf_seq *sum, struct pf_seq *prompt,
+                      struct pf_row *row, struct pf_error *error)
 {
 	int code = make_room(s, chunk, error);
 	if (code)
 		return code;
-	find_places(s, pack, chunk);
+	find_places(s, pack, chunk, prompt != NULL);
 	s->model = model;
 	const double began = pf_seconds();
 	const struct pf_weights weights = pf_model_weights(model);
@@ -185,16 +241,20 @@ int pf_scorer_forward(struct pf_scorer *s, const struct pf_model *model, const s
 	                                     s->spans, flags, (float)s->tail, model->version,
 	                                     reference ? s->reference_precision : s->precision, reference };
 	*(reference ? &s->reference_head : &s->policy_head) = head;
-	code = pf_head_forward(s->head, &input, sum, row, error);
+	code = pf_head_forward(s->head, &input, prompt ? s->span_sum : sum, row, error);
+	if (!code && prompt)
+		part_sums(s, sum, prompt);
 	count_times(s, "body forward", &s->times.body, began, middle, "head forward", &s->times.head);
 	return code;
 }
 
-int pf_scorer_backward(struct pf_scorer *s, const double *grad, float *gradient, struct pf_error *error)
+int pf_scorer_backward(struct pf_scorer *s, const double *grad, const double *prompt, float *gradient,
+                       struct pf_error *error)
 {
 	const double began = pf_seconds();
 	const int frozen = s->model->lora || s->model->layout.frozen_head || pf_head_kept(s->head);
-	int code = pf_head_backward(s->head, grad, s->dhidden, frozen ? NULL : gradient + s->layout->head, error);
+	int code = pf_head_backward(s->head, join_grads(s, grad, prompt), s->dhidden,
+	                            frozen ? NULL : gradient + s->layout->head, error);
 	if (code)
 		return code;
 	const double middle = pf_seconds();

@@ -38,14 +38,16 @@ struct pf_scorer_options {
 int  pf_scorer_open(const struct pf_model_config *config, const struct pf_layout *layout,
                     const struct pf_scorer_options *options, struct pf_scorer **scorer, struct pf_error *error);
 void pf_scorer_close(struct pf_scorer *scorer);                 /* NULL is allowed */
-/* sum[chunk->sequences, or chunk->scored if per token]; row (may be NULL) [chunk->scored]; flags as in abi.h. The model
- * has the scorer's shape */
+/* sum[chunk->sequences, or chunk->scored if per token]; prompt (may be NULL, and is if per token) [chunk->sequences]:
+ * of what pf_pack_prompt counts in chosen sequences, zeros for others; row (may be NULL) [all of these places]; flags
+ * as in abi.h. The model has the scorer's shape */
 int pf_scorer_forward(struct pf_scorer *scorer, const struct pf_model *model, const struct pf_pack *pack,
-                      const struct pf_chunk *chunk, uint32_t flags, struct pf_seq *sum, struct pf_row *row,
-                      struct pf_error *error);
-/* Adds to gradient, the flat array of what the model trains (pf_model_trained): grad, as long as the sums of the last
- * forward = dL/d(sum of logp) */
-int pf_scorer_backward(struct pf_scorer *scorer, const double *grad, float *gradient, struct pf_error *error);
+                      const struct pf_chunk *chunk, uint32_t flags, struct pf_seq *sum, struct pf_seq *prompt,
+                      struct pf_row *row, struct pf_error *error);
+/* Adds to gradient, the flat array of what the model trains (pf_model_trained): grad and prompt, as long as the sums of
+ * the last forward (and NULL like these) = dL/d(sum of logp) */
+int pf_scorer_backward(struct pf_scorer *scorer, const double *grad, const double *prompt, float *gradient,
+                       struct pf_error *error);
 /* The reference will not be computed for a while: its head leaves the devices until it is */
 void pf_scorer_forget_reference(struct pf_scorer *scorer);
 /* The optimizer's state of the model's head on the device (head.h): from the model and the moments m, v, flat arrays of

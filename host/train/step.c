@@ -22,7 +22,8 @@ static int sum_chunk(struct pf_objective *o, const struct pf_model *model, const
 	o->referenced += model == o->reference;
 	struct pf_seq *token = w->token ? w->token + pf_work_place(pack, chunk->sequence) : NULL;
 	struct pf_seq *seq = w->seq + chunk->sequence;
-	int code = pf_scorer_forward(o->scorer, model, pack, chunk, flags, token ? token : seq, NULL, error);
+	struct pf_seq *prompt = w->prompt && model == o->policy ? w->prompt + chunk->sequence : NULL;
+	int code = pf_scorer_forward(o->scorer, model, pack, chunk, flags, token ? token : seq, prompt, NULL, error);
 	for (size_t i = 0; !code && token && i < chunk->sequences; i++) {
 		seq[i] = (struct pf_seq){ 0 };
 		for (uint32_t t = 0; t < pack->scored[chunk->sequence + i]; t++, token++) {
@@ -121,9 +122,9 @@ static int score_policy(struct pf_objective *o, const struct pf_pack *pack, cons
                         struct pf_work *w, struct pf_error *error)
 {
 	int code = sum_chunk(o, o->policy, pack, chunk, w, error);
-	for (size_t i = 0; !code && i < chunk->sequences; i++)
-		if (w->seq[chunk->sequence + i].status & PF_ROW_BAD)
-			code = unusable(pack, chunk->sequence + i, error);
+	for (size_t i = chunk->sequence; !code && i < chunk->sequence + chunk->sequences; i++)
+		if ((w->seq[i].status | (w->prompt ? w->prompt[i].status : 0)) & PF_ROW_BAD)
+			code = unusable(pack, i, error);
 	if (!code)
 		shorten(o, 0, chunk, w);
 	return code;
@@ -210,8 +211,10 @@ static void find_divisors(const struct pf_objective *o, const struct pf_pack *pa
 	*batch = (struct pf_loss_batch){ .divisor = (double)(pf_loss_per_item(o->loss) ? facts->sequences
 		                                                                       : facts->groups) };
 	for (size_t i = 0; i < facts->sequences; i++)
-		if (pack->member[i].kind & PF_ITEM_CHOSEN)
+		if (pack->member[i].kind & PF_ITEM_CHOSEN) {
 			batch->tokens += pack->scored[i];
+			batch->prompt_tokens += pf_pack_prompt(pack, i);
+		}
 }
 
 /* ---- loss and gradient ---- */
@@ -247,7 +250,8 @@ static int go_back(struct pf_objective *o, const struct pf_pack *pack, const str
 	const size_t at = w->token ? pf_work_place(pack, chunk->sequence) : chunk->sequence;
 	if (!gradient)
 		return 0;
-	int code = pf_scorer_backward(o->scorer, w->grad + at, gradient, error);
+	const double *prompt = w->prompt ? w->grad + pack->sequences + at : NULL;
+	int code = pf_scorer_backward(o->scorer, w->grad + at, prompt, gradient, error);
 	const struct pf_left_out left_out = pf_scorer_left_out(o->scorer);
 	pf_left_out_add(&tally->left_out, &left_out);
 	return code;
@@ -375,9 +379,9 @@ int pf_step_check(struct pf_objective *o, const struct pf_pack *pack, double *la
 		pf_work_close(&w);
 		code = pf_fail(error, -ENOMEM, "no memory for %llu rows", (unsigned long long)chunk.scored);
 	} else if (!code) {
-		code = pf_scorer_forward(o->scorer, o->policy, pack, &chunk, 0, sum, row[0], error);
+		code = pf_scorer_forward(o->scorer, o->policy, pack, &chunk, 0, sum, NULL, row[0], error);
 		if (!code)
-			code = pf_scorer_forward(o->scorer, o->reference, pack, &chunk, 0, sum, row[1], error);
+			code = pf_scorer_forward(o->scorer, o->reference, pack, &chunk, 0, sum, NULL, row[1], error);
 		pf_work_close(&w);
 	}
 	for (uint64_t t = 0; !code && t < chunk.scored; t++) {

@@ -11,6 +11,7 @@ void pf_work_close(struct pf_work *w)
 	free(w->reference);
 	free(w->token);
 	free(w->token_reference);
+	free(w->prompt);
 	free(w->grad);
 	free(w->reward);
 	free(w->advantage);
@@ -27,12 +28,13 @@ size_t pf_work_place(const struct pf_pack *pack, size_t sequence)
 
 int pf_work_open(struct pf_work *w, const struct pf_objective *o, const struct pf_pack *pack, struct pf_error *error)
 {
-	const int per_token = pf_loss_per_token(o->loss);
+	const int per_token = pf_loss_per_token(o->loss), prompts = pf_loss_prompts(o->loss);
 	const size_t seqs = pack->sequences + 1, places = pf_work_place(pack, pack->sequences) + 1;
-	const size_t items = per_token ? places : seqs + pack->group_count;
+	const size_t items = per_token ? places : (prompts ? 2 : 1) * seqs + pack->group_count;
 	*w = (struct pf_work){ .seq = calloc(seqs, sizeof *w->seq),
 		               .reference = calloc(seqs, sizeof *w->reference),
-		               .grad = calloc(per_token ? places : seqs, sizeof *w->grad),
+		               .prompt = prompts ? calloc(seqs, sizeof *w->prompt) : NULL,
+		               .grad = calloc(per_token ? places : 2 * seqs, sizeof *w->grad),
 		               .reward = calloc(seqs, sizeof *w->reward),
 		               .advantage = calloc(seqs, sizeof *w->advantage),
 		               .item = calloc(items, sizeof *w->item),
@@ -44,7 +46,7 @@ int pf_work_open(struct pf_work *w, const struct pf_objective *o, const struct p
 		w->token_reference = calloc(places, sizeof *w->token_reference);
 	}
 	if (w->seq && w->reference && w->grad && w->reward && w->advantage && w->item && w->result && w->group &&
-	    w->owner && (!per_token || (w->token && w->token_reference)))
+	    w->owner && (!prompts || w->prompt) && (!per_token || (w->token && w->token_reference)))
 		return 0;
 	pf_work_close(w);
 	return pf_fail(error, -ENOMEM, "no memory for a step of %zu sequences", pack->sequences);
@@ -167,6 +169,16 @@ static struct pf_loss_item sequence_item(const struct pf_objective *o, const str
 		                      .status = s->status };
 }
 
+static struct pf_loss_item prompt_item(const struct pf_pack *pack, const struct pf_work *w, size_t sequence)
+{
+	const struct pf_seq *s = &w->prompt[sequence];
+	return (struct pf_loss_item){ .policy = s->logp,
+		                      .n = pf_pack_prompt(pack, sequence),
+		                      .kind = PF_ITEM_PROMPT,
+		                      .weight = 1,
+		                      .status = s->status };
+}
+
 static struct pf_loss_item token_item(const struct pf_pack *pack, const struct pf_work *w, size_t sequence,
                                       size_t place, uint32_t t)
 {
@@ -221,6 +233,9 @@ static void add_sequences(struct pf_work *w, const struct pf_objective *o, const
 		extra.kind = PF_ITEM_EXTRA;
 		add_item(w, s, extra, from);
 	}
+	for (size_t q = from; w->prompt && q < to; q++)
+		if (w->prompt[q].n)
+			add_item(w, s, prompt_item(pack, w, q), pack->sequences + q);
 }
 
 static void add_tokens(struct pf_work *w, const struct pf_pack *pack, size_t g, size_t *place, struct pf_stretch *s)

@@ -11,13 +11,15 @@ struct pf_work {
 	int64_t *reference;            /* [sequences] */
 	struct pf_seq *token;          /* [scored places]; NULL unless the loss is per token, like the next */
 	int64_t *token_reference;
-	double *grad;                  /* [sequences], or [scored places] */
+	struct pf_seq *prompt;         /* [sequences] of chosen sequences' prompts; NULL unless the loss counts them */
+	double *grad;                  /* [sequences], and behind them as many of prompts; or [scored places] */
 	double *reward;                /* [sequences] scores, less the divergence from the reference where the loss says so */
 	float *advantage;              /* [sequences] */
-	struct pf_loss_item *item; /* [items]: one a sequence and one more a group of a triple, or one a scored place */
+	struct pf_loss_item *item; /* [items]: one a sequence, one more a prompt and a group of a triple; or one a scored
+	                            * place */
 	struct pf_loss_result *result; /* [items] */
 	uint32_t *group;               /* [groups of the loss + 1] */
-	size_t *owner;                 /* [items] the sequence or scored place that an item's gradient belongs to */
+	size_t *owner;                 /* [items] where in grad an item's gradient belongs */
 };
 
 /* Groups and sequences of a step as the loss sees them */

@@ -24,8 +24,8 @@ enum { PF_FLAT_VERSION = 2 };
 /* PF_FLAT_VERSION of the library that is loaded; rises when functions are added: 2 with pf_flat_head_open_as */
 PF_API int pf_flat_version(void);
 /* Number behind a name, -1 if unknown. Types of logits: "f32", "f16", "bf16". Kinds of items: "chosen",
- * "rejected", "extra". Bits of pf_flat_loss_needs: "reference", "z0", "delta", "tokens", "per_item", "per_token",
- * "own_weights", "tail", "coupled" */
+ * "rejected", "extra", "prompt". Bits of pf_flat_loss_needs: "reference", "z0", "delta", "tokens", "per_item",
+ * "per_token", "own_weights", "tail", "coupled" */
 PF_API int pf_flat_number(const char *name);
 
 /* pf_device_open; memory_bytes and threads 0: all. NULL after an error. Close with pf_device_close */
@@ -79,7 +79,8 @@ PF_API int pf_flat_loss_parameter(const char *loss, uint32_t component, const ch
 /* A loss over items[count] in groups[group_count + 1] (first item of each group, then count); loss.h says what items,
  * groups and the scalars of a step are. reference, old, score, margin and advantage may be NULL: zeros; weight: ones.
  * *total: the loss; grad[count]: dL/d(policy sum), in loss per nat; each[count], which may be NULL: of the item's
- * group or of the item, not divided. PF_E_NOT_FINITE when a group has no finite loss */
+ * group or of the item, not divided. scored_tokens: of the items that likelihood counts, prompts too if it counts them.
+ * PF_E_NOT_FINITE when a group has no finite loss */
 PF_API int pf_flat_loss(struct pf_device *device, const char *loss, uint64_t count, const int64_t *policy,
                         const int64_t *reference, const int64_t *old, const uint32_t *tokens, const int32_t *kind,
                         const float *score, const float *margin, const float *weight, const float *advantage,

@@ -99,17 +99,20 @@ PF_API int pf_loss_own_weights(const struct pf_loss *loss);
 PF_API int pf_loss_tail(const struct pf_loss *loss);
 /* 1: the loss of a group depends on the others: a step is evaluated in one call */
 PF_API int pf_loss_coupled(const struct pf_loss *loss);
+/* 1: the likelihood of chosen sides' prompts is part of the loss: a group may have an item of kind PF_KIND_PROMPT */
+PF_API int pf_loss_prompts(const struct pf_loss *loss);
 /* 1 and the value of the first parameter or set modifier of that name, or 0 */
 PF_API int pf_loss_param(const struct pf_loss *loss, const char *name, double *value);
 /* 1: some component's program reads this scalar of the step */
-enum pf_loss_scalar { PF_LOSS_Z0 = 1, PF_LOSS_DELTA = 2, PF_LOSS_TOKENS = 3 };
+enum pf_loss_scalar { PF_LOSS_Z0 = 1, PF_LOSS_DELTA = 2, PF_LOSS_TOKENS = 3, PF_LOSS_PROMPT_TOKENS = 4 };
 PF_API int pf_loss_uses(const struct pf_loss *loss, enum pf_loss_scalar scalar);
 
 /* One scored sequence as the loss sees it. Sums are nats as Q31.32 integers. A pair is one chosen and
  * one rejected item, a triple one item more (extra); binary samples are chosen (desirable) or
  * rejected; likelihood counts chosen items; a ranking's items come best first; a rollout's items are
- * the tokens of one sequence, all chosen, with n = 1 and the sequence's advantage. weight is 1 unless
- * the loss says what it means */
+ * the tokens of one sequence, all chosen, with n = 1 and the sequence's advantage. Groups of pairs, triples and
+ * likelihood may have one item more, the chosen side's prompt, unless it has no tokens that anything predicts; losses
+ * without pf_loss_prompts do not look at it. weight is 1 unless the loss says what it means */
 struct pf_loss_item {
 	int64_t  policy, reference;
 	int64_t  old;                  /* under the policy that sampled it: rollouts only; of a pair's side the
@@ -119,7 +122,7 @@ struct pf_loss_item {
 	float    score, margin, weight, advantage;
 	uint32_t status;               /* of the sequence's rows; bad ones make the group invalid */
 };
-enum { PF_KIND_CHOSEN = 1, PF_KIND_REJECTED = 2, PF_KIND_EXTRA = 4 };
+enum { PF_KIND_CHOSEN = 1, PF_KIND_REJECTED = 2, PF_KIND_EXTRA = 4, PF_KIND_PROMPT = 8 };
 /* Scalars of the whole optimizer step, known before the first gradient. Those that no component uses
  * may be 0 */
 struct pf_loss_batch {
@@ -127,6 +130,7 @@ struct pf_loss_batch {
 	double z0;                     /* KTO: max(0, mean log-ratio of mismatched completions) */
 	double delta;                  /* BCO: running mean of the rewards */
 	double tokens;                 /* likelihood: scored tokens of chosen items, > 0 if any */
+	double prompt_tokens;          /* likelihood with prompts: tokens of their items */
 };
 struct pf_loss_result { double loss, grad; uint32_t status, group; };
 

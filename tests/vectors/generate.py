@@ -154,6 +154,11 @@ def nll(p):
     return -p.lw / p.nw
 
 
+def nll_prompt(p):
+    """Of prompt and chosen completion, by their tokens"""
+    return -(p.lw + p.lp) / (p.nw + p.np)
+
+
 def smooth(z, e):
     return (1 - e) * sp(-z) + e * sp(z)
 
@@ -250,6 +255,8 @@ PAIRS = {
     'alphapo': lambda p: sp(-(p.beta * (alphapo_reward(p.lw / p.nw, p) -
                                         alphapo_reward(p.ll / p.nl, p)) - p.gamma)),
     'orpo': lambda p: nll(p) + p.beta * sp(-(odds(p.lw / p.nw) - odds(p.ll / p.nl))),
+    'orpo_prompt': lambda p: p.nll_weight * nll_prompt(p) + p.beta * sp(
+        -(odds(p.lw / p.nw) - odds(p.ll / p.nl))),
     'rpo': lambda p: sp(-x(p)) + p.wsft * nll(p),
     'mpo': lambda p: (M(0.8) * sp(-x(p)) + M(0.2) * (sp(-(p.beta * u(p))) + sp(p.beta * v(p))) +
                       p.wsft * nll(p)),
@@ -261,6 +268,8 @@ PAIRS = {
         lambda p: 0.75 * sp(-x(p)) + 0.25 * (sp(-(p.beta * u(p))) + sp(p.beta * v(p))) + nll(p) / 2,
     'orpo:nll_weight=0+sft_sum:weight=0.5':
         lambda p: p.beta * sp(-(odds(p.lw / p.nw) - odds(p.ll / p.nl))) - p.lw / 2,
+    'orpo:nll_weight=0+sft_prompt:weight=0.5':
+        lambda p: p.beta * sp(-(odds(p.lw / p.nw) - odds(p.ll / p.nl))) + nll_prompt(p) / 2,
     'cpo:cpo_alpha=0+sft_mean:weight=2': lambda p: smooth(p.beta * (p.lw - p.ll), p.eps) + 2 * nll(p),
     'hinge+slic_hf:weight=2':
         lambda p: relu(1 - x(p)) + 2 * (relu(p.delta - p.lw + p.ll) - p.lam * p.lref),
@@ -369,7 +378,8 @@ LISTS = {
 }
 
 TOKENS = {'sft': lambda p: -mean(p.l), 'dft': lambda p: -mean([const(exp(l)) * l for l in p.l]),
-          'sft_mean': lambda p: -mean([l / n for l, n in zip(p.l, p.n)]), 'sft_sum': lambda p: -mean(p.l)}
+          'sft_mean': lambda p: -mean([l / n for l, n in zip(p.l, p.n)]), 'sft_sum': lambda p: -mean(p.l),
+          'sft_prompt': lambda p: -total(p.l + p.lp) / total(p.n + p.np)}
 
 
 # ---- losses over a whole step of pairs ----
@@ -610,6 +620,8 @@ PAIR_PARAMS = {
     'rdpo': dict(alpha=[0.02, 0]), 'wpo': dict(ww=[single(0.61), 1.5], wl=[single(0.43), 2]),
     'fdpo_alpha': dict(a=[0.5, 0, 0.75, 0.999999]),
     'exo_pair': dict(eps=[0.001, 0.1, 0.5, 1e-9]), 'discopop': dict(tau=[0.05, 0.05, 1, 3, 0.01]),
+    'orpo_prompt': dict(nll_weight=[1, 0.25, 0], lp=[lambda i: draw(20)], np=[9, 1, 300]),
+    'orpo:nll_weight=0+sft_prompt:weight=0.5': dict(lp=[lambda i: draw(20)], np=[9, 1, 300]),
     'bco_pair_shifted': dict(delta=[0.3, -0.2, 0], wl=[1, 0.5, 10]),
     'sppo_soft': dict(pw=[single(0.83), 1, 0.5], pl=[single(0.22), 0, 0.5]),
     'cpo:cpo_alpha=0+sft_mean:weight=2': dict(eps=[0, 0.1, 0.5]),
@@ -631,8 +643,8 @@ PAIR_PARAMS = {
 PAIR_PARAMS.update({name: PAIR_PARAMS[name.split(':')[0]] for name in SCORED if name.split(':')[0] in PAIR_PARAMS})
 BETA = {'simpo': 2, 'simpo_ratio': 2, 'tpo_hinge': 0.01, 'tpo_ipo': 0.01, 'tpo_l': 0.01, 'discopop_card': 0.05, 'alphapo': 2.5, 'tpo': 0.01, 'wpo': 0.01, 'sigmoid_norm': 5, 'discopop': 0.05,
         'disco_cell': 0.05, 'disco_padll': 0.05, 'disco_pfl': 0.05, 'sppo_soft': 0.001}
-BATCHES = ('sigmoid', 'ipo', 'wpo', 'sigmoid:weight=0.75+bco_pair:weight=0.25+sft:weight=0.5')
-BY_PAIR = ('lw', 'll', 'rw', 'rl', 'nw', 'nl', 'ww', 'wl')
+BATCHES = ('sigmoid', 'ipo', 'wpo', 'orpo_prompt', 'sigmoid:weight=0.75+bco_pair:weight=0.25+sft:weight=0.5')
+BY_PAIR = ('lw', 'll', 'rw', 'rl', 'nw', 'nl', 'ww', 'wl', 'lp', 'np')
 
 
 def pair_cases(name):
@@ -691,8 +703,11 @@ def list_cases(name):
 def token_cases(name):
     for n, bits in ((5, 12), (1, 12), (16, 32), (3, 12)):
         p = dict(l=[grid(-R.uniform(0.001, 9), bits) for _ in range(n)])
-        if name == 'sft_mean':
+        if name in ('sft_mean', 'sft_prompt'):
             p['n'] = [M(R.randint(1, 30)) for _ in range(n)]
+        if name == 'sft_prompt':
+            p['lp'] = [grid(-R.uniform(0.001, 90), bits) for _ in range(n)]
+            p['np'] = [M(R.randint(1, 30)) for _ in range(n)]
         yield p
 
 
@@ -766,8 +781,8 @@ def cases_of(name):
 
 
 # ---- evaluation ----
-POLICY = ('lw', 'll', 'lref', 'lg', 'rc', 'rr', 'l', 'tw', 'tl', 'v')
-COUNTS = ('nw', 'nl', 'ng', 'n', 'y')
+POLICY = ('lw', 'll', 'lref', 'lg', 'lp', 'rc', 'rr', 'l', 'tw', 'tl', 'v')
+COUNTS = ('nw', 'nl', 'ng', 'np', 'n', 'y')
 
 
 class Inputs:
@@ -805,12 +820,16 @@ def evaluate_batch(name, case, run):
     for p in pairs:
         part, at = run(p, at)
         parts.append(part)
-    loss = mean(parts)
-    if 'sft' in name:                       # the formula has each pair's own mean: replace it
-        lw = [Num(p['lw'], {2 * i: M(1)}) for i, p in enumerate(pairs)]
-        own = mean([-a / p['nw'] for a, p in zip(lw, pairs)])
-        loss = loss + (-total(lw) / mp.fsum(p['nw'] for p in pairs) - own) / 2
-    return [loss.v] + [loss.d.get(2 * i + side, M(0)) for side in (0, 1) for i in range(n)]
+    loss, sides = mean(parts), at // n
+    if 'sft' in name or 'prompt' in name:   # the formula has each pair's own mean: replace it
+        prompt = 'prompt' in name
+        logp = [Num(p['lw'], {sides * i: M(1)}) for i, p in enumerate(pairs)]
+        tokens = [p['nw'] + (p['np'] if prompt else 0) for p in pairs]
+        if prompt:
+            logp = [a + Num(p['lp'], {sides * i + 2: M(1)}) for i, (a, p) in enumerate(zip(logp, pairs))]
+        own = mean([-a / k for a, k in zip(logp, tokens)])
+        loss = loss + (-total(logp) / mp.fsum(tokens) - own) * (pairs[0]['nll_weight'] if prompt else M(0.5))
+    return [loss.v] + [loss.d.get(sides * i + side, M(0)) for side in range(sides) for i in range(n)]
 
 
 def condition(name, case, base):

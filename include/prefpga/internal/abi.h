@@ -129,6 +129,7 @@ enum pf_item_kind {
 	PF_ITEM_CHOSEN   = 1,          /* chosen of a pair, desirable sample */
 	PF_ITEM_REJECTED = 2,          /* rejected of a pair, undesirable sample */
 	PF_ITEM_EXTRA    = 4,          /* third member of a triple: SFT target, sample of the reference */
+	PF_ITEM_PROMPT   = 8,          /* prompt of the chosen side: none of the above is what programs see of it */
 };
 struct pf_item {
 	int64_t  policy;               /* sum of logp, Q31.32 */
@@ -237,6 +238,7 @@ enum pf_par {
 	PF_PAR_Z0        = 1,          /* KTO reference point */
 	PF_PAR_DELTA     = 2,          /* BCO running mean */
 	PF_PAR_TOKENS    = 3,          /* scored tokens of the whole step (SFT) */
+	PF_PAR_PROMPT    = 4,          /* tokens of its prompts that are scored too */
 	PF_PAR_SCALARS   = 8,          /* batch scalars before this index */
 	PF_PAR_COMPONENT = 8,          /* component c: [8 + 16c] weight, [9 + 16c ...] its PF_PARAMS parameters */
 	PF_PAR_STRIDE    = 16,
