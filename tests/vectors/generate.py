@@ -240,6 +240,8 @@ PAIRS = {
     'disco_cell': lambda p: (clamp_exp(-x(p)) + sp(-x(p))) / 2,
     'disco_padll': lambda p: (M(0.45) if x(p).v < 0 else M(0.9)) * sp(-x(p)),
     'disco_pfl': lambda p: sp(-x(p)) / 2 if p.lw.v > p.ll.v else 2 * relu(1 - x(p)),
+    'disco_pfl_tau':
+        lambda p: sp(-(x(p) / p.tau)) / 2 if p.lw.v > p.ll.v else 2 * relu(1 - x(p) / p.tau),
     'disco_pfl_old': lambda p: sp(-rho(p)) / 2 if p.lw.v > p.ll.v else 2 * relu(1 - rho(p)),
     'nca_pair': lambda p: sp(-(p.beta * u(p))) + sp(p.beta * u(p)) / 2 + sp(p.beta * v(p)) / 2,
     'bco_pair': lambda p: sp(-(p.beta * u(p))) + sp(p.beta * v(p)),
@@ -620,6 +622,7 @@ PAIR_PARAMS = {
     'rdpo': dict(alpha=[0.02, 0]), 'wpo': dict(ww=[single(0.61), 1.5], wl=[single(0.43), 2]),
     'fdpo_alpha': dict(a=[0.5, 0, 0.75, 0.999999]),
     'exo_pair': dict(eps=[0.001, 0.1, 0.5, 1e-9]), 'discopop': dict(tau=[0.05, 0.05, 1, 3, 0.01]),
+    'disco_pfl_tau': dict(tau=[0.05, 0.05, 1, 0.25]),
     'orpo_prompt': dict(nll_weight=[1, 0.25, 0], lp=[lambda i: draw(20)], np=[9, 1, 300]),
     'orpo:nll_weight=0+sft_prompt:weight=0.5': dict(lp=[lambda i: draw(20)], np=[9, 1, 300]),
     'bco_pair_shifted': dict(delta=[0.3, -0.2, 0], wl=[1, 0.5, 10]),
@@ -642,7 +645,7 @@ PAIR_PARAMS = {
 }
 PAIR_PARAMS.update({name: PAIR_PARAMS[name.split(':')[0]] for name in SCORED if name.split(':')[0] in PAIR_PARAMS})
 BETA = {'simpo': 2, 'simpo_ratio': 2, 'tpo_hinge': 0.01, 'tpo_ipo': 0.01, 'tpo_l': 0.01, 'discopop_card': 0.05, 'alphapo': 2.5, 'tpo': 0.01, 'wpo': 0.01, 'sigmoid_norm': 5, 'discopop': 0.05,
-        'disco_cell': 0.05, 'disco_padll': 0.05, 'disco_pfl': 0.05, 'sppo_soft': 0.001}
+        'disco_cell': 0.05, 'disco_padll': 0.05, 'disco_pfl': 0.05, 'disco_pfl_tau': 0.05, 'sppo_soft': 0.001}
 BATCHES = ('sigmoid', 'ipo', 'wpo', 'orpo_prompt', 'sigmoid:weight=0.75+bco_pair:weight=0.25+sft:weight=0.5')
 BY_PAIR = ('lw', 'll', 'rw', 'rl', 'nw', 'nl', 'ww', 'wl', 'lp', 'np')
 
