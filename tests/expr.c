@@ -1,5 +1,6 @@
 /* expr.c: formulas of losses: what is refused, where and with what advice; which data a formula wants; how strings with
  * formulas are read. That values and derivatives are right: loss_vectors.c and loss_gradient.c. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "host/train/expr.h"
@@ -112,7 +113,33 @@ static void names_decide_what_data_is_wanted(void **state)
 	refuses("lw - l", "column 6: l belongs to single samples");
 	refuses("gsum(lw)", "column 6: lw belongs to pairs");
 	refuses("gsum(l)*y", "y belongs to binary samples");
-	refuses("p0+p1+p2+p3+p4+p5+p6+p7+x", "more than 8 parameters");
+}
+
+/* beta and p0 to p7 in one formula: one parameter more than the kernel's table holds, so that one is a constant */
+static void all_parameters_in_one_formula(void **state)
+{
+	static const char text[] = "expr:x + (p0 + 2*p1 + 4*p2 + 8*p3 + 16*p4 + 32*p5 + 64*p6)*lw/nw + p7*ll:"
+	                           "beta=0.5,p0=1,p1=0,p2=1,p3=1,p4=0,p5=0,p6=1,p7=0.25";
+	const struct pf_loss_batch batch = { .divisor = 1 };
+	const struct pf_loss_item items[] = {
+		{ .policy = -(6LL << 32), .reference = -(5LL << 32), .n = 3, .kind = PF_KIND_CHOSEN, .weight = 1 },
+		{ .policy = -(8LL << 32), .reference = -(4LL << 32), .n = 2, .kind = PF_KIND_REJECTED, .weight = 1 },
+	};
+	const uint32_t groups[] = { 0, 2 };
+	struct pf_loss_result result[2];
+	(void)state;
+	for (int sim = 0; sim < 2; sim++) {
+		struct pf_device *device;
+		assert_int_equal(pf_device_open(sim ? "sim" : "cpu", NULL, &device, &error), 0);
+		if (pf_loss_parse(text, &loss, &error) ||
+		    pf_loss_evaluate(device, &loss, &batch, items, 2, groups, 1, result, &error))
+			fail_msg("%s", error.text);
+		/* x = 0.5 (-1 + 4), lw/nw = -2, 1 + 4 + 8 + 64 = 77 */
+		assert_true(fabs(result[0].loss - (1.5 - 154 - 2)) <= 1e-12);
+		assert_true(fabs(result[0].grad - (0.5 + 77.0 / 3)) <= 1e-12);
+		assert_true(fabs(result[1].grad - (0.25 - 0.5)) <= 1e-12);
+		pf_device_close(device);
+	}
 }
 
 static void strings_with_formulas(void **state)
@@ -164,6 +191,7 @@ int main(void)
 		cmocka_unit_test(mistakes_have_a_column), cmocka_unit_test(unstable_forms_come_with_the_stable_one),
 		cmocka_unit_test(domains_are_kept), cmocka_unit_test(names_decide_what_data_is_wanted),
 		cmocka_unit_test(strings_with_formulas), cmocka_unit_test(large_formulas),
+		cmocka_unit_test(all_parameters_in_one_formula),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

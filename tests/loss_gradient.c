@@ -186,6 +186,7 @@ static void formulas_have_their_derivatives(void **state)
 		"(1 + x^2)^-2",
 		"softplus(x)*softplus(-x)*softplus(2*x)*softplus(x/3)",
 		"p0*x + p1*x^2 + p2*x^3 + p3*(lw - ll)/nw",
+		"p0*x + p1*x^2 + p2*x^3 + p3*lw/nw + p4*ll/nl + p5*softplus(x) + p6*sigmoid(x) + p7*(lw - ll)/nw",
 		"where(y, sigmoid(-beta*(l - r - z0)), 2*sigmoid(beta*(l - r - z0)))",
 		"(l - r)^2/n + y*softplus(-x)",
 		"where(y == 1, -l/n, -log1mexp(min(l/n, -1e-6)))",

@@ -226,7 +226,7 @@ static int find_form(const struct use *use, enum pf_loss_form *form, struct pf_e
 
 /* ---- parameters ---- */
 
-static int set_params(struct pf_expr *e, const struct use *use, struct pf_error *error)
+static void set_params(struct pf_expr *e, const struct use *use)
 {
 	const struct pf_loss_param beta = {
 		"beta", "", 0.1, 0, INFINITY, 1, 1, "strength of the pull to the reference"
@@ -235,16 +235,11 @@ static int set_params(struct pf_expr *e, const struct use *use, struct pf_error 
 	if (use->name[PF_NAME_beta] || use->name[PF_NAME_x])
 		e->param[count++] = beta;
 	for (int i = PF_NAME_p0; i <= PF_NAME_p7; i++)
-		if (use->name[i]) {
-			if (count == PF_LOSS_PARAMS)
-				return pf_fail(error, PF_E_RANGE, "expr, column %d: more than %d parameters",
-				               use->column[i], PF_LOSS_PARAMS);
+		if (use->name[i])
 			e->param[count++] =
 				(struct pf_loss_param){ pf_expr_name(i), "", 1, 0,
 				                        INFINITY,        0,  1, "parameter of the formula" };
-		}
 	e->row.params = count;
-	return 0;
 }
 
 /* ---- gradient ---- */
@@ -294,7 +289,7 @@ static int compile(struct pf_graph *g, struct pf_range *range, struct pf_expr *e
 	pf_ranges_find(g, range_of, range);
 	code = pf_ranges_check(g, range, e->formula, error);
 	if (!code)
-		code = set_params(e, &use, error);
+		set_params(e, &use);
 	if (!code && form == PF_FORM_LIST && g->node[root].lanes)
 		root = pf_node_make(g, PF_NODE_GSUM, root, -1, -1);
 	if (!code)

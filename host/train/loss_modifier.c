@@ -90,7 +90,7 @@ static int check_each(const struct pf_loss_component *c, const struct pf_program
 int pf_loss_modifiers_check(const struct pf_loss_component *c, struct pf_error *error)
 {
 	static const enum pf_loss_modifier switches[] = { PF_LOSS_DIVERGENCE, PF_LOSS_WEIGHTING, PF_LOSS_LD_ALPHA };
-	struct pf_program program = { 0 };
+	struct pf_program program = { .param = c->param };
 	int status = 0;
 
 	for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)

@@ -17,7 +17,7 @@ static const struct operation operations[PF_OP_COUNT] = {
 };
 _Static_assert(PF_OP_COUNT <= 64, "pf_program.operations");
 _Static_assert(PF_OP_BGET == PF_OP_BSUM + 3, "pf_program_coupled");
-_Static_assert((int)PF_LOSS_PARAMS == (int)PF_PARAMS, "loss.h");
+_Static_assert((int)PF_LOSS_PARAMS >= (int)PF_PARAMS, "loss.h");
 _Static_assert((int)PF_LOSS_COMPONENTS == (int)PF_COMPONENTS, "loss.h");
 _Static_assert((int)PF_KIND_CHOSEN == PF_ITEM_CHOSEN && (int)PF_KIND_REJECTED == PF_ITEM_REJECTED &&
                (int)PF_KIND_EXTRA == PF_ITEM_EXTRA && (int)PF_KIND_PROMPT == PF_ITEM_PROMPT,
@@ -254,6 +254,15 @@ static int loop_close(struct assembler *a)
 	return emit(a, PF_OP_NEXT, 0);
 }
 
+static int parameter(struct assembler *a, unsigned index)
+{
+	if (index < PF_PARAMS)
+		return emit(a, PF_OP_PAR, index);
+	if (!a->program->param)
+		return FAIL(a, PF_E_RANGE, "more than %u parameters", PF_PARAMS);
+	return emit_constant(a, a->program->param[index]);
+}
+
 static int named(struct assembler *a)
 {
 	int index;
@@ -263,7 +272,7 @@ static int named(struct assembler *a)
 	if ((index = find_register(a, a->word)) >= 0)
 		return emit(a, PF_OP_LOAD, (uint32_t)index);
 	if ((index = find_param(a, a->word)) >= 0)
-		return emit(a, PF_OP_PAR, (uint32_t)index);
+		return parameter(a, (unsigned)index);
 	if ((index = find_scalar(a->word)) < 0)
 		return unknown(a);
 	a->program->scalars |= 1u << scalars[index].index;
@@ -328,10 +337,13 @@ static int assemble(struct pf_program *p, const struct pf_loss_component *c, int
 	char text[PF_LOSS_TEXT];
 	int status;
 
-	if (!c->modified)
-		return pf_program_assemble(p, c->row, gradient ? c->row->grad : c->row->value, sum, error);
-	status = pf_loss_modified(c, gradient, text, error);
-	return status ? status : pf_program_assemble(p, c->row, text, sum, error);
+	p->param = c->param;
+	status = c->modified ? pf_loss_modified(c, gradient, text, error) : 0;
+	if (!status)
+		status = pf_program_assemble(p, c->row, c->modified ? text : gradient ? c->row->grad : c->row->value,
+		                             sum, error);
+	p->param = NULL;
+	return status;
 }
 
 int pf_program_build(struct pf_program *p, const struct pf_loss *loss, struct pf_error *error)
@@ -392,7 +404,7 @@ void pf_program_par(const struct pf_program *program, const struct pf_loss *loss
 	for (unsigned c = 0; c < loss->components; c++) {
 		double *component = par + PF_PAR_COMPONENT + PF_PAR_STRIDE * c;
 		component[0] = loss->component[c].weight;
-		memcpy(component + 1, loss->component[c].param, sizeof loss->component[c].param);
+		memcpy(component + 1, loss->component[c].param, PF_PARAMS * sizeof *component);
 	}
 	memcpy(par + PF_PAR_CONST, program->constant, sizeof program->constant);
 }

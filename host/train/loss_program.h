@@ -17,6 +17,8 @@ struct pf_program {
 	uint32_t constants;
 	uint32_t scalars;              /* bit i: batch scalar i is used */
 	uint64_t operations;           /* bit i: operation i is used */
+	const double *param;           /* [row->params] while a component is assembled: values of those that are beyond what
+	                                * par[] holds become constants; NULL: there are none */
 };
 
 /* Appends the program `text` of loss `row`; `sum` adds up the result over the group. Errors name the

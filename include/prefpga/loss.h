@@ -64,7 +64,7 @@ PF_API const char *pf_loss_divergence_name(unsigned i);
 
 /* A configured loss: up to four weighted components. Plain likelihood mixes with every form, pairs
  * mix with triples, otherwise all components have one form */
-enum { PF_LOSS_COMPONENTS = 4, PF_LOSS_PARAMS = 8 };
+enum { PF_LOSS_COMPONENTS = 4, PF_LOSS_PARAMS = 9 };   /* beta and p0 to p7 of a formula */
 struct pf_loss_component {
 	const struct pf_loss_row *row;
 	double weight, param[PF_LOSS_PARAMS];
