@@ -54,6 +54,9 @@ static void unstable_forms_come_with_the_stable_one(void **state)
 	refuses("log(exp(lw) - exp(ll))", "write (lw) + log1mexp((ll) - (lw))");
 	refuses("log(exp(x))", "write x");
 	refuses("exp(-x)*sigmoid(x/0.05)", "can be infinity times 0; write exp((-x) - softplus(-(x/0.05)))");
+	refuses("x*exp(-x)*sigmoid(x)", "can be infinity times 0; write exp((-x) - softplus(-(x)))");
+	refuses("-sigmoid(x)/2*(x*exp(-x))", "can be infinity times 0; write exp((-x) - softplus(-(x)))");
+	refuses("exp(x)*(lw*exp(-2*x))", "a product of exponentials can be infinity times 0");
 	refuses("exp(-x)*exp(2*x)", "write exp((-x) + (2*x))");
 	refuses("1 - sigmoid(x)", "write sigmoid(-(x))");
 	refuses("1 - exp(x)", "write -expm1(x)");

@@ -121,11 +121,11 @@ static void print_balance(const struct pf_survey *s)
 static void print_losses(const struct pf_survey *s)
 {
 	json_t *list = fitting(pf_survey_form(s)), *name;
-	size_t i, column = 0;
-	printf("losses that fit:");
+	size_t i, column = (size_t)printf("losses that fit:");
 	json_array_foreach(list, i, name) {
-		column += (size_t)printf("%s %s", column > 90 ? "\n                " : "", json_string_value(name));
-		column = column > 106 ? 0 : column;
+		if (column + 1 + json_string_length(name) > 100)
+			column = (size_t)printf("\n                ") - 1;
+		column += (size_t)printf(" %s", json_string_value(name));
 	}
 	printf("%s\n", json_array_size(list) ? "" : " none");
 	json_decref(list);

@@ -246,23 +246,36 @@ static int exp_operand(const struct check *c, int n)
 	return exponent(c, at(c, n)->operand[i]);
 }
 
+/* The node itself, or a factor of it, of that kind; -1: there is none */
+static int factor(const struct check *c, int n, enum pf_node_kind kind)
+{
+	if (is(c, n, kind))
+		return n;
+	if (is(c, n, PF_NODE_NEG) || is(c, n, PF_NODE_DIV))
+		return factor(c, at(c, n)->operand[0], kind);
+	if (!is(c, n, PF_NODE_MUL))
+		return -1;
+	const int first = factor(c, at(c, n)->operand[0], kind);
+	return first >= 0 ? first : factor(c, at(c, n)->operand[1], kind);
+}
+
 static int check_product(const struct check *c, int n)
 {
 	for (int i = 0; i < 2; i++) {
-		const int e = at(c, n)->operand[i], other = at(c, n)->operand[!i];
-		if (!is(c, e, PF_NODE_EXP) || !(c->range[exponent(c, e)].high > 80))
+		const int e = factor(c, at(c, n)->operand[i], PF_NODE_EXP), rest = at(c, n)->operand[!i];
+		if (e < 0 || !(c->range[exponent(c, e)].high > 80))
 			continue;
-		if (is(c, other, PF_NODE_EXP))
+		const int other = factor(c, rest, PF_NODE_EXP), sigmoid = factor(c, rest, PF_NODE_SIGMOID);
+		if (other >= 0)
 			return complain(c, n,
 			                "a product of exponentials can be infinity times 0; write exp((%s) + (%s))",
 			                SOURCE(exponent(c, e)), SOURCE(exponent(c, other)));
-		if (is(c, other, PF_NODE_SIGMOID))
+		if (sigmoid >= 0)
 			return complain(c, n,
 			                "exp(%s) times a sigmoid can be infinity times 0; write exp((%s) - "
-			                "softplus(-(%s))), or "
-			                "blend(m, a, b)",
+			                "softplus(-(%s))), or blend(m, a, b)",
 			                SOURCE(exponent(c, e)), SOURCE(exponent(c, e)),
-			                SOURCE(at(c, other)->operand[0]));
+			                SOURCE(at(c, sigmoid)->operand[0]));
 	}
 	return 0;
 }
