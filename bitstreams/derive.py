@@ -159,7 +159,7 @@ SPOILED = [  # kernel, source, file, text, replacement, what must be said
     ("coef", "coef", "coef.c", "out[t] = t < at.split ? head : rest;",
      "out[t] = t < at.split ? head : rest;\n\t\t\tout[t + 64] = 0.0f;", "2 beats to gmem2"),
     ("logprob", "logprob", "logprob.c", "#pragma HLS ARRAY_PARTITION variable=x complete\n", "", "accesses to a bank of x"),
-    ("logprob", "logprob", "logprob.c", "			s.best = best;", "			s.best = best;\n			s.target = s.target + x[0];",
+    ("logprob", "logprob", "logprob.c", "		s->best = best;", "		s->best = best;\n		s->target = s->target + x[0];",
      "fadd"),
     ("linear_logprob", "linear_logprob", "linear_tile.h", "distance=16 true", "distance=17 true", "is met after 16"),
     ("linear_logprob", "linear_logprob", "linear_tile.h", "#pragma HLS DEPENDENCE variable=out inter RAW distance=16 true\n", "",

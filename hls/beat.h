@@ -40,6 +40,20 @@ static inline uint32_t pf_lane_store(float x) { return pf_bits(x); }
 /* Beats of the step with `left` beats to go: a constant on a card */
 static inline uint32_t pf_step_beats(uint32_t left) { return PF_STEP == 1 || left > PF_STEP ? PF_STEP : left; }
 
+/* run[r]: how many rows of a block from r on count without a gap, 0 if r does not. Such rows go through one pipeline,
+ * which is then filled and emptied once for all of them */
+static inline void pf_block_runs(const int32_t target[PF_TOKENS], uint32_t n, uint32_t run[PF_TOKENS])
+{
+	uint32_t length = 0;
+runs:
+	for (uint32_t k = 0; k < PF_TOKENS; k++) {
+#pragma HLS PIPELINE II=1
+		const uint32_t r = PF_TOKENS - 1 - k;
+		length = r < n && target[r] >= 0 ? length + 1 : 0;
+		run[r] = length;
+	}
+}
+
 /* Lanes at or beyond the end of the row, which lies in the last beat if at all, become -inf */
 static inline void pf_step_read(const struct PF_BEAT *z, uint32_t beats, uint32_t lanes, float x[PF_LANES])
 {

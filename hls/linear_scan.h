@@ -7,22 +7,6 @@
 
 #define PF_TILE_STEPS (PF_TOKENS * ((PF_ROW_BEATS + PF_STEP - 1) / PF_STEP))
 
-static void pf_block_begin(const int32_t *from, uint32_t n, struct pf_scan scan[PF_TOKENS], int32_t target[PF_TOKENS],
-                           int64_t sum[PF_TOKENS][PF_BINS], int64_t moment[PF_TOKENS][PF_BINS],
-                           int64_t square[PF_TOKENS][PF_BINS])
-{
-begin:
-	for (uint32_t t = 0; t < PF_TOKENS; t++) {
-#pragma HLS PIPELINE II=1
-		const struct pf_scan none = { .top = PF_TOP_NONE, .top_p2 = PF_TOP_NONE };
-		scan[t] = none;
-		target[t] = t < n ? from[t] : PF_IGNORE;
-bins:
-		for (uint32_t j = 0; j < PF_BINS; j++)
-			sum[t][j] = moment[t][j] = square[t][j] = 0;
-	}
-}
-
 /* The row of the tile that is token y, or PF_TOKENS */
 static inline uint32_t pf_tile_find(uint32_t vocab, uint32_t tile, uint32_t y)
 {

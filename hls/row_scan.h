@@ -182,6 +182,23 @@ terms:
 	}
 }
 
+/* Targets of a block's rows [0, n), those beyond ignored, and states without a logit */
+static inline void pf_block_begin(const int32_t *from, uint32_t n, struct pf_scan scan[PF_TOKENS],
+                                  int32_t target[PF_TOKENS], int64_t sum[PF_TOKENS][PF_BINS],
+                                  int64_t moment[PF_TOKENS][PF_BINS], int64_t square[PF_TOKENS][PF_BINS])
+{
+begin:
+	for (uint32_t t = 0; t < PF_TOKENS; t++) {
+#pragma HLS PIPELINE II=1
+		const struct pf_scan none = { .top = PF_TOP_NONE, .top_p2 = PF_TOP_NONE };
+		scan[t] = none;
+		target[t] = t < n ? from[t] : PF_IGNORE;
+bins:
+		for (uint32_t j = 0; j < PF_BINS; j++)
+			sum[t][j] = moment[t][j] = square[t][j] = 0;
+	}
+}
+
 /* The state of a row of `vocab` logits after its last step */
 static inline void pf_scan_state(const struct pf_scan *s, const int64_t sum[PF_BINS], const int64_t moment[PF_BINS],
                                  const int64_t square[PF_BINS], uint32_t vocab, struct pf_shard *out)

@@ -20,7 +20,9 @@ static const char csynth[] =
 	"<SummaryOfOverallLatency><Best-caseLatency>undef</Best-caseLatency></SummaryOfOverallLatency>\n"
 	"<SummaryOfLoopLatency><blocks><Name>blocks</Name><TripCount><range><min>1</min><max>16384</max></range>"
 	"</TripCount>\n<finish><Name>finish</Name><TripCount>undef</TripCount><PipelineII>16</PipelineII>"
-	"<PipelineDepth>300</PipelineDepth></finish>\n</blocks></SummaryOfLoopLatency></PerformanceEstimates>\n"
+	"<PipelineDepth>300</PipelineDepth></finish>\n"
+	"<begin><PipelineII>1</PipelineII><PipelineDepth>60</PipelineDepth></begin><runs><PipelineII>1</PipelineII>"
+	"<PipelineDepth>4</PipelineDepth></runs></blocks></SummaryOfLoopLatency></PerformanceEstimates>\n"
 	"<AreaEstimates><Resources><BRAM_18K>96</BRAM_18K><DSP>1300</DSP><FF>140000</FF><LUT>150000</LUT><URAM>0</URAM>"
 	"</Resources><AvailableResources><DSP>9024</DSP></AvailableResources></AreaEstimates>\n"
 	"<ModuleInformation><Module><Name>pf_row_scan_Pipeline_steps</Name><PerformanceEstimates>"
@@ -67,12 +69,12 @@ static void figures_are_found(void **state)
 	near(k->estimated_ns, 2.433);                  /* the top's, not the module's */
 	near(k->dsp, 1300);                            /* used, not available */
 	near(k->bram18, 96);
-	assert_int_equal(k->loops, 2);
+	assert_int_equal(k->loops, 4);
 	assert_int_equal(pf_report_of(r, PF_KERNEL_pref)->synthesised, 0);
 	pf_reports_close(r);
 }
 
-/* steps: interval 2 and depth 210 for 100 rows of 63 beats; finish: 16 and 300 for 100 rows in two blocks */
+/* For 100 rows of 63 beats in two blocks: steps with interval 2 and depth 210, finish 16 and 300, begin and runs */
 static void they_replace_what_is_derived(void **state)
 {
 	struct pf_reports *r = reports_of(csynth);
@@ -80,11 +82,11 @@ static void they_replace_what_is_derived(void **state)
 	(void)state;
 	assert_int_equal(pf_reports_cost(NULL, PF_KERNEL_logprob, value, 4, &derived, NULL), 0);
 	assert_int_equal(pf_reports_cost(r, PF_KERNEL_logprob, value, 4, &reported, NULL), 0);
-	near(reported.cycles, 100 * (63 * 2 + 210) + 100 * 16 + 2 * 300);
+	near(reported.cycles, 100 * 63 * 2 + 2 * 210 + 100 * 16 + 2 * 300 + 2 * (64 + 60) + 2 * (64 + 4));
 	near(reported.cycles_reported, reported.cycles);
 	near(reported.bytes[0], derived.bytes[0]);
 	assert_true(reported.cycles_doubted == 0.0 && derived.cycles_reported == 0.0);
-	near(derived.cycles_doubted, 100 * 63 + 100);
+	near(derived.cycles_doubted, 100 * 63 + 100 + 2 * 64 + 2 * 64);
 	assert_int_equal(pf_reports_cost(r, PF_KERNEL_coef, (const uint32_t[]){ 90, 7, 1 }, 3, &reported, NULL), 0);
 	assert_true(reported.cycles_reported == 0.0);  /* no report of it */
 	pf_reports_close(r);
@@ -155,7 +157,7 @@ static void cosim_counts(void **state)
 	pf_reports_close(r);
 }
 
-/* Two runs of logprob: 10 rows of 10 beats and 100 of 63, which csynth's figures make 2,760 and 35,800 cycles */
+/* Two runs of logprob: 10 rows of 10 beats and 100 of 63 */
 static const char two_runs[] = "# scalars: rows vocab stride flags\n10 160 10 0 # small\n\n100\t1000 63 0\r\n";
 
 static struct pf_reports *cosim_of(const char *latencies)
@@ -170,8 +172,8 @@ static struct pf_reports *cosim_of(const char *latencies)
 
 static void cosim_calibrates(void **state)
 {
-	const double small = 10 * (10 * 2 + 210) + 10 * 16 + 300, large = 100 * (63 * 2 + 210) + 100 * 16 + 2 * 300;
-	const double times = (40000.0 - 3000) / (large - small);
+	const double block = 210 + 300 + 64 + 60 + 64 + 4, small = 10 * 10 * 2 + 10 * 16 + block;
+	const double large = 100 * 63 * 2 + 100 * 16 + 2 * block, times = (40000.0 - 3000) / (large - small);
 	struct pf_reports *r = cosim_of("3000|22000|40000");
 	struct pf_run_cost cost;
 	double factor, start;
@@ -260,7 +262,7 @@ static void folders_are_searched(void **state)
 	scratch_tree("pf_k_logprob_runs.txt", two_runs);
 	if (pf_reports_open(scratch_path(""), &r, &error) != 0)
 		fail_msg("%s", error.text);
-	assert_int_equal(pf_report_of(r, PF_KERNEL_logprob)->loops, 2);
+	assert_int_equal(pf_report_of(r, PF_KERNEL_logprob)->loops, 4);
 	assert_int_equal(pf_report_of(r, PF_KERNEL_logprob)->cosim, PF_COSIM_PASS);
 	assert_int_equal(pf_report_of(r, PF_KERNEL_logprob)->runs, 2);
 	assert_int_equal(pf_report_of(r, PF_KERNEL_logprob)->run[1][2], 63);
