@@ -103,6 +103,15 @@ static void reports_calibrate(void **state)
 	assert_true(other[2] == other[1] && fabs(other[1] / other[0] - 1) <= 2e-3);
 }
 
+/* A pipe gets the table as it is */
+static void a_table_into_a_pipe(void **state)
+{
+	(void)state;
+	assert_int_equal(program_run("bench --shapes 64,300 --work logprob --device model:u55c --csv /dev/stdout"
+	                             " | tail -n 1"), 0);
+	assert_int_equal(strncmp(program_output, "logprob,f32,\"model:u55c\",", 25), 0);
+}
+
 /* A table is compared with itself, and with one whose samples were a thousand times faster */
 static void against_an_older_table(void **state)
 {
@@ -208,6 +217,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(rows_of_two_kinds),
 		cmocka_unit_test(every_kernel_is_played),
 		cmocka_unit_test(measured_rows_survive),
+		cmocka_unit_test(a_table_into_a_pipe),
 		cmocka_unit_test(reports_calibrate),
 		cmocka_unit_test(against_an_older_table),
 		cmocka_unit_test(joules),

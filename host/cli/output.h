@@ -1,4 +1,5 @@
-/* output.h: a file of results that is written through a stream and appears whole or not at all. One thread per file. */
+/* output.h: a file of results that is written through a stream and appears whole or not at all; pipes and
+ * devices are written as they are. One thread per file. */
 #ifndef PF_CLI_OUTPUT_H
 #define PF_CLI_OUTPUT_H
 #include <stdio.h>
