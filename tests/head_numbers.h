@@ -14,13 +14,18 @@ static inline float draw(float size)
 	return size * ((float)(draw_state >> 40) * 0x1p-23f - 1);
 }
 
-static inline struct pf_device *open_device(const char *spec)
+static inline struct pf_device *open_device_with(const char *spec, const struct pf_device_options *options)
 {
 	struct pf_device *device;
 	struct pf_error error;
-	if (pf_device_open(spec, NULL, &device, &error))
+	if (pf_device_open(spec, options, &device, &error))
 		fail_msg("%s", error.text);
 	return device;
+}
+
+static inline struct pf_device *open_device(const char *spec)
+{
+	return open_device_with(spec, NULL);
 }
 
 static inline void agree(const char *what, const float *a, const float *b, size_t count, double bound)

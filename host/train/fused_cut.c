@@ -1,9 +1,8 @@
 /* How a chunk is cut over a device's compute units.
  *
- * Many tokens: strips of a multiple of 1,024 tokens, one a unit. Too few for that: strips of whole blocks of 64, and
- * where there are not even as many blocks as units, each block goes to several units, which take ranges of the
- * vocabulary. A range is rows [from, to) of each of W's ports, so it is a part of the matrix as it lies, and its words
- * are numbered as kernels number those of a W that has only these rows.
+ * A strip of whole blocks of 64 tokens a unit. Where there are not as many blocks as units, each block goes to several
+ * units, which take ranges of the vocabulary. A range is rows [from, to) of each of W's ports, so it is a part of the
+ * matrix as it lies, and its words are numbered as kernels number those of a W that has only these rows.
  *
  * No bit depends on it. Tokens are independent, ranges' states merge as integers (shard.h), and raw logits of ranges,
  * which are whole tiles, lie where a launch over all words puts them. The way back is cut by tokens only: dhidden is a
@@ -34,12 +33,10 @@ void pf_fused_choose_cut(struct pf_fused *f)
 	const uint32_t units = cus < 1 ? 1 : cus > PIECES_MOST ? PIECES_MOST : cus;
 	const uint32_t most = PF_PORT_SHARE(o->vocab) / RANGE_ROWS;    /* ranges of the vocabulary */
 	const uint32_t strips = blocks < units ? blocks : units;
-	f->each = up(up(tokens, units), PIECE) * PIECE;
+	f->each = tokens ? up(blocks, strips) * PF_TOKENS : PF_TOKENS;
 	f->ranges = 1;
-	if (up(tokens, PIECE) >= units || tokens == 0)
-		return;
-	f->each = up(blocks, strips) * PF_TOKENS;
-	if (!o->bias && !f->to_state && most > 1)      /* a bias lies in no order of ports; shards are cut already */
+	/* A bias lies in no order of ports; shards are cut already */
+	if (tokens && !o->bias && !f->to_state && most > 1)
 		f->ranges = units / strips < most ? units / strips : most;
 }
 

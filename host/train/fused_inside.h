@@ -5,7 +5,7 @@
 #include "fused.h"
 #include "prefpga/internal/kernels.h"
 
-enum { SETS = 3, PORTS = PF_WEIGHT_PORTS, PIECE = 1024, PIECES_MOST = 64, SMALL_BYTES = 4096 };
+enum { SETS = 3, PORTS = PF_WEIGHT_PORTS, PIECES_MOST = 64, SMALL_BYTES = 4096 };
 
 /* A buffer that grows, and the padded copy of what goes through it, where the layout differs */
 struct place { struct pf_buf *buf; uint64_t bytes, host_bytes; void *host; };
