@@ -178,7 +178,7 @@ int main(int argc, char **argv)
 	atexit(remove_folder);
 	skip_if_short(&s);
 	make_files(&s);
-	const double forward = beyond(&s, "--out p.npy", in + s.tokens * sizeof(float), 0);
+	const double forward = beyond(&s, "--out p.npy", in + s.tokens * sizeof(float), (uint64_t)MIB);
 	const double both = beyond(&s, "--way recompute --dhidden dh.npy --dweight dw.npy", in + out, weight_bytes(&s));
 	if (argc > 5)
 		printf("T,V,D,threads,forward_beyond_mib,backward_beyond_mib\n%s,%s,%s,%d,%.1f,%.1f\n", argv[2],

@@ -1,5 +1,5 @@
 /* The fused head on backend cpu against BLAS's own products, in one run: useful operations (2 T V D forward, 6 T V D
- * forward and backward) as a part of the best SGEMM rate among 2048^3, 4096^3 and the head's own shape, medians over
+ * forward and backward) as a part of the best SGEMM rate among 2048^3, 4096^3 and T x 4096 x D (a tile), medians over
  * the repeats. `recompute` counts the same useful operations: it does 2 T V D more. The *_cpu columns put processor
  * time in place of wall time: what they say holds on a machine that is busy with other work. Prints CSV.
  * `prefpga bench` times the same works on any device, after comparing them with a plain reference, beside a product
