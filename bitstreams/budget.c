@@ -100,6 +100,8 @@ int pf_vitis_budget(FILE *out, const struct pf_layout *layout, const char *card,
 		return status;
 	fprintf(out, "# Budget of %s\n\nMade by `prefpga-emit budget` from kernels.def, cards.def and vitis.def, "
 	        "which says where the limits come from.\n", card);
+	fprintf(out, "\nThe fused head's kernels have an array of %u x 64 multiply-adds here (cards.def).\n",
+	        pf_card_array(card));
 	if (layout)
 		fputc('\n', out);
 	status = layout ? budget_image(out, layout, card, error) : budget_images(out, card, error);

@@ -75,9 +75,9 @@ class Found:
 
 
 class Kernel:
-    def __init__(self, tools, sources, operators, name, file, bf16):
+    def __init__(self, tools, sources, operators, name, file, bf16, defines=()):
         self.name, self.loops = name, {}
-        module = ir.Module(sources.ir(tools[0], tools[1], name, file, bf16))
+        module = ir.Module(sources.ir(tools[0], tools[1], name, file, bf16, defines))
         function = module.functions["pf_k_" + name]
         kinds, inside = set(), set()
         for own, header, blocks in loop.pipelined(module, function, sources):
@@ -109,39 +109,66 @@ class Kernel:
                         self.logic[k] += n
 
 
-def definitions(kernels, operators):
+HALF = "-DPF_ARRAY_ROWS=2"              # the array of cards with few DSPs (cards.def)
+
+
+def rows_of_loops(kernels, operators):
+    """{kernel: lines of its W rows}"""
+    found = {}
+    for kernel in kernels:
+        labels, lines = {}, found.setdefault(kernel.name, [])
+        for (file, label, _), f in sorted(kernel.loops.items()):
+            dsp, lut = f.operations(operators)
+            have = labels.setdefault((file, label), [f.loop.ii, 0, "", 0, 0, 0, 0])
+            worse = f.ii > have[1]
+            labels[(file, label)] = [max(have[0], f.loop.ii), f.ii if worse else have[1], f.why if worse else have[2],
+                                     max(have[3], f.depth), max(have[4], round(dsp)), max(have[5], round(lut)),
+                                     max(have[6], f.moved)]
+        for (file, label), row in labels.items():
+            lines.append("\tW(%s, %s, %s, %d, %d, \\\n" % (kernel.name, file, label, row[0], row[1]) +
+                         '\t  "%s", %d, %d, %d, %d) \\' % tuple(row[2:]))
+    return found
+
+
+def sizes_of(kernels):
+    return {k.name: "\tS(%s, %d, %d, %d, %d, %d) \\" % (k.name, *(round(x) for x in k.logic), *k.memories) for k in kernels}
+
+
+def differing(lines, others):
+    return [line for name in others for line in others[name] if line not in lines[name]]
+
+
+def listed(name, argument, lines):
+    return ["#define %s(%s) \\" % (name, argument)] + lines[:-1] + [lines[-1][:-2]]
+
+
+def definitions(kernels, halves, operators):
     lines = ["/* operations.def: what an iteration of a pipelined loop does, and what a kernel takes. Written by",
              " * bitstreams/derive.py --write from the sources and operators.def, which says how good the costs are; its test",
              " * compares.", " *", " *   W(kernel, source file, label, II that PIPELINE asks for, II derived, what sets it, depth,",
              " *     DSP slices and LUTs busy for a cycle, bytes to and from on-chip memories)", " *   S(kernel, DSP, LUT, FF, BRAM18, URAM): operators, memories and ports; no multiplexers, "
-             "no control */", "#define PF_OPERATIONS(W) \\"]
-    for kernel in kernels:
-        labels = {}
-        for (file, label, _), found in sorted(kernel.loops.items()):
-            dsp, lut = found.operations(operators)
-            have = labels.setdefault((file, label), [found.loop.ii, 0, "", 0, 0, 0, 0])
-            worse = found.ii > have[1]
-            labels[(file, label)] = [max(have[0], found.loop.ii), found.ii if worse else have[1],
-                                     found.why if worse else have[2], max(have[3], found.depth), max(have[4], round(dsp)),
-                                     max(have[5], round(lut)), max(have[6], found.moved)]
-        for (file, label), row in labels.items():
-            lines.append("\tW(%s, %s, %s, %d, %d, \\" % (kernel.name, file, label, row[0], row[1]))
-            lines.append('\t  "%s", %d, %d, %d, %d) \\' % tuple(row[2:]))
-    lines[-1] = lines[-1][:-2]
-    lines.append("#define PF_SIZES(S) \\")
-    for kernel in kernels:
-        lines.append("\tS(%s, %d, %d, %d, %d, %d) \\" % (kernel.name, *(round(x) for x in kernel.logic), *kernel.memories))
-    lines[-1] = lines[-1][:-2]
+             "no control", " * _HALF: those that differ on cards with an array of 2 rows (cards.def) */"]
+    loops, sizes = rows_of_loops(kernels, operators), sizes_of(kernels)
+    half_loops, half_sizes = rows_of_loops(halves, operators), sizes_of(halves)
+    lines += listed("PF_OPERATIONS", "W", [line for k in kernels for line in loops[k.name]])
+    lines += listed("PF_OPERATIONS_HALF", "W", differing(loops, half_loops))
+    lines += listed("PF_SIZES", "S", [sizes[k.name] for k in kernels])
+    lines += listed("PF_SIZES_HALF", "S", [half_sizes[k] for k in half_sizes if half_sizes[k] != sizes[k]])
     return "\n".join(lines) + "\n"
 
 
-def table(kernels, operators):
-    lines = ["kernel,loop,claimed_ii,derived_ii,derived_ii_most_latencies,set_by,depth,dsp,lut,ff"]
-    for kernel in kernels:
-        for (file, label, _), f in sorted(kernel.loops.items()):
-            lines.append('%s,%s:%s,%d,%d,%d,"%s",%d,%d,%d,%d' % (kernel.name, file, label, f.loop.ii, f.ii, f.most, f.why, f.depth,
-                                                              *(round(x) for x in f.logic(operators))))
-    return "\n".join(lines) + "\n"
+def table_rows(kernels, operators, remark):
+    return ['%s%s,%s:%s,%d,%d,%d,"%s",%d,%d,%d,%d' % (k.name, remark, file, label, f.loop.ii, f.ii, f.most, f.why, f.depth,
+                                                      *(round(x) for x in f.logic(operators)))
+            for k in kernels for (file, label, _), f in sorted(k.loops.items())]
+
+
+def table(kernels, halves, operators):
+    lines = table_rows(kernels, operators, "")
+    seen = {line.split(",", 1)[0] + " " + line.split(",", 1)[1] for line in lines}
+    more = [line for k in halves for line in table_rows([k], operators, " (array of 2 rows)")
+            if k.name + " " + line.split(",", 1)[1] not in seen]
+    return "\n".join(["kernel,loop,claimed_ii,derived_ii,derived_ii_most_latencies,set_by,depth,dsp,lut,ff"] + lines + more) + "\n"
 
 
 def faults_of(kernel):
@@ -196,15 +223,17 @@ def main():
     else:
         sources = source.Sources(folder)
         kernels = [Kernel(tools, sources, operators, *k) for k in kernels_of(tools[2], folder)]
-        for kernel in kernels:
+        halves = [Kernel(tools, sources, operators, *k, (HALF,)) for k, own in zip(kernels_of(tools[2], folder), kernels)
+                  if any(key[:2] == ("linear_tile.h", "visits") for key in own.loops)]
+        for kernel in kernels + halves:
             faults += faults_of(kernel)
         depths = depths_of(tools[2], folder)
         for (name, file, label), depth in depths.items():
-            have = [f.depth for k in kernels if k.name == name for key, f in k.loops.items() if key[:2] == (file, label)]
+            have = [f.depth for k in kernels + halves if k.name == name for key, f in k.loops.items() if key[:2] == (file, label)]
             if not have or max(have) != depth:
                 faults.append("cycles.def: %s, %s:%s: depth %d, derived %s" % (name, file, label, depth, have))
-        compare(folder, DEFINITIONS, definitions(kernels, operators), "--write" in options, faults)
-        compare(folder, TABLE, table(kernels, operators), "--write" in options, faults)
+        compare(folder, DEFINITIONS, definitions(kernels, halves, operators), "--write" in options, faults)
+        compare(folder, TABLE, table(kernels, halves, operators), "--write" in options, faults)
     for fault in faults:
         print(fault)
     sys.exit(1 if faults else 0)

@@ -3,7 +3,7 @@
 #include "prefpga/internal/cards.def"
 
 struct card { const char *name, *platform, *memory; unsigned first[3], last[3]; };
-#define PF_CARD_ROW(name, title, platform, memory, banks, mib, sf, sl, wf, wl, mf, ml) \
+#define PF_CARD_ROW(name, title, platform, memory, banks, mib, sf, sl, wf, wl, mf, ml, array) \
 	{ #name, platform, #memory, { sf, wf, mf }, { sl, wl, ml } },
 static const struct card cards[] = { PF_CARDS(PF_CARD_ROW) };
 enum { CARDS = sizeof cards / sizeof *cards };

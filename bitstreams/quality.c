@@ -4,6 +4,8 @@
 #include "prefpga/cycles.h"
 #include "prefpga/internal/cards.def"
 #include "prefpga/internal/operations.def"
+#include "prefpga/reports.h"
+#include "vitis.h"
 #include "prefpga/internal/vitis.def"
 
 /* A kernel at work: its scalars; products: of T V D, that its array forms; main: the loop that takes the time */
@@ -14,7 +16,8 @@ struct use {
 	unsigned values;
 	uint32_t value[10];
 };
-enum { MACS = 256, MX_MACS = 2048, TRAINED = PF_LINEAR_DWEIGHT | PF_LINEAR_ADD, SPILLED = TRAINED | PF_LINEAR_RAW };
+enum { MAC_LANES = 64, MACS = PF_ARRAY_WHOLE * MAC_LANES, MX_MACS = 2048 };
+enum { TRAINED = PF_LINEAR_DWEIGHT | PF_LINEAR_ADD, SPILLED = TRAINED | PF_LINEAR_RAW };
 #define BEATS(v, lanes) (((v) + (lanes) - 1) / (lanes))
 #define SCORE(kernel, lanes, v) \
 	{ PF_KERNEL_##kernel, "", "steps", lanes, v, 0, 0, 4, { 1024, v, BEATS(v, lanes), 0 } }
@@ -41,44 +44,45 @@ static const struct use uses[] = {
 enum { USES = sizeof uses / sizeof *uses };
 
 struct loop { enum pf_kernel kernel; const char *label, *why; unsigned claimed, derived, depth; };
-static const struct loop loops[] = {
 #define LOOP_ROW(kernel, file, label, claimed, derived, why, depth, ...) \
 	{ PF_KERNEL_##kernel, #label, why, claimed, derived, depth },
-	PF_OPERATIONS(LOOP_ROW)
-};
+static const struct loop loops[] = { PF_OPERATIONS(LOOP_ROW) };
+static const struct loop loops_half[] = { PF_OPERATIONS_HALF(LOOP_ROW) };      /* those that differ */
+enum { LOOPS = sizeof loops / sizeof *loops, LOOPS_HALF = sizeof loops_half / sizeof *loops_half };
 
 enum { RESOURCES = 5 };
-static const char *const resources[RESOURCES] = { "dsp", "lut", "ff", "bram18", "uram" };
-struct size { enum pf_kernel kernel; double of[RESOURCES]; };
-static const struct size sizes[] = {
-#define SIZE_ROW(kernel, dsp, lut, ff, bram18, uram) { PF_KERNEL_##kernel, { dsp, lut, ff, bram18, uram } },
-	PF_SIZES(SIZE_ROW)
-};
 static const char *const cards[] = {
 #define CARD_ROW(name, ...) #name,
 	PF_CARDS(CARD_ROW)
 };
 
 struct row {
+	const char *card;
 	const struct use *use;
 	const struct loop *main;
 	double cycles, bytes, line, array;     /* a token; shares */
 };
 
-static const struct loop *find_loop(enum pf_kernel kernel, const char *label)
+static const struct loop *find_loop(const struct loop *list, int count, enum pf_kernel kernel, const char *label)
 {
-	for (size_t i = 0; i < sizeof loops / sizeof *loops; i++)
-		if (loops[i].kernel == kernel && strcmp(loops[i].label, label) == 0)
-			return &loops[i];
+	for (int i = 0; i < count; i++)
+		if (list[i].kernel == kernel && strcmp(list[i].label, label) == 0)
+			return &list[i];
 	return NULL;
 }
 
-static const double *find_size(enum pf_kernel kernel)
+static const struct loop *main_loop(const char *card, const struct use *use)
 {
-	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-		if (sizes[i].kernel == kernel)
-			return sizes[i].of;
-	return NULL;
+	const struct loop *half = pf_card_array(card) == PF_ARRAY_WHOLE
+	                                  ? NULL
+	                                  : find_loop(loops_half, LOOPS_HALF, use->kernel, use->main);
+	return half ? half : find_loop(loops, LOOPS, use->kernel, use->main);
+}
+
+/* Products a cycle: of the fused head's kernels in fp32 and bf16 what the card's array has */
+static double lanes_of(const char *card, const struct use *use)
+{
+	return use->lanes == MACS ? pf_card_array(card) * MAC_LANES : use->lanes;
 }
 
 /* What a card has, NAN where nobody says */
@@ -91,13 +95,14 @@ static double has(const char *card, const char *resource)
 	return NAN;
 }
 
-static int measure(const struct use *use, struct row *row, struct pf_error *error)
+static int measure(const char *card, const struct use *use, struct row *row, struct pf_error *error)
 {
 	struct pf_run_cost cost;
 	const double tokens = use->kernel == PF_KERNEL_pref ? use->value[1] : use->value[0];
-	const int status = pf_cycles_cost(use->kernel, use->value, use->values, &cost, error);
-	*row = (struct row){ .use = use, .main = find_loop(use->kernel, use->main) };
-	if (!status && (!row->main || !find_size(use->kernel)))
+	const int status = pf_reports_cost(NULL, pf_card_array(card), use->kernel, use->value, use->values, &cost,
+	                                   error);
+	*row = (struct row){ .card = card, .use = use, .main = main_loop(card, use) };
+	if (!status && !row->main)
 		return pf_fail(error, PF_E_DATA, "operations.def lacks kernel %s, loop %s",
 		               pf_kernel_rows[use->kernel].name, use->main);
 	if (status)
@@ -105,15 +110,15 @@ static int measure(const struct use *use, struct row *row, struct pf_error *erro
 	row->cycles = cost.cycles / tokens;
 	row->bytes = (cost.bytes[0] + cost.bytes[1] + cost.bytes[2]) / tokens;
 	row->line = cost.port_most / (cost.cycles * PF_BEAT_BYTES);
-	row->array = use->products * use->vocab * use->depth / (use->lanes * row->cycles);
+	row->array = use->products * use->vocab * use->depth / (lanes_of(card, use) * row->cycles);
 	return 0;
 }
 
-static void add_kernels(const struct pf_layout *layout, double sum[RESOURCES])
+static void add_kernels(const struct pf_layout *layout, const char *card, double sum[RESOURCES])
 {
-	for (int k = 0; k < PF_KERNEL_COUNT; k++)
+	for (unsigned k = 0; k < PF_KERNEL_COUNT; k++)
 		for (unsigned r = 0; layout->cus[k] && r < RESOURCES; r++)
-			sum[r] += layout->cus[k] * find_size((enum pf_kernel)k)[r];
+			sum[r] += layout->cus[k] * pf_card_takes(card, k, r, NULL);
 }
 
 double pf_quality_share(const struct pf_layout *layout, const char *card, const char **resource)
@@ -132,21 +137,21 @@ const char *pf_quality_verdict(double share)
 
 /* ---- CSV ---- */
 
-static void csv_row(FILE *out, const struct row *r, const char *card)
+static void csv_row(FILE *out, const struct row *r)
 {
-	const double *of = find_size(r->use->kernel);
+	const char *card = r->card;
 	uint32_t one[PF_KERNEL_COUNT] = { 0 };
 	const char *which;
 	one[r->use->kernel] = 1;
 	const double share = pf_card_share(card, one, PF_KERNEL_COUNT, &which);
 	fprintf(out, "%s,\"%s\",%s,%.0f,%.0f,%.0f,%s,%u,%u,\"%s\",%u,%.1f,%.1f,%.3f,",
-	        pf_kernel_rows[r->use->kernel].name, r->use->how, card, r->use->vocab, r->use->depth, r->use->lanes,
-	        r->main->label, r->main->claimed,
+	        pf_kernel_rows[r->use->kernel].name, r->use->how, card, r->use->vocab, r->use->depth,
+	        lanes_of(card, r->use), r->main->label, r->main->claimed,
 	        r->main->derived, r->main->why, r->main->depth, r->cycles, r->bytes, r->line);
 	if (r->use->products > 0.0)
 		fprintf(out, "%.3f", r->array);
 	for (unsigned i = 0; i < RESOURCES; i++)
-		fprintf(out, ",%.0f", of[i]);
+		fprintf(out, ",%.0f", pf_card_takes(card, r->use->kernel, i, NULL));
 	if (isnan(share))
 		fputs(",unknown,\n", out);
 	else
@@ -161,10 +166,10 @@ static int csv(FILE *out, struct pf_error *error)
 	for (unsigned i = 0; i < USES; i++)
 		for (size_t c = 0; c < sizeof cards / sizeof *cards; c++) {
 			struct row row;
-			const int status = measure(&uses[i], &row, error);
+			const int status = measure(cards[c], &uses[i], &row, error);
 			if (status)
 				return status;
-			csv_row(out, &row, cards[c]);
+			csv_row(out, &row);
 		}
 	return 0;
 }
@@ -174,7 +179,9 @@ static int csv(FILE *out, struct pf_error *error)
 static void shares(FILE *out, const char *card, const double of[RESOURCES])
 {
 	for (unsigned r = 0; r < RESOURCES; r++) {
-		const double all = has(card, resources[r]);
+		const char *name;
+		pf_card_takes(card, 0, r, &name);
+		const double all = has(card, name);
 		fprintf(out, " %.0f", of[r]);
 		if (!isnan(all))
 			fprintf(out, " (%.1f %%)", 100.0 * of[r] / all);
@@ -193,7 +200,7 @@ static int image_rows(FILE *out, const char *card, struct pf_error *error)
 		const int status = pf_layout_image(&layout, card, pf_image_name(i, NULL), error);
 		if (status)
 			return status;
-		add_kernels(&layout, sum);
+		add_kernels(&layout, card, sum);
 		const char *which, *verdict = pf_quality_verdict(pf_quality_share(&layout, card, &which));
 		fprintf(out, "| %s%s%s |", pf_image_name(i, NULL), verdict[0] ? ": " : "", verdict);
 		shares(out, card, sum);
@@ -213,7 +220,7 @@ static int markdown(FILE *out, const char *card, struct pf_error *error)
 	      " of the array |\n|---|---|--:|--:|--:|---|--:|---|--:|--:|--:|--:|--:|\n", out);
 	for (unsigned i = 0; i < USES; i++) {
 		struct row r;
-		const int status = measure(&uses[i], &r, error);
+		const int status = measure(card, &uses[i], &r, error);
 		if (status)
 			return status;
 		fprintf(out, "| %s | %s | %.0f | %.0f | %.0f | %s | %u | %s | %u | %.1f | %.1f | %.1f %% |",
@@ -225,9 +232,12 @@ static int markdown(FILE *out, const char *card, struct pf_error *error)
 		fputs(" |\n", out);
 	}
 	fputs("\n| kernel | DSP | LUT | FF | BRAM18 | URAM |\n|---|--:|--:|--:|--:|--:|\n", out);
-	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-		fprintf(out, "| %s |", pf_kernel_rows[sizes[i].kernel].name);
-		shares(out, card, sizes[i].of);
+	for (unsigned k = 0; k < PF_KERNEL_COUNT; k++) {
+		double of[RESOURCES];
+		for (unsigned r = 0; r < RESOURCES; r++)
+			of[r] = pf_card_takes(card, k, r, NULL);
+		fprintf(out, "| %s |", pf_kernel_rows[k].name);
+		shares(out, card, of);
 	}
 	return image_rows(out, card, error);
 }

@@ -8,7 +8,7 @@
 enum flow { FLOW_CLASSIC, FLOW_UNIFIED };
 struct release { const char *name; enum flow flow; const char *output; int target_key; };
 struct build { const char *card, *part, *last; unsigned mhz; };
-struct platform { const char *card, *name; };
+struct platform { const char *card, *name; unsigned array; };
 
 static const struct release releases[] = {
 #define RELEASE_ROW(name, flow, output, key) { #name, FLOW_##flow, output, key },
@@ -19,7 +19,8 @@ static const struct build builds[] = {
 	PF_CARD_BUILDS(BUILD_ROW)
 };
 static const struct platform platforms[] = {
-#define PLATFORM_ROW(name, title, platform, ...) { #name, platform },
+#define PLATFORM_ROW(name, title, platform, memory, banks, mib, sf, sl, wf, wl, mf, ml, array) \
+	{ #name, platform, array },
 	PF_CARDS(PLATFORM_ROW)
 };
 static const char *const targets[] = { "csim", "csynth", "cosim", "hw_emu", "hw" };
@@ -47,6 +48,14 @@ static const char *find_platform(const char *card)
 		if (strcmp(platforms[i].card, card) == 0)
 			return platforms[i].name;
 	return "";
+}
+
+unsigned pf_card_array(const char *card)
+{
+	for (size_t i = 0; card && i < COUNT(platforms); i++)
+		if (strcmp(platforms[i].card, card) == 0)
+			return platforms[i].array;
+	return PF_ARRAY_WHOLE;
 }
 
 static int links(const char *target)
@@ -80,6 +89,8 @@ int pf_vitis_check(const struct pf_vitis *v, struct pf_error *error)
 static void write_flags(FILE *out, const struct pf_vitis *v, const struct pf_kernel_row *row)
 {
 	fprintf(out, "-I%s/include -DPF_STEP=1%s", v->source, row->lanes == 32 ? " -DPF_BF16" : "");
+	if (pf_card_array(v->card) != PF_ARRAY_WHOLE)
+		fprintf(out, " -DPF_ARRAY_ROWS=%u", pf_card_array(v->card));
 }
 
 static void write_config(FILE *out, const struct pf_vitis *v, const struct pf_kernel_row *row)

@@ -15,6 +15,9 @@ struct pf_vitis {
 	const char *program;           /* prefpga, for `image pack` */
 };
 
+/* Rows of 64 multiply-adds that the fused head's kernels have on a card (cards.def); PF_ARRAY_WHOLE for others */
+enum { PF_ARRAY_WHOLE = 4 };
+unsigned pf_card_array(const char *card);
 /* 0 if card, release and target are known and go together; else an error that says what does */
 int pf_vitis_check(const struct pf_vitis *vitis, struct pf_error *error);
 /* hls_config.cfg (UNIFIED) or a Tcl script (CLASSIC) of one kernel */

@@ -100,7 +100,7 @@ static int bank_number(const char *tag)
 static int class_banks(const struct pf_xclbin *xclbin, enum pf_bank class, unsigned *first, unsigned *last)
 {
 	static const struct { const char *platform; unsigned first[CLASSES], last[CLASSES]; } cards[] = {
-#define BANKS_ROW(name, title, platform, memory, banks, mib, sf, sl, wf, wl, mf, ml) \
+#define BANKS_ROW(name, title, platform, memory, banks, mib, sf, sl, wf, wl, mf, ml, array) \
 		{ platform, { sf, wf, mf }, { sl, wl, ml } },
 		PF_CARDS(BANKS_ROW)
 		{ PF_PLATFORM_EMULATED, { 0, 1, 2 }, { 0, 1, 2 } },

@@ -1,10 +1,14 @@
 /* linear_logprob: log-probability of one target per row of hidden[T, D] W[V, D]^T, in one pass over W per 64 tokens.
  *
- * Logits live for one tile: formed (linear_tile.h), then scanned into the integers of row_scan.h, a beat of one token
- * after that of another: the order of tiles and beats is no part of the result, and a token's state has time to be
- * written before it is read again. On their way they are bent (scale, softcap, temperature), 16 in four cycles, as
- * many as the scan takes. A block's states are finished together, as in logprob. With PF_LINEAR_RAW the raw logits are
- * also written, for linear_grad to read instead of forming them.
+ * Logits live for one tile: formed (linear_tile.h), then scanned into the integers of row_scan.h while the next tile is
+ * formed (DATAFLOW), a beat of one token after that of another: the order of tiles and beats is no part of the result,
+ * and a token's state has time to be written before it is read again. On their way they get their bias and are bent
+ * (scale, softcap, temperature), 16 in four cycles, as many as the scan takes. A block's states are finished together,
+ * as in logprob. With PF_LINEAR_RAW the raw logits are also written, for linear_grad to read instead of forming them.
+ *
+ * Cycles of a tile: 1,037 a piece of 64 numbers, and some 200 to fill and empty the three processes of the products;
+ * the scan's 1,400 go by beside them from D = 128 on. A block begins with 4 D / 16 cycles a token for its hidden
+ * states, and ends with the last scan and 16 cycles a token for the records.
  *
  * Errors: those of logprob at the logits that fp32 products give; kernels.def states the order of the sums and
  * tests/kernels_linear.c the bound. */
@@ -12,10 +16,10 @@
 #include "linear_tile.h"
 PF_KERNELS(PF_PROTOTYPE)
 
-/* Raw logits of a tile for the block in ht: raw[row of the tile][token] */
-static void pf_tile_raw(const struct PF_MATRIX *w0, const struct PF_MATRIX *w1, const struct PF_MATRIX *w2,
-                        const struct PF_MATRIX *w3, const float *bias, uint32_t vocab, uint32_t tile, uint32_t depth,
-                        uint32_t given, const float ht[PF_DEPTH_LANES][PF_TOKENS], float raw[PF_TOKENS][PF_TOKENS])
+/* Products of a tile with the block in ht: dot[row of the tile][token] */
+static void pf_tile_dots(const struct PF_MATRIX *w0, const struct PF_MATRIX *w1, const struct PF_MATRIX *w2,
+                         const struct PF_MATRIX *w3, uint32_t vocab, uint32_t tile, uint32_t depth,
+                         const float ht[PF_DEPTH_LANES][PF_TOKENS], float dot[PF_TOKENS][PF_TOKENS])
 {
 pieces:
 	for (uint32_t k = 0; k < depth; k += PF_PIECE_BEATS) {
@@ -28,9 +32,8 @@ pieces:
 #pragma HLS ARRAY_PARTITION variable=product complete dim=2
 		pf_weight_read(w0, w1, w2, w3, vocab, tile, depth, k, piece);
 		pf_piece_multiply(piece, ht + k * PF_MATRIX_LANES, product);
-		pf_piece_add(product, k == 0, raw);
+		pf_piece_add(product, k == 0, dot);
 	}
-	pf_tile_bias(bias, vocab, tile, given, raw);
 }
 
 void PF_KERNEL_NAME(PF_LINEAR(linear_logprob))(const struct PF_MATRIX *hidden, const struct PF_MATRIX *weight0,
@@ -88,15 +91,14 @@ blocks:
 		pf_block_begin(target + first, n, scan, own, sum, moment, square);
 tiles:
 		for (uint32_t tile = 0; tile < tiles; tile++) {
+#pragma HLS DATAFLOW
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
 			float z[PF_TOKENS][PF_TOKENS];
 #pragma HLS ARRAY_PARTITION variable=z cyclic factor=2 dim=1
 #pragma HLS ARRAY_PARTITION variable=z complete dim=2
-			pf_tile_raw(weight0, weight1, weight2, weight3, bias, vocab, tile, depth, mode & PF_LINEAR_BIAS,
-			            ht, z);
-			if (mode & PF_LINEAR_RAW)
-				pf_raw_write(z, raw + pf_raw_at(first / PF_TOKENS, vocab, tile));
-			pf_block_scan(z, &form, vocab, tile, flags, own, scan, sum, moment, square);
+			pf_tile_dots(weight0, weight1, weight2, weight3, vocab, tile, depth, ht, z);
+			pf_tile_scan(z, bias, &form, vocab, tile, mode, raw + pf_raw_at(first / PF_TOKENS, vocab, tile),
+			             own, scan, sum, moment, square);
 		}
 		pf_block_finish(scan, own, sum, moment, square, n, vocab, flags, mode & PF_LINEAR_SHARD, out + first,
 		                shard + (uint64_t)2 * first);

@@ -2,13 +2,14 @@
  * a power of two per 32 along D.
  *
  * Memory: kernels.def. A block of 64 tokens lies on chip transposed, ht[d][token] (512 KiB at D = 8192), with its
- * exponents; W passes by in tiles of 64 rows, a beat of each row at a time: two blocks of 32, read while the beat
- * before it is multiplied (DATAFLOW). A cycle takes one block of one row of W with that of all 64 tokens, held in
- * registers: 2,048 products of int8, 64 trees of 31 integer additions, 64 fp32 products by a power of two and 64 fp32
- * additions, each to a sum of its own: II = 1 without a carried addition, 8 times linear_logprob's products a cycle. A
- * block takes 32 cycles to hold and 64 to multiply, and 2 KiB of W: 6.4 GB/s over four ports at 300 MHz. DSPs by
- * arithmetic: 2,048 at a product each, 1,024 where the tool puts two on one, and 64 x 5 for fp32; which of them Vitis
- * makes, only Vitis can confirm.
+ * exponents; W passes by in tiles of 64 rows, a beat of each row at a time, which is two blocks of 32. Three processes
+ * work at the same time on different beats (DATAFLOW): W is read, the hidden states' blocks are held in registers, and
+ * both are multiplied; a tile is scanned while the next is multiplied, as in linear_logprob. A cycle takes one block of
+ * one row of W with that of all 64 tokens: 2,048 products of int8, 64 trees of 31 integer additions, 64 fp32 products
+ * by a power of two and 64 fp32 additions, each to a sum that is met again after 64 cycles: II = 1 without a carried
+ * addition, 8 times linear_logprob's products a cycle. A beat takes 128 cycles and 4 KiB of W: some 8 GB/s over four
+ * ports at 300 MHz. DSPs by arithmetic: 2,048 at a product each, 1,024 where the tool puts two on one, and 64 x 5 for
+ * fp32; which of them Vitis makes, only Vitis can confirm.
  *
  * The products of a block are integers below 2^14, their sum is below 2^20: exact, in any order. Only the sums over
  * blocks round, in a fixed order. */
@@ -18,6 +19,8 @@ PF_KERNELS(PF_PROTOTYPE)
 #define PF_MX_LANES 64                 /* elements of a beat, and exponents of one */
 #define PF_MX_LONGEST (PF_DEPTH_MAX * 16)
 #define PF_MX_MOST (PF_MX_LONGEST / PF_MX_BLOCK)       /* blocks of a row */
+#define PF_MX_HALVES 2                 /* blocks of a beat */
+#define PF_MX_VISITS (PF_MX_HALVES * PF_TOKENS)        /* a cycle each, of a beat */
 #define PF_MX_NAN 1024                 /* in place of exponent 255: no sum with another one is in range */
 
 static inline int16_t pf_mx_exponent(int8_t code)
@@ -114,65 +117,57 @@ lanes:
 
 /* ---- products ---- */
 
-/* Block number `block` along D of all tokens to where they can be had in a cycle */
-static void pf_mx_hold(const int8_t ht[PF_MX_LONGEST][PF_TOKENS], uint32_t block, int8_t held[PF_MX_BLOCK][PF_TOKENS])
+/* The two blocks of beat k of all tokens, and their exponents, to where they can be had in a cycle */
+static void pf_mx_hold(const int8_t ht[PF_MX_LONGEST][PF_TOKENS], const int16_t exponent[PF_MX_MOST][PF_TOKENS],
+                       uint32_t k, int8_t held[PF_MX_LANES][PF_TOKENS], int16_t power[PF_MX_HALVES][PF_TOKENS])
 {
 hold:
-	for (uint32_t d = 0; d < PF_MX_BLOCK; d++) {
+	for (uint32_t d = 0; d < PF_MX_LANES; d++) {
 #pragma HLS PIPELINE II=1
-		const int8_t *own = ht[block * PF_MX_BLOCK + d];
+		const int8_t *own = ht[k * PF_MX_LANES + d];
+		const int16_t *from = exponent[PF_MX_HALVES * k + d / PF_MX_BLOCK];
 tokens:
-		for (uint32_t t = 0; t < PF_TOKENS; t++)
+		for (uint32_t t = 0; t < PF_TOKENS; t++) {
 			held[d][t] = own[t];
+			power[d / PF_MX_BLOCK][t] = from[t];
+		}
 	}
 }
 
-/* Adds the terms of block number `block` of the tile's rows, whose beat with it is `piece`. (A block has elements: `do`
- * says so, and gcc then vectorises across the tokens.) */
-static void pf_mx_block_add(const int8_t piece[PF_TOKENS][PF_MX_LANES],
-                            const int16_t own[PF_MX_MOST / PF_MX_LANES][PF_TOKENS][PF_MX_LANES], uint32_t block,
-                            const int8_t held[PF_MX_BLOCK][PF_TOKENS], const int16_t exponent[PF_TOKENS],
-                            float raw[PF_TOKENS][PF_TOKENS])
+/* Adds the terms of both blocks of beat k of the tile's rows, which are in `piece`. (A block has elements: `do` says
+ * so, and gcc then vectorises across the tokens.) */
+static void pf_mx_beat_add(const int8_t piece[PF_TOKENS][PF_MX_LANES],
+                           const int16_t own[PF_MX_MOST / PF_MX_LANES][PF_TOKENS][PF_MX_LANES], uint32_t k,
+                           const int8_t held[PF_MX_LANES][PF_TOKENS], const int16_t power[PF_MX_HALVES][PF_TOKENS],
+                           float dot[PF_TOKENS][PF_TOKENS])
 {
-	const uint32_t first = block % 2 * PF_MX_BLOCK, at = block / PF_MX_LANES, lane = block % PF_MX_LANES;
 products:
-	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+	for (uint32_t n = 0; n < PF_MX_VISITS; n++) {
 #pragma HLS PIPELINE II=1
+#pragma HLS DEPENDENCE variable=dot inter RAW distance=64 true
+		const uint32_t r = n % PF_TOKENS, half = n / PF_TOKENS, first = half * PF_MX_BLOCK;
+		const uint32_t block = PF_MX_HALVES * k + half;
 		const int8_t *row = &piece[r][first];
-		const int16_t e = own[at][r][lane];
-		float *sums = raw[r];
+		const int16_t e = own[block / PF_MX_LANES][r][block % PF_MX_LANES];
+		float *sums = dot[r];
 tokens:
 		for (uint32_t t = 0; t < PF_TOKENS; t++) {
 			int32_t sum = 0;
 			uint32_t d = 0;
 along:
 			do {
-				sum += (int16_t)(row[d] * held[d][t]);
+				sum += (int16_t)(row[d] * held[first + d][t]);
 			} while (++d < PF_MX_BLOCK);
-			sums[t] = (block ? sums[t] : 0.0f) + (float)sum * pf_mx_power(e + exponent[t]);
+			sums[t] = (block ? sums[t] : 0.0f) + (float)sum * pf_mx_power(e + power[half][t]);
 		}
 	}
 }
 
-static void pf_mx_beat_add(const int8_t piece[PF_TOKENS][PF_MX_LANES],
-                           const int16_t own[PF_MX_MOST / PF_MX_LANES][PF_TOKENS][PF_MX_LANES], uint32_t k,
-                           const int8_t ht[PF_MX_LONGEST][PF_TOKENS], const int16_t exponent[PF_MX_MOST][PF_TOKENS],
-                           float raw[PF_TOKENS][PF_TOKENS])
-{
-	int8_t held[PF_MX_BLOCK][PF_TOKENS];
-#pragma HLS ARRAY_PARTITION variable=held complete dim=0
-	pf_mx_hold(ht, 2 * k, held);
-	pf_mx_block_add(piece, own, 2 * k, held, exponent[2 * k], raw);
-	pf_mx_hold(ht, 2 * k + 1, held);
-	pf_mx_block_add(piece, own, 2 * k + 1, held, exponent[2 * k + 1], raw);
-}
-
-/* Raw logits of a tile for the block in ht: raw[row of the tile][token] */
-static void pf_mx_tile_raw(const struct pf_beat_mxint8 *w0, const struct pf_beat_mxint8 *w1,
-                           const struct pf_beat_mxint8 *w2, const struct pf_beat_mxint8 *w3, const float *bias,
-                           uint32_t vocab, uint32_t tile, uint32_t depth, uint32_t given,
-                           const int8_t ht[PF_MX_LONGEST][PF_TOKENS], const int16_t exponent[PF_MX_MOST][PF_TOKENS],
-                           float raw[PF_TOKENS][PF_TOKENS])
+/* Products of a tile with the block in ht: dot[row of the tile][token] */
+static void pf_mx_tile_dots(const struct pf_beat_mxint8 *w0, const struct pf_beat_mxint8 *w1,
+                            const struct pf_beat_mxint8 *w2, const struct pf_beat_mxint8 *w3, uint32_t vocab,
+                            uint32_t tile, uint32_t depth, const int8_t ht[PF_MX_LONGEST][PF_TOKENS],
+                            const int16_t exponent[PF_MX_MOST][PF_TOKENS], float dot[PF_TOKENS][PF_TOKENS])
 {
 	const uint32_t pitch = PF_MX_BEATS(depth);
 	int8_t code[PF_TOKENS][PF_MX_LANES];
@@ -190,13 +185,16 @@ pieces:
 	for (uint32_t k = 0; k < depth; k++) {
 #pragma HLS DATAFLOW
 #pragma HLS LOOP_TRIPCOUNT min=1 max=128
-		int8_t piece[PF_TOKENS][PF_MX_LANES];
+		int8_t piece[PF_TOKENS][PF_MX_LANES], held[PF_MX_LANES][PF_TOKENS];
+		int16_t power[PF_MX_HALVES][PF_TOKENS];
 #pragma HLS ARRAY_PARTITION variable=piece block factor=4 dim=1
 #pragma HLS ARRAY_PARTITION variable=piece complete dim=2
+#pragma HLS ARRAY_PARTITION variable=held complete dim=0
+#pragma HLS ARRAY_PARTITION variable=power complete dim=0
 		pf_mx_weight_read(w0, w1, w2, w3, vocab, tile, pitch, k, piece);
-		pf_mx_beat_add(piece, own, k, ht, exponent, raw);
+		pf_mx_hold(ht, exponent, k, held, power);
+		pf_mx_beat_add(piece, own, k, held, power, dot);
 	}
-	pf_tile_bias(bias, vocab, tile, given, raw);
 }
 
 void PF_KERNEL_NAME(linear_logprob_mxint8)(const struct pf_beat_mxint8 *hidden, const struct pf_beat_mxint8 *weight0,
@@ -254,15 +252,14 @@ blocks:
 		pf_block_begin(target + first, n, scan, own, sum, moment, square);
 tiles:
 		for (uint32_t tile = 0; tile < tiles; tile++) {
+#pragma HLS DATAFLOW
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
 			float z[PF_TOKENS][PF_TOKENS];
 #pragma HLS ARRAY_PARTITION variable=z cyclic factor=2 dim=1
 #pragma HLS ARRAY_PARTITION variable=z complete dim=2
-			pf_mx_tile_raw(weight0, weight1, weight2, weight3, bias, vocab, tile, depth,
-			               mode & PF_LINEAR_BIAS, ht, exponent, z);
-			if (mode & PF_LINEAR_RAW)
-				pf_raw_write(z, raw + pf_raw_at(first / PF_TOKENS, vocab, tile));
-			pf_block_scan(z, &form, vocab, tile, flags, own, scan, sum, moment, square);
+			pf_mx_tile_dots(weight0, weight1, weight2, weight3, vocab, tile, depth, ht, exponent, z);
+			pf_tile_scan(z, bias, &form, vocab, tile, mode, raw + pf_raw_at(first / PF_TOKENS, vocab, tile),
+			             own, scan, sum, moment, square);
 		}
 		pf_block_finish(scan, own, sum, moment, square, n, vocab, flags, mode & PF_LINEAR_SHARD, out + first,
 		                shard + (uint64_t)2 * first);

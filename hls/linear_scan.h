@@ -31,8 +31,9 @@ static inline void pf_token_scan(const float x[PF_LANES], uint32_t beats, uint32
 		pf_scan_terms(x, beats, best, flags, s, sum, moment, square);
 }
 
-/* raw[row of the tile][token]: beat by beat, and within it token by token */
-static void pf_block_scan(const float raw[PF_TOKENS][PF_TOKENS], const struct pf_form *form, uint32_t vocab,
+/* dot[row of the tile][token]: beat by beat, and within it token by token */
+static void pf_block_scan(const float dot[PF_TOKENS][PF_TOKENS], const float bias[PF_TOKENS],
+                          const uint32_t has[PF_TOKENS], const struct pf_form *form, uint32_t vocab,
                           uint32_t tile, uint32_t flags, const int32_t target[PF_TOKENS],
                           struct pf_scan scan[PF_TOKENS], int64_t sum[PF_TOKENS][PF_BINS],
                           int64_t moment[PF_TOKENS][PF_BINS], int64_t square[PF_TOKENS][PF_BINS])
@@ -52,7 +53,8 @@ steps:
 			continue;
 logits:
 		for (uint32_t l = 0; l < beats * PF_BEAT_LANES; l++)
-			x[l] = pf_form_logit(raw[first + l][t], form, &unused);
+			x[l] = pf_form_logit(pf_biased(dot[first + l][t], bias[first + l], has[first + l]), form,
+			                     &unused);
 		struct pf_scan s = scan[t];
 		pf_token_scan(x, beats, vocab, tile, first, flags, (uint32_t)target[t], &s, sum[t], moment[t],
 		              square[t]);
@@ -114,20 +116,37 @@ finish:
 	}
 }
 
-static void pf_raw_write(const float raw[PF_TOKENS][PF_TOKENS], struct pf_beat_f32 *to)
+static void pf_raw_write(const float dot[PF_TOKENS][PF_TOKENS], const float bias[PF_TOKENS],
+                         const uint32_t has[PF_TOKENS], struct pf_beat_f32 *to)
 {
-rows:
-	for (uint32_t r = 0; r < PF_TOKENS; r++) {
-#pragma HLS LOOP_TRIPCOUNT min=64 max=64
 raw:
-		for (uint32_t b = 0; b < PF_ROW_BEATS; b++) {
+	for (uint32_t n = 0; n < PF_ROW_SQUARE; n++) {
 #pragma HLS PIPELINE II=1
-			struct pf_beat_f32 w;
+		const uint32_t r = n / PF_ROW_BEATS, b = n % PF_ROW_BEATS;
+		struct pf_beat_f32 w;
 lanes:
-			for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
-				w.lane[l] = pf_lane_store(raw[r][b * PF_BEAT_LANES + l]);
-			to[r * PF_ROW_BEATS + b] = w;
-		}
+		for (uint32_t l = 0; l < PF_BEAT_LANES; l++)
+			w.lane[l] = pf_lane_store(pf_biased(dot[r][b * PF_BEAT_LANES + l], bias[r], has[r]));
+		to[n] = w;
 	}
+}
+
+/* What is done with the products of a tile while those of the next are formed: raw logits to `to` if they are to be
+ * kept, and the scan */
+static void pf_tile_scan(const float dot[PF_TOKENS][PF_TOKENS], const float *bias, const struct pf_form *form,
+                         uint32_t vocab, uint32_t tile, uint32_t mode, struct pf_beat_f32 *to,
+                         const int32_t target[PF_TOKENS], struct pf_scan scan[PF_TOKENS],
+                         int64_t sum[PF_TOKENS][PF_BINS], int64_t moment[PF_TOKENS][PF_BINS],
+                         int64_t square[PF_TOKENS][PF_BINS])
+{
+	float own[PF_TOKENS];
+	uint32_t has[PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=own complete
+#pragma HLS ARRAY_PARTITION variable=has complete
+	pf_words_read(bias, vocab, tile, mode & PF_LINEAR_BIAS, own, has);
+	if (mode & PF_LINEAR_RAW)
+		pf_raw_write(dot, own, has, to);
+	pf_block_scan(dot, own, has, form, vocab, tile, mode & PF_LINEAR_STATS ? PF_WANT_STATS : 0, target, scan, sum,
+	              moment, square);
 }
 #endif

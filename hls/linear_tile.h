@@ -6,13 +6,15 @@
  * 64 x 16 cycles, reading and adding less than half of it: 5 GB/s over four ports at 300 MHz, so that short bursts do
  * no harm.
  *
- * The array has 4 x 64 multipliers and adders (5 DSPs each: 1,280). A cycle adds one product to 4 rows of 64 sums; the
- * same 4 rows come again after 16 cycles, longer than an fp32 adder takes, so II = 1 without a carried addition
- * (bitstreams/ii/ holds the DEPENDENCE pragma to that). The 4 rows are 16 apart: every buffer of 64 x 64 is 4 x 64
- * memories, a column of 16 rows in each, so that the ports of W fill a buffer at the same time, too. A larger card has
- * more compute units, not other arrays. The order of every sum is fixed (kernels.def): PF_RUN products are added in one
- * visit of a row, 1 on a card, all 64 in the simulator, where sums then stay in registers. What Vitis makes of it, only
- * Vitis can confirm; tests/bench/results/loops.csv says what the sources allow.
+ * The array has PF_ARRAY_ROWS x 64 multipliers and adders (5 DSPs each: 1,280 with 4 rows). A cycle adds one product to
+ * 4 rows of 64 sums; the same 4 rows come again after 16 cycles, longer than an fp32 adder takes, so II = 1 without a
+ * carried addition (bitstreams/ii/ holds the DEPENDENCE pragma to that). The 4 rows are 16 apart: every buffer of 64 x
+ * 64 is 4 x 64 memories, a column of 16 rows in each, so that the ports of W fill a buffer at the same time, too. A
+ * card with few DSPs has an array of 2 rows (cards.def), which goes over the piece twice: twice the cycles, every sum
+ * in the same order. A larger card has more compute units, not larger arrays. The order of every sum is fixed
+ * (kernels.def): PF_RUN products are added in one visit of a row, 1 on a card, all 64 in the simulator, where sums then
+ * stay in registers. What Vitis makes of it, only Vitis can confirm; tests/bench/results/loops.csv says what the
+ * sources allow.
  *
  * bf16 is widened at the port: a piece takes 2 beats a row, half the bytes of everything that moves. The array is the
  * same; that a tool makes smaller multipliers of it, as the low 16 bits of both factors are 0, only Vitis can
@@ -30,7 +32,12 @@
 #else
 #define PF_RUN PF_TOKENS
 #endif
-#define PF_VISITS (PF_TILE_ROWS * (PF_TOKENS / PF_RUN))
+#ifndef PF_ARRAY_ROWS
+#define PF_ARRAY_ROWS 4
+#endif
+#define PF_PASS_VISITS (PF_TILE_ROWS * (PF_TOKENS / PF_RUN))   /* of PF_ARRAY_ROWS rows, 16 apart */
+#define PF_VISITS (4 / PF_ARRAY_ROWS * PF_PASS_VISITS)
+_Static_assert(PF_ARRAY_ROWS == 4 || PF_ARRAY_ROWS == 2, "an array takes all rows that are 16 apart, or half of them");
 _Static_assert(PF_TOKENS == PF_MATRIX_LANES * PF_PIECE_BEATS && PF_DEPTH_LANES % PF_TOKENS == 0, "the last piece fits");
 
 #if PF_MATRIX_LANES == 32
@@ -76,27 +83,59 @@ beats:
 	}
 }
 
-/* ht[d][t] of tokens [0, n); other tokens, and what pads the last piece, 0. The values of a beat lie in one memory
- * of two ports, or two of bf16, hence II = 8: once a block, while W passes by for thousands of tiles */
+/* Rows of ht that tokens beyond a block's end and beats beyond a row's do not fill */
+static void pf_hidden_clear(uint32_t lanes, float ht[PF_DEPTH_LANES][PF_TOKENS])
+{
+absent:
+	for (uint32_t d = 0; d < lanes; d++) {
+#pragma HLS PIPELINE II=1
+#pragma HLS LOOP_TRIPCOUNT min=64 max=8192
+		float *own = ht[d];
+tokens:
+		for (uint32_t t = 0; t < PF_TOKENS; t++)
+			own[t] = 0.0f;
+	}
+}
+
+static inline void pf_hidden_put(const struct PF_MATRIX *hidden, uint32_t k, uint32_t t, uint32_t b,
+                                 float ht[PF_DEPTH_LANES][PF_TOKENS])
+{
+	float row[PF_MATRIX_LANES];
+#pragma HLS ARRAY_PARTITION variable=row complete
+	pf_beat_read(hidden, k, 1, row);
+lanes:
+	for (uint32_t l = 0; l < PF_MATRIX_LANES; l++)
+		ht[b * PF_MATRIX_LANES + l][t] = row[l];
+}
+
+/* ht[d][t] of tokens [0, n); other tokens, and what pads the last piece, 0. The rows of a block lie behind each other:
+ * one loop, one burst. The values of a beat lie in two memories of two ports, hence II = 4, or 8 where a beat has 32 */
 static void pf_hidden_read(const struct PF_MATRIX *hidden, uint32_t n, uint32_t depth,
                            float ht[PF_DEPTH_LANES][PF_TOKENS])
 {
 	const uint32_t padded = (depth + PF_PIECE_BEATS - 1) / PF_PIECE_BEATS * PF_PIECE_BEATS;
-tokens:
-	for (uint32_t t = 0; t < PF_TOKENS; t++) {
-#pragma HLS LOOP_TRIPCOUNT min=64 max=64
+	uint32_t t = 0, b = 0;
+	if (n < PF_TOKENS || depth < padded)
+		pf_hidden_clear(padded * PF_MATRIX_LANES, ht);
+#if PF_MATRIX_LANES == 32
 hidden:
-		for (uint32_t b = 0; b < padded; b++) {
+	for (uint32_t k = 0; k < n * depth; k++) {
 #pragma HLS PIPELINE II=8
-#pragma HLS LOOP_TRIPCOUNT min=4 max=512
-			float row[PF_MATRIX_LANES];
-#pragma HLS ARRAY_PARTITION variable=row complete
-			pf_beat_read(hidden, (uint64_t)t * depth + b, t < n && b < depth, row);
-lanes:
-			for (uint32_t l = 0; l < PF_MATRIX_LANES; l++)
-				ht[b * PF_MATRIX_LANES + l][t] = row[l];
-		}
+#pragma HLS LOOP_TRIPCOUNT min=1 max=16384
+		pf_hidden_put(hidden, k, t, b, ht);
+		t += b + 1 == depth;
+		b = b + 1 == depth ? 0 : b + 1;
 	}
+#else
+hidden:
+	for (uint32_t k = 0; k < n * depth; k++) {
+#pragma HLS PIPELINE II=4
+#pragma HLS LOOP_TRIPCOUNT min=1 max=32768
+		pf_hidden_put(hidden, k, t, b, ht);
+		t += b + 1 == depth;
+		b = b + 1 == depth ? 0 : b + 1;
+	}
+#endif
 }
 
 /* ---- products ---- */
@@ -110,29 +149,38 @@ visits:
 	for (uint32_t n = 0; n < PF_VISITS; n++) {
 #pragma HLS PIPELINE II=1
 #pragma HLS DEPENDENCE variable=out inter RAW distance=16 true
-		const uint32_t i = n % PF_TILE_ROWS, k0 = n / PF_TILE_ROWS * PF_RUN;
+		const uint32_t i = n % PF_TILE_ROWS + n / PF_PASS_VISITS * PF_ARRAY_ROWS * PF_TILE_ROWS;
+		const uint32_t k0 = n % PF_PASS_VISITS / PF_TILE_ROWS * PF_RUN;
 		const float (*from)[PF_TOKENS] = b + k0;
 		const float *own0 = a[i], *own1 = a[i + PF_TILE_ROWS];
-		const float *own2 = a[i + 2 * PF_TILE_ROWS], *own3 = a[i + 3 * PF_TILE_ROWS];
 		float *out0 = out[i], *out1 = out[i + PF_TILE_ROWS];
+#if PF_ARRAY_ROWS == 4
+		const float *own2 = a[i + 2 * PF_TILE_ROWS], *own3 = a[i + 3 * PF_TILE_ROWS];
 		float *out2 = out[i + 2 * PF_TILE_ROWS], *out3 = out[i + 3 * PF_TILE_ROWS];
+#endif
 lanes:
 		for (uint32_t j = 0; j < PF_TOKENS; j++) {
 			float s0 = k0 ? out0[j] : 0.0f, s1 = k0 ? out1[j] : 0.0f;
+#if PF_ARRAY_ROWS == 4
 			float s2 = k0 ? out2[j] : 0.0f, s3 = k0 ? out3[j] : 0.0f;
+#endif
 			uint32_t k = 0;
 run:
 			do {
 				const float x = from[k][j];
 				s0 += own0[k0 + k] * x;
 				s1 += own1[k0 + k] * x;
+#if PF_ARRAY_ROWS == 4
 				s2 += own2[k0 + k] * x;
 				s3 += own3[k0 + k] * x;
+#endif
 			} while (++k < PF_RUN);
 			out0[j] = s0;
 			out1[j] = s1;
+#if PF_ARRAY_ROWS == 4
 			out2[j] = s2;
 			out3[j] = s3;
+#endif
 		}
 	}
 }

@@ -45,9 +45,27 @@ static inline uint32_t pf_tile_has(uint32_t vocab, uint32_t tile, uint32_t r)
 	return tile * PF_TILE_ROWS + r % PF_TILE_ROWS < PF_PORT_ROWS(vocab, r / PF_TILE_ROWS);
 }
 
-/* Bias of a tile; rows that are not there get -inf: raw logits without a probability */
-static void pf_tile_bias(const float *bias, uint32_t vocab, uint32_t tile, uint32_t given,
-                         float raw[PF_TOKENS][PF_TOKENS])
+/* A raw logit with its bias; rows that are not there get -inf: raw logits without a probability */
+static inline float pf_biased(float dot, float bias, uint32_t has)
+{
+	return has ? dot + bias : pf_float(PF_F32_SIGN | PF_F32_INF);
+}
+
+/* Bias of a tile's words, and which of them there are */
+static inline void pf_words_read(const float *bias, uint32_t vocab, uint32_t tile, uint32_t given,
+                                 float own[PF_TOKENS], uint32_t has[PF_TOKENS])
+{
+words:
+	for (uint32_t r = 0; r < PF_TOKENS; r++) {
+#pragma HLS PIPELINE II=1
+		has[r] = pf_tile_has(vocab, tile, r);
+		own[r] = has[r] && given ? bias[pf_tile_index(vocab, tile, r)] : 0.0f;
+	}
+}
+
+/* Bias of a tile where it lies */
+static inline void pf_tile_bias(const float *bias, uint32_t vocab, uint32_t tile, uint32_t given,
+                                float raw[PF_TOKENS][PF_TOKENS])
 {
 bias:
 	for (uint32_t r = 0; r < PF_TOKENS; r++) {
@@ -56,7 +74,7 @@ bias:
 		const float b = has && given ? bias[pf_tile_index(vocab, tile, r)] : 0.0f;
 lanes:
 		for (uint32_t t = 0; t < PF_TOKENS; t++)
-			raw[r][t] = has ? raw[r][t] + b : pf_float(PF_F32_SIGN | PF_F32_INF);
+			raw[r][t] = pf_biased(raw[r][t], b, has);
 	}
 }
 

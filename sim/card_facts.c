@@ -12,9 +12,9 @@
 static const struct pf_card_fact facts[] = { PF_CARD_FACTS(PF_FACT_ROW) };
 enum { FACTS = sizeof facts / sizeof *facts };
 
-struct card { const char *name; double banks[PF_CYCLES_CLASSES], bytes; };
-#define PF_CARD_ROW(name, title, platform, memory, banks, mib, sf, sl, wf, wl, mf, ml) \
-	{ #name, { (sl) - (sf) + 1, (wl) - (wf) + 1, (ml) - (mf) + 1 }, (double)(banks) * (mib) * 0x1p20 },
+struct card { const char *name; double banks[PF_CYCLES_CLASSES], bytes; uint32_t array; };
+#define PF_CARD_ROW(name, title, platform, memory, banks, mib, sf, sl, wf, wl, mf, ml, array) \
+	{ #name, { (sl) - (sf) + 1, (wl) - (wf) + 1, (ml) - (mf) + 1 }, (double)(banks) * (mib) * 0x1p20, array },
 static const struct card cards[] = { PF_CARDS(PF_CARD_ROW) };
 enum { CARDS = sizeof cards / sizeof *cards };
 _Static_assert((int)PF_CYCLES_CLASSES == PF_BANK_SMALL + 1, "bank classes");
@@ -43,6 +43,25 @@ enum { RESOURCES = 5 };
 static const char *const resources[RESOURCES] = { "dsp", "lut", "ff", "bram18", "uram" };
 #define PF_SIZE_ROW(kernel, dsp, lut, ff, bram18, uram) [PF_KERNEL_##kernel] = { dsp, lut, ff, bram18, uram },
 static const double sizes[PF_KERNEL_COUNT][RESOURCES] = { PF_SIZES(PF_SIZE_ROW) };
+static const double sizes_half[PF_KERNEL_COUNT][RESOURCES] = { PF_SIZES_HALF(PF_SIZE_ROW) };   /* those that differ */
+
+static uint32_t array_of(const char *name)
+{
+	for (unsigned i = 0; i < CARDS; i++)
+		if (strcmp(cards[i].name, name) == 0)
+			return cards[i].array;
+	return 0;
+}
+
+double pf_card_takes(const char *card, unsigned kernel, unsigned resource, const char **name)
+{
+	if (resource >= RESOURCES || kernel >= PF_KERNEL_COUNT)
+		return NAN;
+	if (name)
+		*name = resources[resource];
+	return array_of(card) == 2 && sizes_half[kernel][resource] > 0.0 ? sizes_half[kernel][resource]
+	                                                                 : sizes[kernel][resource];
+}
 
 double pf_card_share(const char *card, const uint32_t *units, unsigned kernels, const char **resource)
 {
@@ -51,7 +70,7 @@ double pf_card_share(const char *card, const uint32_t *units, unsigned kernels, 
 	for (unsigned r = 0; r < RESOURCES; r++) {
 		double sum = 0.0;
 		for (unsigned k = 0; k < kernels && k < PF_KERNEL_COUNT; k++)
-			sum += units[k] * sizes[k][r];
+			sum += units[k] * pf_card_takes(card, k, r, NULL);
 		const double share = sum / fact(card, resources[r]);
 		if (isnan(share) || share <= most)
 			continue;
@@ -84,7 +103,7 @@ int pf_cycles_card(const char *name, struct pf_cycles_card *card, struct pf_erro
 			.link_in = fact(name, "link_in_bps"), .link_out = fact(name, "link_out_bps"),
 			.copy_setup_s = fact(name, "copy_setup_s"), .launch_s = fact(name, "launch_s"),
 			.issue_s = fact(name, "issue_s"), .port_latency_s = fact(name, "port_latency_s"),
-			.memory_bytes = c->bytes,
+			.memory_bytes = c->bytes, .array = c->array,
 		};
 		for (unsigned k = 0; k < PF_CYCLES_CLASSES; k++)
 			card->class_rate[k] = bank * c->banks[k];

@@ -16,7 +16,7 @@ struct loop {
 	enum pf_kernel kernel;
 	const char *file, *label;
 	double ii, depth;
-	struct counts (*count)(const uint32_t *value);
+	struct counts (*count)(const uint32_t *value, double array);
 };
 struct work { enum pf_kernel kernel; const char *file, *label; double dsp, lut, onchip; };
 
@@ -27,8 +27,9 @@ struct work { enum pf_kernel kernel; const char *file, *label; double dsp, lut, 
 #define PF_SCALAR_VAL(kernel, name) const double name = value[PF_ARG_##kernel##_##name]; (void)name;
 #define PF_SCALAR(kernel, name, dir, ctype, ports, bundle, bank, count) PF_SCALAR_##dir(kernel, name)
 #define PF_LOOP_COUNT(kernel, file, label, ii, trips_of, entries_of, seen_of, depth) \
-	static struct counts count_##kernel##_##label(const uint32_t *value) \
+	static struct counts count_##kernel##_##label(const uint32_t *value, double array) \
 	{ \
+		(void)array; \
 		PF_ARGS_##kernel(PF_SCALAR, PF_NOTHING) \
 		return (struct counts){ trips_of, entries_of, seen_of }; \
 	}
@@ -42,17 +43,27 @@ enum { LOOPS = sizeof loops / sizeof *loops };
 #define PF_WORK_ROW(kernel, file, label, claimed, derived, why, depth, dsp, lut, onchip) \
 	{ PF_KERNEL_##kernel, #file, #label, dsp, lut, onchip },
 static const struct work works[] = { PF_OPERATIONS(PF_WORK_ROW) };
+static const struct work works_half[] = { PF_OPERATIONS_HALF(PF_WORK_ROW) };   /* those that differ */
+enum { WORKS = sizeof works / sizeof *works, WORKS_HALF = sizeof works_half / sizeof *works_half, ARRAY = 4 };
 
-static void add_work(const struct loop *loop, double trips, struct pf_run_cost *cost)
+static const struct work *find_work(const struct work *list, int count, const struct loop *loop)
 {
-	for (size_t i = 0; i < sizeof works / sizeof *works; i++) {
-		const struct work *w = &works[i];
-		if (w->kernel != loop->kernel || strcmp(w->file, loop->file) != 0 || strcmp(w->label, loop->label) != 0)
-			continue;
-		cost->dsp_operations += trips * w->dsp;
-		cost->lut_operations += trips * w->lut;
-		cost->onchip_bytes += trips * w->onchip;
-	}
+	for (int i = 0; i < count; i++)
+		if (list[i].kernel == loop->kernel && strcmp(list[i].file, loop->file) == 0 &&
+		    strcmp(list[i].label, loop->label) == 0)
+			return &list[i];
+	return NULL;
+}
+
+static void add_work(const struct loop *loop, uint32_t array, double trips, struct pf_run_cost *cost)
+{
+	const struct work *w = array < ARRAY ? find_work(works_half, WORKS_HALF, loop) : NULL;
+	w = w ? w : find_work(works, WORKS, loop);
+	if (!w)
+		return;
+	cost->dsp_operations += trips * w->dsp;
+	cost->lut_operations += trips * w->lut;
+	cost->onchip_bytes += trips * w->onchip;
 }
 
 /* First argument on the bundle of argument i */
@@ -114,14 +125,17 @@ static void add_cycles(const struct loop *loop, const struct counts *n, const st
 	cost->cycles_doubted += report ? 0.0 : trips;
 }
 
-static int loops_cost(const struct pf_reports *reports, int kernel, const uint32_t *value, unsigned values,
-                      struct pf_run_cost *cost, struct pf_error *error)
+static int loops_cost(const struct pf_reports *reports, uint32_t array, int kernel, const uint32_t *value,
+                      unsigned values, struct pf_run_cost *cost, struct pf_error *error)
 {
 	uint32_t all[PF_ARGS_MAX] = { 0 };
 	unsigned scalars = 0, found = 0;
 	*cost = (struct pf_run_cost){ 0 };
+	array = array ? array : ARRAY;
 	if (kernel < 0 || kernel >= PF_KERNEL_COUNT)
 		return pf_fail(error, PF_E_ARGUMENT, "kernel number %d", kernel);
+	if (array != ARRAY && 2 * array != ARRAY)
+		return pf_fail(error, PF_E_RANGE, "an array of %u rows: 4 and 2 are possible", array);
 	const struct pf_kernel_row *row = &pf_kernel_rows[kernel];
 	if (reports && pf_report_of(reports, kernel)->cosim == PF_COSIM_FAIL)
 		return pf_fail(error, PF_E_DATA, "cosim of kernel %s failed: what was synthesised is not this kernel",
@@ -134,9 +148,9 @@ static int loops_cost(const struct pf_reports *reports, int kernel, const uint32
 	for (unsigned i = 0; i < LOOPS; i++) {
 		if ((int)loops[i].kernel != kernel)
 			continue;
-		const struct counts n = loops[i].count(all);
+		const struct counts n = loops[i].count(all, array);
 		add_cycles(&loops[i], &n, find_report(reports, &loops[i]), cost);
-		add_work(&loops[i], n.trips, cost);
+		add_work(&loops[i], array, n.trips, cost);
 		found++;
 	}
 	if (!found)
@@ -156,13 +170,13 @@ unsigned pf_report_scalars(int kernel)
 }
 
 /* The model's cycles of cosim's runs: fewest, mean, most */
-static int model_runs(const struct pf_reports *reports, int kernel, double model[3])
+static int model_runs(const struct pf_reports *reports, uint32_t array, int kernel, double model[3])
 {
 	const struct pf_kernel_report *r = pf_report_of(reports, kernel);
 	double sum = 0.0;
 	for (unsigned i = 0; i < r->runs; i++) {
 		struct pf_run_cost cost;
-		if (loops_cost(reports, kernel, r->run[i], pf_report_scalars(kernel), &cost, NULL) != 0)
+		if (loops_cost(reports, array, kernel, r->run[i], pf_report_scalars(kernel), &cost, NULL) != 0)
 			return 0;
 		model[0] = i ? fmin(model[0], cost.cycles) : cost.cycles;
 		model[2] = i ? fmax(model[2], cost.cycles) : cost.cycles;
@@ -172,14 +186,14 @@ static int model_runs(const struct pf_reports *reports, int kernel, double model
 	return r->runs > 0 && model[1] > 0.0;
 }
 
-int pf_reports_calibration(const struct pf_reports *reports, int kernel, double *factor, double *start)
+int pf_reports_calibration(const struct pf_reports *reports, uint32_t array, int kernel, double *factor, double *start)
 {
 	const struct pf_kernel_report *r = reports ? pf_report_of(reports, kernel) : NULL;
 	double model[3];
 	*factor = 1.0;
 	*start = 0.0;
 	if (!r || r->cosim != PF_COSIM_PASS || !(r->latency_mean > 0.0) || kernel == PF_KERNEL_pref ||
-	    !model_runs(reports, kernel, model))
+	    !model_runs(reports, array, kernel, model))
 		return 0;
 	if (model[2] > 1.01 * model[0] && r->latency_most > r->latency_least)
 		*factor = (r->latency_most - r->latency_least) / (model[2] - model[0]);
@@ -191,12 +205,12 @@ int pf_reports_calibration(const struct pf_reports *reports, int kernel, double 
 	return 1;
 }
 
-int pf_reports_cost(const struct pf_reports *reports, int kernel, const uint32_t *value, unsigned values,
-                    struct pf_run_cost *cost, struct pf_error *error)
+int pf_reports_cost(const struct pf_reports *reports, uint32_t array, int kernel, const uint32_t *value,
+                    unsigned values, struct pf_run_cost *cost, struct pf_error *error)
 {
 	double factor, start;
-	const int code = loops_cost(reports, kernel, value, values, cost, error);
-	if (code || !pf_reports_calibration(reports, kernel, &factor, &start))
+	const int code = loops_cost(reports, array, kernel, value, values, cost, error);
+	if (code || !pf_reports_calibration(reports, array, kernel, &factor, &start))
 		return code;
 	cost->cycles = factor * cost->cycles + start;
 	cost->cycles_reported = factor * cost->cycles_reported + start;
@@ -206,5 +220,5 @@ int pf_reports_cost(const struct pf_reports *reports, int kernel, const uint32_t
 int pf_cycles_cost(int kernel, const uint32_t *value, unsigned values, struct pf_run_cost *cost,
                    struct pf_error *error)
 {
-	return pf_reports_cost(NULL, kernel, value, values, cost, error);
+	return pf_reports_cost(NULL, 0, kernel, value, values, cost, error);
 }

@@ -21,11 +21,11 @@ struct pf_card_row {
 	uint64_t    bank_bytes;
 	unsigned    first[PF_BANK_CLASSES], last[PF_BANK_CLASSES];
 };
-#define PF_CARD_ROW(name, title, platform, memory, banks, mib, sf, sl, wf, wl, mf, ml) \
+#define PF_CARD_ROW(name, title, platform, memory, banks, mib, sf, sl, wf, wl, mf, ml, array) \
 	{ #name, #memory, banks, (uint64_t)(mib) << 20, { sf, wf, mf }, { sl, wl, ml } },
 static const struct pf_card_row cards[] = { PF_CARDS(PF_CARD_ROW) };
 enum { CARDS = sizeof cards / sizeof *cards };
-#define PF_CARD_CHECK(name, title, platform, memory, banks, mib, sf, sl, wf, wl, mf, ml) \
+#define PF_CARD_CHECK(name, title, platform, memory, banks, mib, sf, sl, wf, wl, mf, ml, array) \
 	_Static_assert((sf) <= (sl) && (sl) < (wf) && (wf) <= (wl) && (wl) < (mf) && (mf) <= (ml) && (ml) < (banks), \
 	               #name ": bank classes are disjoint, in order, and on the card");
 PF_CARDS(PF_CARD_CHECK)

@@ -121,17 +121,20 @@ static void ports(void **state)
 	assert_int_equal(image_of("nothing", PF_PRECISION_FP32, PF_OFFLOAD_TRAINED, 0).by_ports, 0);
 }
 
-/* DSPs by hand, from operations.def: seq_sum 9, pref 637, linear_logprob 2,613, linear_grad 2,686, of 9,024 */
+/* DSPs by hand, from operations.def: seq_sum 9, pref 637, linear_logprob 2,521, linear_grad 2,682, of 9,024; with half
+ * the array 1,881 and 2,042, of the U50's 5,952 */
 static void logic(void **state)
 {
 	struct pf_offload_image i = image_of("u55c", PF_PRECISION_FP32, PF_OFFLOAD_TRAINED, 0);
 	(void)state;
 	assert_string_equal(i.name, "fused");
 	assert_string_equal(i.resource, "dsp");
-	assert_true(fabs(i.share - (9 + 637 + 2613 + 2686) / 9024.0) <= 1e-9);
+	assert_true(fabs(i.share - (9 + 637 + 2521 + 2682) / 9024.0) <= 1e-9);
 	assert_true(i.placed && i.units == 1 && i.by_logic == 1);
 	i = image_of("u55c", PF_PRECISION_FP32, PF_OFFLOAD_TRAINED, 2);
-	assert_true(!i.placed && i.units == 2 && fabs(i.share - (9 + 637 + 2 * (2613 + 2686)) / 9024.0) <= 1e-9);
+	assert_true(!i.placed && i.units == 2 && fabs(i.share - (9 + 637 + 2 * (2521 + 2682)) / 9024.0) <= 1e-9);
+	i = image_of("u50", PF_PRECISION_FP32, PF_OFFLOAD_TRAINED, 0);
+	assert_true(i.placed && i.units == 1 && fabs(i.share - (9 + 637 + 1881 + 2042) / 5952.0) <= 1e-9);
 	assert_string_equal(image_of("u55c", PF_PRECISION_FP32, PF_OFFLOAD_RESIDENT, 0).name, "resident");
 	assert_string_equal(image_of("u55c", PF_PRECISION_BF16, PF_OFFLOAD_TRAINED, 0).name, "low");
 	i = image_of("u200", PF_PRECISION_FP32, PF_OFFLOAD_TRAINED, 0); /* nobody says what it has */
@@ -148,8 +151,8 @@ static void what_is_not_placed(void **state)
 	assert_int_equal(ask_on("u55c", 1, 2, 1e15, 8192, PF_OFFLOAD_TRAINED).verdict, PF_VERDICT_NO);
 }
 
-/* MXINT8 has eight times the products a cycle. By hand for one tile of 64 x 64 at D = 768: 24 blocks of 32 are held in
- * 35 cycles and multiplied in 94; 12 pieces of fp32 take 1,036. What both do besides is at most 1,700 */
+/* MXINT8 has eight times the products a cycle. By hand for one tile of 64 x 64 at D = 768: 12 beats of 64 take 158
+ * cycles, 12 pieces of fp32 1,037; the scan goes by beside them. What both do besides is at most 250 and 300 */
 static void low_bits_are_faster(void **state)
 {
 	const struct pf_offload fp32 = ask_in(PF_PRECISION_FP32, "u55c", 1, 1e11, 8192, PF_OFFLOAD_REFERENCE);
@@ -157,9 +160,9 @@ static void low_bits_are_faster(void **state)
 	const struct pf_offload mx = ask_in(PF_PRECISION_MXINT8, "u55c", 1, 1e11, 8192, PF_OFFLOAD_REFERENCE);
 	const double tiles = 128.0 * 786, hz = 300e6;  /* 8192 tokens by 64, 50257 words by 64 */
 	(void)state;
-	assert_true(bf16.head_s.value <= fp32.head_s.value && mx.head_s.value < bf16.head_s.value / 2.5);
-	assert_true(fp32.plan.card_s >= tiles * 12 * 1036 / hz && fp32.plan.card_s <= tiles * (12 * 1036 + 1700) / hz);
-	assert_true(mx.plan.card_s >= tiles * 24 * 129 / hz && mx.plan.card_s <= tiles * (24 * 129 + 1900) / hz);
+	assert_true(bf16.head_s.value <= fp32.head_s.value && mx.head_s.value < bf16.head_s.value / 4);
+	assert_true(fp32.plan.card_s >= tiles * 12 * 1037 / hz && fp32.plan.card_s <= tiles * (12 * 1037 + 250) / hz);
+	assert_true(mx.plan.card_s >= tiles * 12 * 158 / hz && mx.plan.card_s <= tiles * (12 * 158 + 300) / hz);
 	assert_true(mx.host_s == fp32.host_s && mx.operations == fp32.operations);
 	assert_true(mx.plan.bytes_in < 0.3 * fp32.plan.bytes_in);
 	/* a cycle of products, by operations.def and energy.def: 2,368 DSPs and 152,384 LUTs for 2,048 of them, 1,280

@@ -31,7 +31,7 @@ build() {
 quick() {
 	build clang 1 -O0
 	build gcc 64 -O3 -march=native -mprefer-vector-width=512
-	build clang 3 -O2 -msse2
+	build clang 3 -O2 -msse2 -DPF_ARRAY_ROWS=2
 	build clang 64 -O3 -march=native
 }
 
@@ -39,6 +39,7 @@ full() {
 	for compiler in gcc clang; do
 		for step in 1 3 64; do
 			build $compiler $step -O0
+			build $compiler $step -O1 -DPF_ARRAY_ROWS=2
 			for level in -O1 -O2 -O3; do
 				for machine in -msse2 -march=x86-64-v2 -march=x86-64-v3 -march=native \
 				               "-march=native -mprefer-vector-width=512"; do

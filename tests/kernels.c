@@ -14,16 +14,21 @@ PF_KERNELS(PF_PROTOTYPE)
 #undef PF_KERNEL_SUFFIX
 #define PF_KERNEL_SUFFIX _s64
 PF_KERNELS(PF_PROTOTYPE)
+#undef PF_KERNEL_SUFFIX
+#define PF_KERNEL_SUFFIX _half
+PF_KERNELS(PF_PROTOTYPE)
 
 #define BUILD_MEMBER_BUILT(kernel, suffix) .kernel = PF_PASTE3(pf_k_, kernel, suffix),
 #define BUILD_MEMBER_RESERVED(kernel, suffix)
 #define BUILD_MEMBER_1(kernel, file, state, lanes, brief) BUILD_MEMBER_##state(kernel, _s1)
 #define BUILD_MEMBER_3(kernel, file, state, lanes, brief) BUILD_MEMBER_##state(kernel, _s3)
 #define BUILD_MEMBER_64(kernel, file, state, lanes, brief) BUILD_MEMBER_##state(kernel, _s64)
+#define BUILD_MEMBER_HALF(kernel, file, state, lanes, brief) BUILD_MEMBER_##state(kernel, _half)
 const struct kernel_build kernel_builds[KERNEL_BUILDS] = {
 	{ .step = 1, PF_KERNELS(BUILD_MEMBER_1) },
 	{ .step = 3, PF_KERNELS(BUILD_MEMBER_3) },
 	{ .step = 64, PF_KERNELS(BUILD_MEMBER_64) },
+	{ .step = 1, PF_KERNELS(BUILD_MEMBER_HALF) },
 };
 
 /* ---- rows of logits ---- */

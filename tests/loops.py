@@ -29,6 +29,9 @@ RUNS = [
                          filter=0)),
     ("linear_grad", dict(rows=130, depth=9, vocab=90, mode=26, scale=1, softcap=0, temperature=1, zloss=0, entropy=0,
                          filter=0)),
+    ("linear_logprob", dict(rows=70, depth=9, vocab=90, mode=0, scale=1, softcap=0, temperature=1, array=2)),
+    ("linear_grad", dict(rows=128, depth=4, vocab=150, mode=8, scale=1, softcap=0, temperature=1, zloss=0, entropy=0,
+                         filter=0, array=2)),
     ("linear_logprob_bf16", dict(rows=70, depth=5, vocab=150, mode=4, scale=1, softcap=0, temperature=1)),
     ("linear_grad_bf16", dict(rows=70, depth=5, vocab=150, mode=14, scale=1, softcap=0, temperature=1, zloss=0,
                               entropy=0, filter=0)),
@@ -115,7 +118,7 @@ def check_sources(rows, folder, complete, complain):
 
 def value_of(expression, scalars):
     import math
-    names = dict(scalars, BEATS=lambda v, lanes: math.ceil(v / lanes), LEAST=min, BIT=lambda mode, bit: int(mode & bit != 0))
+    names = dict({"array": 4}, **scalars, BEATS=lambda v, lanes: math.ceil(v / lanes), LEAST=min, BIT=lambda mode, bit: int(mode & bit != 0))
     return eval(expression, {"__builtins__": {}}, names)
 
 
@@ -146,8 +149,8 @@ def count(compiler, folder, build, kernel, file, scalars):
     include = os.path.join(folder, "include")
     with tempfile.TemporaryDirectory(dir=build) as work:
         open(os.path.join(work, "kernel.c"), "w").write(
-            "#define PF_STEP 1\n#define PF_KERNEL_SUFFIX\n%s#include \"%s\"\n"
-            % ("#define PF_BF16\n" if kernel.endswith("bf16") else "",
+            "#define PF_STEP 1\n#define PF_ARRAY_ROWS %d\n#define PF_KERNEL_SUFFIX\n%s#include \"%s\"\n"
+            % (scalars.get("array", 4), "#define PF_BF16\n" if kernel.endswith("bf16") else "",
                os.path.join(folder, "hls", source_of(compiler, include, kernel))))
         open(os.path.join(work, "driver.c"), "w").write(DRIVER % call_of(compiler, include, kernel, scalars))
         run = lambda *words: subprocess.run(words, cwd=work, check=True, capture_output=True, text=True)

@@ -80,14 +80,14 @@ static void they_replace_what_is_derived(void **state)
 	struct pf_reports *r = reports_of(csynth);
 	struct pf_run_cost derived, reported;
 	(void)state;
-	assert_int_equal(pf_reports_cost(NULL, PF_KERNEL_logprob, value, 4, &derived, NULL), 0);
-	assert_int_equal(pf_reports_cost(r, PF_KERNEL_logprob, value, 4, &reported, NULL), 0);
+	assert_int_equal(pf_reports_cost(NULL, 0, PF_KERNEL_logprob, value, 4, &derived, NULL), 0);
+	assert_int_equal(pf_reports_cost(r, 0, PF_KERNEL_logprob, value, 4, &reported, NULL), 0);
 	near(reported.cycles, 100 * 63 * 2 + 2 * 210 + 100 * 16 + 2 * 300 + 2 * (64 + 60) + 2 * (64 + 4));
 	near(reported.cycles_reported, reported.cycles);
 	near(reported.bytes[0], derived.bytes[0]);
 	assert_true(reported.cycles_doubted == 0.0 && derived.cycles_reported == 0.0);
 	near(derived.cycles_doubted, 100 * 63 + 100 + 2 * 64 + 2 * 64);
-	assert_int_equal(pf_reports_cost(r, PF_KERNEL_coef, (const uint32_t[]){ 90, 7, 1 }, 3, &reported, NULL), 0);
+	assert_int_equal(pf_reports_cost(r, 0, PF_KERNEL_coef, (const uint32_t[]){ 90, 7, 1 }, 3, &reported, NULL), 0);
 	assert_true(reported.cycles_reported == 0.0);  /* no report of it */
 	pf_reports_close(r);
 }
@@ -105,7 +105,7 @@ static void labels_stand_for_loops(void **state)
 	struct pf_reports *r = reports_of(form);
 	struct pf_run_cost cost, derived;
 	(void)state;
-	assert_int_equal(pf_reports_cost(r, PF_KERNEL_coef, coef, 3, &cost, NULL), 0);
+	assert_int_equal(pf_reports_cost(r, 0, PF_KERNEL_coef, coef, 3, &cost, NULL), 0);
 	assert_int_equal(pf_cycles_cost(PF_KERNEL_coef, coef, 3, &derived, NULL), 0);
 	near(cost.cycles_reported, 90 * 3 + 7 * 5);
 	near(derived.cycles, 90 * 1 + 1 * 1 + 90 * 1 + 7 * 2);
@@ -146,11 +146,11 @@ static void cosim_counts(void **state)
 	near(k->latency_least, 905);
 	near(k->latency_mean, 1201);
 	near(k->latency_most, 4100);
-	assert_int_equal(pf_reports_cost(r, PF_KERNEL_logprob, value, 4, &cost, NULL), 0);
+	assert_int_equal(pf_reports_cost(r, 0, PF_KERNEL_logprob, value, 4, &cost, NULL), 0);
 	strcpy(failed, cosim);
 	memcpy(strstr(failed, "Pass"), "Fail", 4);
 	assert_int_equal(pf_report_cosim(r, "f", PF_KERNEL_logprob, failed, strlen(failed), NULL), 0);
-	assert_int_equal(pf_reports_cost(r, PF_KERNEL_logprob, value, 4, &cost, &error), PF_E_DATA);
+	assert_int_equal(pf_reports_cost(r, 0, PF_KERNEL_logprob, value, 4, &cost, &error), PF_E_DATA);
 	assert_non_null(strstr(error.text, "logprob"));
 	assert_int_equal(pf_report_cosim(r, "f", PF_KERNEL_logprob, "nothing\n", 8, &error), PF_E_DATA);
 	assert_int_equal(pf_report_cosim(r, "f", -1, cosim, strlen(cosim), &error), PF_E_ARGUMENT);
@@ -178,24 +178,24 @@ static void cosim_calibrates(void **state)
 	struct pf_run_cost cost;
 	double factor, start;
 	(void)state;
-	assert_int_equal(pf_reports_calibration(r, PF_KERNEL_logprob, &factor, &start), 1);
+	assert_int_equal(pf_reports_calibration(r, 0, PF_KERNEL_logprob, &factor, &start), 1);
 	near(factor, times);
 	near(start, 22000 - times * (small + large) / 2);
-	assert_int_equal(pf_reports_cost(r, PF_KERNEL_logprob, value, 4, &cost, NULL), 0);
+	assert_int_equal(pf_reports_cost(r, 0, PF_KERNEL_logprob, value, 4, &cost, NULL), 0);
 	near(cost.cycles, times * large + start);
 	near(cost.cycles_reported, cost.cycles);
-	assert_int_equal(pf_reports_calibration(r, PF_KERNEL_coef, &factor, &start), 0);
+	assert_int_equal(pf_reports_calibration(r, 0, PF_KERNEL_coef, &factor, &start), 0);
 	assert_true(factor == 1.0 && start == 0.0);
 	pf_reports_close(r);
 	r = cosim_of("3000|10000|40000");              /* a start below 0: the mean alone says how much */
-	assert_int_equal(pf_reports_calibration(r, PF_KERNEL_logprob, &factor, &start), 1);
+	assert_int_equal(pf_reports_calibration(r, 0, PF_KERNEL_logprob, &factor, &start), 1);
 	near(factor, 10000 / ((small + large) / 2));
 	assert_true(start == 0.0);
 	pf_reports_close(r);
 	r = cosim_of("NA|NA|NA");
-	assert_int_equal(pf_reports_calibration(r, PF_KERNEL_logprob, &factor, &start), 0);
+	assert_int_equal(pf_reports_calibration(r, 0, PF_KERNEL_logprob, &factor, &start), 0);
 	pf_reports_close(r);
-	assert_int_equal(pf_reports_calibration(NULL, PF_KERNEL_logprob, &factor, &start), 0);
+	assert_int_equal(pf_reports_calibration(NULL, 0, PF_KERNEL_logprob, &factor, &start), 0);
 }
 
 static void runs_are_checked(void **state)
@@ -284,7 +284,7 @@ static void doubts_of_kernels(void **state)
 	for (int with = 0; with < 2; with++) {
 		struct pf_cycles_doubt doubt[16];
 		unsigned count, seen = 0;
-		assert_int_equal(pf_reports_cost(with ? r : NULL, job.kernel, large, 4, &job.cost, NULL), 0);
+		assert_int_equal(pf_reports_cost(with ? r : NULL, 0, job.kernel, large, 4, &job.cost, NULL), 0);
 		assert_int_equal(pf_cycles_doubts("u280", NULL, 1, 1, &job, 1, doubt, 16, &count, NULL), 0);
 		for (unsigned i = 0; i < count; i++) {
 			const int interval = strcmp(doubt[i].figure, "interval") == 0;

@@ -124,7 +124,8 @@ FULL = 85                                                           # % in PC2's
 def estimated(source, card, kernels):
     """% of the card's DSPs that kernels take, summed from the table of their sizes"""
     with open(os.path.join(source, "include/prefpga/internal/operations.def"), encoding="utf-8") as file:
-        dsps = {kernel: int(dsp) for kernel, dsp in re.findall(r"\bS\((\w+), (\d+), ", file.read())}
+        whole, half = file.read().split("#define PF_SIZES_HALF")       # the half array of the U50
+    dsps = {kernel: int(dsp) for kernel, dsp in re.findall(r"\bS\((\w+), (\d+), ", whole + (half if card == "u50" else ""))}
     return 100 * sum(dsps[kernel] for kernel in kernels) / DSPS[card]
 
 
@@ -145,6 +146,8 @@ def check_logic(checker, tool, source, out, card):
             verdict = "too large" if share > 100 else "do not expect it to be placed" if share > FULL else ""
             if "%.1f %% of the card's dsp" % share not in part:
                 checker.faults.append("budget %s: not %.1f %% of the DSPs" % (where, share))
+        if ("-DPF_ARRAY_ROWS=2" in (script or "")) != (card == "u50"):
+            checker.faults.append("%s: the array of its kernels: %s" % (where, script))
         for text in (part, "\n".join(re.findall("# note: .*", script or ""))):
             told = re.findall("too large|do not expect it to be placed", text)
             if told != ([verdict] if verdict else []):

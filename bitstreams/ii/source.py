@@ -104,13 +104,13 @@ class Sources:
         part = (int(words.get("dim", 1)), way, int(words.get("factor", 0)))
         self.partitions.setdefault(name, []).append(part)
 
-    def ir(self, clang, opt, kernel, file, bf16):
+    def ir(self, clang, opt, kernel, file, bf16, defines=()):
         """The text of the IR of one kernel"""
         with tempfile.TemporaryDirectory() as work:
             os.makedirs(os.path.join(work, "prefpga", "internal"))
             for name, text in self.texts.items():
                 open(os.path.join(work, "prefpga/internal" if name in self.shared else "", name), "w").write(text)
-            flags = ["-DPF_STEP=1", "-DPF_KERNEL_SUFFIX="] + (["-DPF_BF16"] if bf16 else [])
+            flags = ["-DPF_STEP=1", "-DPF_KERNEL_SUFFIX=", *defines] + (["-DPF_BF16"] if bf16 else [])
             run = subprocess.run([clang, "--target=spir64", "-ffreestanding", "-std=c11", "-O1", "-Xclang", "-disable-llvm-passes", "-g", "-w",
                                   "-fno-discard-value-names", "-ffp-contract=off", "-fno-math-errno", "-I", work, "-I",
                                   os.path.join(self.folder, "include"), "-I",

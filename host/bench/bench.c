@@ -173,7 +173,8 @@ int pf_bench_model(const struct pf_bench_work *work, const struct pf_bench_shape
 		job[jobs] = (struct pf_job){ .kind = PF_JOB_RUN,
 			                     .kernel = work->kernel,
 			                     .after = { PF_JOB_NONE, PF_JOB_NONE, PF_JOB_NONE } };
-		code = pf_reports_cost(reports, work->kernel, value, scalars[work->kernel], &job[jobs].cost, error);
+		code = pf_reports_cost(reports, card.array, work->kernel, value, scalars[work->kernel],
+		                       &job[jobs].cost, error);
 	}
 	if (!code)
 		code = pf_energy_play(name, &card, 1, cus, job, jobs, &energy, error);

@@ -19,6 +19,7 @@ struct known { uint32_t *job; uint64_t room; };
 
 struct building {
 	const struct pf_reports *reports;
+	uint32_t array;                        /* of the card */
 	const char *device[DEVICES];
 	struct known known[DEVICES];
 	uint32_t devices;
@@ -94,7 +95,7 @@ static int add_submission(struct building *b, const struct pf_operation *o, uint
 		                .bank = o->bank,
 		                .kernel = o->kernel };
 	if (!code && o->kind == PF_OP_RUN)
-		code = pf_reports_cost(b->reports, o->kernel, o->value, o->values, &job->cost, error);
+		code = pf_reports_cost(b->reports, b->array, o->kernel, o->value, o->values, &job->cost, error);
 	b->of[b->jobs++] = o;
 	b->last = o->queued_ns;
 	return code;
@@ -200,10 +201,15 @@ int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, const 
 	size_t count;
 	struct building b = { .reports = reports };
 	*replay = (struct pf_replay){ 0 };
+	struct pf_cycles_card card;
+	int code = pf_cycles_card(name, &card, error);
+	if (code)
+		return code;
+	b.array = card.array;
 	if (pf_trace_operations(trace, &operations, &count) != 0)
 		return pf_fail(error, -ENOMEM, "the run had more operations than are kept; trace fewer steps");
 	struct call *call = calloc(count + 1, sizeof *call);
-	int code = call ? 0 : pf_fail(error, -ENOMEM, "no memory for a schedule");
+	code = call ? 0 : pf_fail(error, -ENOMEM, "no memory for a schedule");
 	for (size_t i = 0; !code && i < count; i++) {
 		const struct pf_operation *o = &operations[i];
 		call[i] = (struct call){ o, o->kind == PF_OP_WAIT ? o->started_ns : o->queued_ns };

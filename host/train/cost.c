@@ -49,7 +49,8 @@ static uint32_t launch(struct schedule *s, uint32_t device, int kernel, const ui
                        uint32_t a, uint32_t b, uint32_t c)
 {
 	struct pf_job job = { .kind = PF_JOB_RUN, .device = device, .kernel = kernel };
-	const int code = pf_reports_cost(s->place->reports, kernel, value, values, &job.cost, NULL);
+	const int code = pf_reports_cost(s->place->reports, s->place->card.array, kernel, value, values, &job.cost,
+	                                 NULL);
 	s->code = s->code ? s->code : code;
 	return add(s, job, a, b, c);
 }

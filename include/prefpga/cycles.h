@@ -40,6 +40,9 @@ struct pf_card_fact {
 PF_API const struct pf_card_fact *pf_card_fact(unsigned i);
 PF_API const char *pf_fact_grade_name(enum pf_fact_grade grade);
 
+/* What one unit of a kernel takes, with the card's array, of resource number 0, 1, ... (*name, may be NULL: "dsp",
+ * "lut", "ff", "bram18", "uram"); NAN past the last */
+PF_API double pf_card_takes(const char *card, unsigned kernel, unsigned resource, const char **name);
 /* Share of a card that units[kernels] of each kernel (by number) take together, of the resource that they take most of,
  * as operations.def estimates them: operators, memories and ports, the shell not counted. *resource, may be NULL: its
  * name. NAN where nobody says what the card has */
@@ -58,6 +61,7 @@ struct pf_cycles_card {
 	double launch_s, issue_s;      /* of one run: to an idle unit, behind another run */
 	double port_latency_s;         /* from a burst's address to its last beat */
 	double memory_bytes;
+	uint32_t array;                /* rows of 64 multiply-adds of the fused head (cards.def): 4, 2; 0: 4 */
 };
 /* "u55c", ... PF_E_UNKNOWN lists the cards */
 PF_API int pf_cycles_card(const char *name, struct pf_cycles_card *card, struct pf_error *error);
@@ -79,8 +83,8 @@ struct pf_run_cost {
 	double cycles_reported;        /* of `cycles` those whose interval and depth a report gave (reports.h) */
 	double cycles_doubted;         /* more if every other loop's interval were one cycle longer */
 };
-/* kernel: enum pf_kernel as int; value: its scalars in the order of the arguments, as submitted. PF_E_UNSUPPORTED for a
- * kernel without rows in cycles.def */
+/* kernel: enum pf_kernel as int, with an array of 4 rows where it has one; value: its scalars in the order of the
+ * arguments, as submitted. PF_E_UNSUPPORTED for a kernel without rows in cycles.def */
 PF_API int pf_cycles_cost(int kernel, const uint32_t *value, unsigned values, struct pf_run_cost *cost,
                           struct pf_error *error);
 

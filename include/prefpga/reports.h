@@ -54,13 +54,14 @@ PF_API void pf_reports_close(struct pf_reports *reports);                       
 /* Report of a kernel (enum pf_kernel as int), never NULL for one */
 PF_API const struct pf_kernel_report *pf_report_of(const struct pf_reports *reports, int kernel);
 
-/* pf_cycles_cost with the intervals and depths that were reported, and as cosim calibrates it; reports NULL: the same
- * as pf_cycles_cost.
+/* pf_cycles_cost with the intervals and depths that were reported, and as cosim calibrates it, for an array of so many
+ * rows (struct pf_cycles_card); reports NULL, array 0: the same as pf_cycles_cost.
  * PF_E_DATA: cosim of this kernel failed, so its figures mean nothing */
-PF_API int pf_reports_cost(const struct pf_reports *reports, int kernel, const uint32_t *value, unsigned values,
-                           struct pf_run_cost *cost, struct pf_error *error);
+PF_API int pf_reports_cost(const struct pf_reports *reports, uint32_t array, int kernel, const uint32_t *value,
+                           unsigned values, struct pf_run_cost *cost, struct pf_error *error);
 /* 1: cosim calibrates the kernel, by these figures; 0: no runs of it, or no latencies */
-PF_API int pf_reports_calibration(const struct pf_reports *reports, int kernel, double *factor, double *start);
+PF_API int pf_reports_calibration(const struct pf_reports *reports, uint32_t array, int kernel, double *factor,
+                                  double *start);
 /* The clock that all kernels reach by their synthesis: 1 / target where the estimate and its uncertainty keep it, else
  * what they add up to. Leaves the card alone if none is synthesised, or reports is NULL */
 PF_API void pf_reports_clock(const struct pf_reports *reports, struct pf_cycles_card *card);

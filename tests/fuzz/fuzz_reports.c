@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				abort();
 		}
 	}
-	if (pf_reports_cost(r, PF_KERNEL_logprob, value, 4, &cost, NULL) == 0)
+	if (pf_reports_cost(r, 0, PF_KERNEL_logprob, value, 4, &cost, NULL) == 0)
 		look(cost.cycles);
 	pf_reports_close(r);
 	return 0;
