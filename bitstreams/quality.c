@@ -265,9 +265,9 @@ static int anatomies(FILE *out, const char *card, struct pf_error *error)
 	fputs("\nWhere the cycles of the fused head's forward go. A tile is 64 tokens by 64 words; what it takes\n"
 	      "beside its pieces fills and empties the processes of its products, and reads exponents. The block of\n"
 	      "64 tokens has its hidden states read (at D = 2112 here, in proportion to it), its last scan and its\n"
-	      "records on top. A vocabulary is formed in whole tiles: of 264 words 5 tiles, 82.5 % of them used. From\n"
-	      "D on, at V = 50257, at least 85 % of the array's peak are used; where a tile is narrower than that, the\n"
-	      "scan may take longer than its products.\n\n"
+	      "records on top. A vocabulary is formed in whole tiles: of 264 words 5, 82.5 % of them used. From D on,\n"
+	      "at V = 50257, at least 85 % of the array's peak are used; where D is small, the scan may take longer\n"
+	      "than a tile's products.\n\n"
 	      "| kernel | a piece of 64 numbers | of it products | a tile, besides | a block, besides | 85 % from D |\n"
 	      "|---|--:|--:|--:|--:|--:|\n", out);
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
