@@ -237,7 +237,7 @@ SPOILED = [  # file, text, replacement
     ("logprob.c", "PIPELINE II=1", "DEPENDENCE variable=sum false"),
     ("linear_tile.h", "inter RAW distance=16 true", "inter false"),
     ("row_sum.h", "UNROLL factor=4", "UNROLL"),
-    ("linear_grad.c", "#pragma HLS UNROLL factor=4\n\t\twords", "\t\twords"),
+    ("linear_filter.h", "#pragma HLS UNROLL factor=4\n\t\twords", "\t\twords"),
     ("beat.h", "lanes:\n", ""),
     ("row_scan.h", "beats:\n", ""),
     ("row_scan.h", "places:\n", ""),
