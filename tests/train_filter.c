@@ -88,7 +88,7 @@ static int find_far(const struct pf_model *model, const struct pf_pack *pack)
 				total += far[t][v] = exp(z);
 			}
 			for (int v = 0; v < VOCAB; v++)
-				far[t][v] = fabs(far[t][v] / total - (v == pack->targets.id[k]));
+				far[t][v] = fabs(far[t][v] / total - (v == pack->ids.id[k + 1]));
 		}
 	}
 	free(param);

@@ -91,11 +91,8 @@ static int pack(struct step *s, struct pf_error *error)
 		if (!code && i % 2 && pf_pack_group(p))
 			code = pf_fail(error, -ENOMEM, "no memory for a batch");
 	}
-	for (size_t k = 0; !code && k < p->ids.count; k++) { /* bytes spread over the whole vocabulary */
+	for (size_t k = 0; !code && k < p->ids.count; k++)     /* bytes spread over the whole vocabulary */
 		p->ids.id[k] = id_of(s, p->ids.id[k]);
-		if (p->targets.id[k] >= 0)
-			p->targets.id[k] = id_of(s, p->targets.id[k]);
-	}
 	s->facts = (struct pf_step){ .groups = pairs,
 		                     .sequences = p->sequences,
 		                     .scored = code ? 0 : pf_pack_scored(p, 0, p->sequences) };

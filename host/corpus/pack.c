@@ -8,7 +8,6 @@
 void pf_pack_free(struct pf_pack *pack)
 {
 	pf_tokens_free(&pack->ids);
-	pf_tokens_free(&pack->targets);
 	free(pack->offsets);
 	free(pack->first);
 	free(pack->scored);
@@ -20,7 +19,7 @@ void pf_pack_free(struct pf_pack *pack)
 
 void pf_pack_clear(struct pf_pack *pack)
 {
-	pack->ids.count = pack->targets.count = 0;
+	pack->ids.count = 0;
 	pack->sequences = pack->group_count = 0;
 }
 
@@ -110,20 +109,6 @@ static size_t cut_ids(struct pf_tokens *ids, size_t start, struct pf_cut cut, si
 	return excess;
 }
 
-static int append_targets(struct pf_pack *pack, size_t start, size_t first, size_t count)
-{
-	size_t length = pack->ids.count - start;
-	int32_t *target;
-
-	if (pf_tokens_reserve(&pack->targets, length))
-		return -ENOMEM;
-	target = pack->targets.id + start;
-	for (size_t i = 0; i < length; i++)
-		target[i] = i >= first && i < first + count ? pack->ids.id[start + i + 1] : PF_IGNORE;
-	pack->targets.count += length;
-	return 0;
-}
-
 static void note_sequence(struct pf_pack *pack, size_t start, size_t first, size_t count)
 {
 	size_t i = pack->sequences++;
@@ -149,13 +134,9 @@ int pf_pack_sequence(struct pf_pack *pack, const struct pf_tokenizer *tokenizer,
 	excess += cut_ids(&pack->ids, start, cut, &boundary);
 	opening = boundary ? boundary : 1;
 	count = pack->ids.count - start > opening ? pack->ids.count - start - opening : 0;
-	if (pack->ids.count > INT32_MAX)
-		status = PF_E_RANGE;
-	if (!status)
-		status = append_targets(pack, start, opening - 1, count);
-	if (status) {
+	if (pack->ids.count > INT32_MAX) {
 		pack->ids.count = start;
-		return status;
+		return PF_E_RANGE;
 	}
 	note_sequence(pack, start, opening - 1, count);
 	pack->member[pack->sequences - 1] = *member;

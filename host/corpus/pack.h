@@ -1,9 +1,9 @@
 /* pack.h: sequences of tokens laid end to end, without padding, with what is scored in them.
  *
  * Sequence i owns ids[offsets[i] .. offsets[i + 1]). The logit at place p predicts the id at p + 1, so a completion's
- * first token is scored at the place before it; targets[p] is the id to predict there or PF_IGNORE. A sequence's scored
- * places are one run: first[i] .. first[i] + scored[i]. bos opens and eos closes each sequence and counts as
- * completion; the first token of a sequence is never scored.
+ * first token is scored at the place before it. A sequence's scored places are one run: first[i] .. first[i] +
+ * scored[i]. bos opens and eos closes each sequence and counts as completion; the first token of a sequence is never
+ * scored.
  *
  * A pack holds any number of groups (a pair, a ranking, a single); members of a group are neighbours. Appending
  * never moves what is there logically, but pointers change. One thread per pack. */
@@ -28,7 +28,7 @@ struct pf_member {
 };
 
 struct pf_pack {
-	struct pf_tokens ids, targets; /* [N] both */
+	struct pf_tokens ids;          /* [N] */
 	uint32_t        *offsets;      /* [sequences + 1] */
 	uint32_t        *first;        /* [sequences] index into ids of the first scored place */
 	uint32_t        *scored;       /* [sequences] n: number of scored places */
