@@ -160,14 +160,34 @@ static void cosim_counts(void **state)
 /* Two runs of logprob: 10 rows of 10 beats and 100 of 63 */
 static const char two_runs[] = "# scalars: rows vocab stride flags\n10 160 10 0 # small\n\n100\t1000 63 0\r\n";
 
-static struct pf_reports *cosim_of(const char *latencies)
+static struct pf_reports *cosim_on(struct pf_reports *r, const char *latencies)
 {
 	char text[256];
-	struct pf_reports *r = reports_of(csynth);
 	snprintf(text, sizeof text, "|   Verilog|      Pass|%s|\n", latencies);
 	assert_int_equal(pf_report_cosim(r, "f", PF_KERNEL_logprob, text, strlen(text), NULL), 0);
 	assert_int_equal(pf_report_runs(r, "f", PF_KERNEL_logprob, two_runs, strlen(two_runs), NULL), 0);
 	return r;
+}
+
+static struct pf_reports *cosim_of(const char *latencies)
+{
+	return cosim_on(reports_of(csynth), latencies);
+}
+
+/* Without a synthesis report the intervals are the model's own, but how many cycles runs take is cosim's */
+static void cosim_alone_calibrates(void **state)
+{
+	static const uint32_t first[] = { 10, 160, 10, 0 }, second[] = { 100, 1000, 63, 0 };
+	struct pf_reports *r = cosim_on(pf_reports_new(), "3000|22000|40000");
+	struct pf_run_cost a, b;
+	(void)state;
+	assert_int_equal(pf_reports_cost(r, 0, PF_KERNEL_logprob, first, 4, &a, NULL), 0);
+	assert_int_equal(pf_reports_cost(r, 0, PF_KERNEL_logprob, second, 4, &b, NULL), 0);
+	near(b.cycles - a.cycles, 40000 - 3000);
+	near((a.cycles + b.cycles) / 2, 22000);
+	near(b.cycles_reported, b.cycles);
+	assert_true(b.cycles_doubted == 0.0);
+	pf_reports_close(r);
 }
 
 static void cosim_calibrates(void **state)
@@ -306,7 +326,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(figures_are_found), cmocka_unit_test(they_replace_what_is_derived),
 		cmocka_unit_test(labels_stand_for_loops), cmocka_unit_test(the_clock_is_the_slowest),
-		cmocka_unit_test(cosim_counts), cmocka_unit_test(cosim_calibrates), cmocka_unit_test(runs_are_checked),
+		cmocka_unit_test(cosim_counts), cmocka_unit_test(cosim_calibrates),
+		cmocka_unit_test(cosim_alone_calibrates), cmocka_unit_test(runs_are_checked),
 		cmocka_unit_test(what_is_no_report_is_refused),
 		cmocka_unit_test(folders_are_searched), cmocka_unit_test(doubts_of_kernels),
 	};

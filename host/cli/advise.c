@@ -165,9 +165,13 @@ struct pf_offload_place pf_advise_place(const struct pf_advise *a, const char *c
 	return (struct pf_offload_place){ card, cards, units, a->host.flops, a->reports };
 }
 
-const char *pf_advise_kind(const struct pf_advise *a)
+const char *pf_advise_kind(const struct pf_offload *x, char text[64])
 {
-	return a->reports ? "modelled, kernels by their reports" : "modelled, uncalibrated";
+	if (x->reported > 0)
+		snprintf(text, 64, "modelled, %.0f %% of the cycles by reports", 100 * x->reported);
+	else
+		snprintf(text, 64, "modelled, uncalibrated");
+	return text;
 }
 
 const struct pf_advise_row *pf_advise_ask(struct pf_advise *a, const char *card, uint32_t cards, uint32_t units,

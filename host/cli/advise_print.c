@@ -122,12 +122,13 @@ static void show_image(const struct pf_offload_image *i)
 	puts(i->units > i->by_ports ? ": more than a bitstream of these kernels can have" : "");
 }
 
-static void show_card(const struct pf_advise *a, const struct pf_advise_row *row)
+static void show_card(const struct pf_advise_row *row)
 {
 	const struct pf_offload *x = &row->answer;
 	const struct pf_energy_modelled *e = &x->energy;
-	printf("%u x %s (%s), %s, %u unit%s of the head's kernels each\n", row->cards, row->card, pf_advise_kind(a),
-	       pf_precision_name(row->shape.precision), x->units, x->units > 1 ? "s" : "");
+	char kind[64];
+	printf("%u x %s (%s), %s, %u unit%s of the head's kernels each\n", row->cards, row->card,
+	       pf_advise_kind(x, kind), pf_precision_name(row->shape.precision), x->units, x->units > 1 ? "s" : "");
 	show_image(&x->image);
 	printf("  the head takes %.4g s [%.4g, %.4g], way %s%s\n", x->head_s.value, x->head_s.low, x->head_s.high,
 	       pf_cost_way_name(x->way), x->plan.shards > 1 ? ", words shared by the units" : "");
@@ -231,7 +232,7 @@ void pf_advise_show(const struct pf_advise *a)
 		}
 		if (i == 0)
 			show_host(a, &row->answer);
-		show_card(a, row);
+		show_card(row);
 		show_break_even(a, row);
 		pf_advise_verdict(a, row, text, sizeof text);
 		printf("%s: %s\n", row->card, text);

@@ -41,12 +41,12 @@ static json_t *row_json(const struct pf_advise *a, const struct pf_advise_row *r
 	const struct pf_offload_place place =
 		pf_advise_place(a, row->card, row->cards, (uint32_t)a->options->advise_cus);
 	const struct pf_offload *x = &row->answer;
-	char text[512];
+	char text[512], kind[64];
 	if (row->error.code)
 		return json_pack("{ss ss}", "card", row->card, "error", row->error.text);
 	pf_advise_verdict(a, row, text, sizeof text);
 	json_t *modelled =
-		json_pack("{ss ss si so so so so ss so so so}", "kind", pf_advise_kind(a), "way",
+		json_pack("{ss ss si so so so so ss so so so}", "kind", pf_advise_kind(x, kind), "way",
 	                  pf_cost_way_name(x->way), "shards", (int)x->plan.shards, "head_s", interval(x->head_s),
 	                  "link_s", number(x->plan.link_s), "kernels_s", number(x->plan.card_s), "host_s",
 	                  number(x->plan.host_s), "bound", pf_offload_bound_name(x->bound), "joule",

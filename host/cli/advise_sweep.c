@@ -191,7 +191,7 @@ static int draw(const struct pf_advise *a, const struct sweep *s, const struct p
 static void sweep_json(const struct pf_advise *a, const struct sweep *s, const struct pf_advise_row *row)
 {
 	json_t *points = json_array();
-	char text[256];
+	char text[256], kind[64];
 	say(s, row, text, sizeof text);
 	for (unsigned i = 0; i < s->points; i++) {
 		const struct pf_offload *x = &row[i].answer;
@@ -205,8 +205,8 @@ static void sweep_json(const struct pf_advise *a, const struct sweep *s, const s
 		                                    x->energy.total.value, "host_head_s", x->host_s));
 	}
 	json_t *all = json_pack("{ss ss ss ss ss so}", "sweep", s->what, "card", row->card, "precision",
-	                        pf_precision_name(a->shape.precision), "kind", pf_advise_kind(a), "because", text,
-	                        "points", points);
+	                        pf_precision_name(a->shape.precision), "kind", pf_advise_kind(&row->answer, kind),
+	                        "because", text, "points", points);
 	json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(7));
 	putchar('\n');
 	json_decref(all);

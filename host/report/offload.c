@@ -149,6 +149,16 @@ static struct pf_interval per_mac(const struct pf_offload *a)
 	return (struct pf_interval){ all.value / macs, all.low / macs, all.high / macs };
 }
 
+static double reported_part(const struct pf_job *job, size_t jobs)
+{
+	double reported = 0, all = 0;
+	for (size_t i = 0; i < jobs; i++) {
+		reported += job[i].cost.cycles_reported;
+		all += job[i].cost.cycles;
+	}
+	return all > 0 ? reported / all : 0;
+}
+
 static int play(const struct pf_offload_place *p, const struct pf_cost_place *place, const struct pf_cost_head *head,
                 struct pf_offload *a, struct pf_error *error)
 {
@@ -166,6 +176,7 @@ static int play(const struct pf_offload_place *p, const struct pf_cost_place *pl
 		                        sizeof a->doubt / sizeof *a->doubt, &a->doubts, error);
 	if (!code) {
 		a->head_s = a->energy.seconds;
+		a->reported = reported_part(job, jobs);
 		a->joule_mac = per_mac(a);
 		find_bound(place, job, jobs, &r, a);
 		judge(a);

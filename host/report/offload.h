@@ -75,6 +75,7 @@ struct pf_offload {
 	struct pf_cost_plan plan;  /* of that way */
 	struct pf_interval head_s; /* the head on the card */
 	struct pf_energy_modelled energy;
+	double reported;           /* part of the kernels' cycles that reports calibrate, 0 to 1 */
 	struct pf_cycles_doubt doubt[10]; /* of head_s.value, by figure of the card */
 	unsigned doubts;
 	double host_s;     /* the head on the host: its operations over the host's rate */

@@ -80,7 +80,7 @@ struct pf_run_cost {
 	double port_most;              /* bytes through the busiest port in its busier direction */
 	double dsp_operations, lut_operations;         /* busy DSP slices and LUTs, summed over cycles (energy.h) */
 	double onchip_bytes;           /* to and from on-chip memories */
-	double cycles_reported;        /* of `cycles` those whose interval and depth a report gave (reports.h) */
+	double cycles_reported;        /* of `cycles` those that reports gave, or their interval and depth */
 	double cycles_doubted;         /* more if every other loop's interval were one cycle longer */
 };
 /* kernel: enum pf_kernel as int, with an array of 4 rows where it has one; value: its scalars in the order of the
