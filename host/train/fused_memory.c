@@ -55,10 +55,17 @@ int pf_fused_grow_host(struct place *p, uint64_t bytes, struct pf_error *error)
 	               : pf_fail(error, -ENOMEM, "no memory for %llu bytes on their way", (unsigned long long)bytes);
 }
 
+static uint64_t port_rows(const struct pf_fused *f, int port)
+{
+	return PF_PORT_ROWS(f->options.vocab, (unsigned)port);
+}
+
+/* A port without rows is ours in an adopted set, too */
 static void free_set(struct pf_fused *f, struct set *s)
 {
 	for (int p = 0; p < PORTS; p++) {
-		f->held -= s->port[p] && !s->adopted ? pf_buf_bytes(s->port[p]) : 0;
+		const int ours = s->port[p] && !(s->adopted && port_rows(f, p));
+		f->held -= ours ? pf_buf_bytes(s->port[p]) : 0;
 		pf_buf_free(s->port[p]);
 	}
 	pf_fused_drop(f, &s->bias);
@@ -87,11 +94,6 @@ int pf_fused_move(struct pf_buf *buf, void *host, uint64_t bytes, int in, struct
 }
 
 /* ---- W ---- */
-static uint64_t port_rows(const struct pf_fused *f, int port)
-{
-	return PF_PORT_ROWS(f->options.vocab, (unsigned)port);
-}
-
 /* Where port `port` begins in an array of [V, cols] */
 static uint64_t port_at(const struct pf_fused *f, int port, uint32_t cols)
 {
