@@ -85,6 +85,8 @@ static void operations_of_a_device(void **state)
 #define MS 1000000u
 
 static const char card_name[] = "a card";
+static char *gone_name[8];             /* of devices that are closed */
+static unsigned gone_names;
 
 static struct pf_operation made(enum pf_operation_kind kind, uint64_t serial, uint64_t after, uint64_t queued_ms,
                                 uint64_t started_ms, uint64_t done_ms)
@@ -143,6 +145,51 @@ static void the_same_work_on_a_card(void **state)
 	assert_true(r.energy.banks.value >= 128e6 * 198e-12 && r.energy.banks.value <= 128.1e6 * 198e-12);
 	assert_true(r.energy.total.low < r.energy.total.value && r.energy.total.value < r.energy.total.high);
 	assert_int_equal(pf_trace_close(trace, NULL), 0);
+}
+
+/* Two copies by a device whose name is in memory that is written over afterwards */
+static void copies(struct pf_trace *trace, const char *name, uint64_t at_ms)
+{
+	char *own = strdup(name);
+	struct pf_operation o[3] = { made(PF_OP_IN, 1, 0, at_ms, at_ms, at_ms + 10),
+		                     made(PF_OP_OUT, 2, 1, at_ms + 1, at_ms + 10, at_ms + 20),
+		                     made(PF_OP_WAIT, 2, 0, at_ms + 2, at_ms + 2, at_ms + 20) };
+	assert_non_null(own);
+	for (int i = 0; i < 3; i++) {
+		o[i].device = own;
+		pf_trace_operation(trace, &o[i]);
+	}
+	memset(own, 'x', strlen(own));                 /* and kept: the next one lies elsewhere */
+	assert_true(gone_names < 8);
+	gone_name[gone_names++] = own;
+}
+
+static unsigned devices_of(const char *const name[3], const uint64_t at_ms[3])
+{
+	struct pf_trace *trace;
+	struct pf_replay r;
+	struct pf_error error;
+	assert_int_equal(pf_trace_open(scratch_path("t.json"), 1, &trace, NULL), 0);
+	for (int i = 0; i < 3; i++)
+		copies(trace, name[i], at_ms[i]);
+	if (pf_replay_run(trace, "u250", 1, NULL, &r, &error) != 0)
+		fail_msg("%s", error.text);
+	assert_int_equal(pf_trace_close(trace, NULL), 0);
+	while (gone_names)
+		free(gone_name[--gone_names]);
+	return r.devices;
+}
+
+/* One card that is opened again is one card; those that are open at a time, and those of other names, are several */
+static void a_card_opened_again_is_one(void **state)
+{
+	static const char *const same[] = { "a card", "a card", "a card" }, *const two[] = { "a card", "b", "a card" };
+	static const uint64_t after[] = { 100, 130, 160 }, beside[] = { 100, 105, 130 }, all[] = { 100, 105, 110 };
+	(void)state;
+	assert_int_equal(devices_of(same, after), 1);
+	assert_int_equal(devices_of(same, beside), 2);
+	assert_int_equal(devices_of(same, all), 3);
+	assert_int_equal(devices_of(two, after), 2);
 }
 
 /* ---- the file ---- */
@@ -256,6 +303,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(operations_of_a_device, begin),
 		cmocka_unit_test_setup(the_same_work_on_a_card, begin),
+		cmocka_unit_test_setup(a_card_opened_again_is_one, begin),
 		cmocka_unit_test_setup(the_file_keeps_clocks_apart, begin),
 		cmocka_unit_test_setup(joules_are_in_the_file, begin),
 		cmocka_unit_test_setup(wrong_places_are_errors, begin),

@@ -20,9 +20,12 @@ struct known { uint32_t *job; uint64_t room; };
 struct building {
 	const struct pf_reports *reports;
 	uint32_t array;                        /* of the card */
-	const char *device[DEVICES];
+	const char *device[DEVICES];           /* as it was opened last */
+	uint64_t over[DEVICES];                /* when that one's last operation was over */
 	struct known known[DEVICES];
 	uint32_t devices;
+	const struct pf_operation *operation;
+	size_t operations;
 	struct pf_job *job;
 	const struct pf_operation **of;        /* [jobs] NULL: the host */
 	uint32_t jobs;
@@ -38,14 +41,34 @@ static int by_time(const void *a, const void *b)
 	return x->operation->serial < y->operation->serial ? -1 : x->operation->serial > y->operation->serial;
 }
 
+static uint64_t last_of(const struct building *b, const char *device)
+{
+	uint64_t last = 0;
+	for (size_t i = 0; i < b->operations; i++)
+		if (b->operation[i].device == device && b->operation[i].done_ns > last)
+			last = b->operation[i].done_ns;
+	return last;
+}
+
+/* A device that appears after the last operation of one of its name is that card, opened again; one that appears
+ * earlier is a second card of that name */
+static int is_reopened(const struct building *b, uint32_t device, const struct pf_operation *o)
+{
+	return strcmp(b->device[device], o->device) == 0 && b->over[device] < o->queued_ns;
+}
+
 static int device_of(struct building *b, const struct pf_operation *o, uint32_t *device, struct pf_error *error)
 {
 	for (*device = 0; *device < b->devices; ++*device)
 		if (b->device[*device] == o->device)
 			return 0;
-	if (b->devices == DEVICES)
+	for (*device = 0; *device < b->devices && !is_reopened(b, *device, o);)
+		++*device;
+	if (*device == DEVICES)
 		return pf_fail(error, PF_E_RANGE, "more than %d devices in the trace", DEVICES);
-	b->device[b->devices++] = o->device;
+	b->devices += *device == b->devices;
+	b->device[*device] = o->device;
+	b->over[*device] = last_of(b, o->device);
 	return 0;
 }
 
@@ -208,6 +231,8 @@ int pf_replay_run(struct pf_trace *trace, const char *name, uint32_t cus, const 
 	b.array = card.array;
 	if (pf_trace_operations(trace, &operations, &count) != 0)
 		return pf_fail(error, -ENOMEM, "the run had more operations than are kept; trace fewer steps");
+	b.operation = operations;
+	b.operations = count;
 	struct call *call = calloc(count + 1, sizeof *call);
 	code = call ? 0 : pf_fail(error, -ENOMEM, "no memory for a schedule");
 	for (size_t i = 0; !code && i < count; i++) {

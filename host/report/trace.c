@@ -12,6 +12,9 @@ enum { NAME_BYTES = 96, FIGURES = 16 };
 /* A track of a group: process and thread of the file's form, numbered as they come */
 struct track { char group[NAME_BYTES], name[NAME_BYTES]; unsigned pid, tid; };
 
+/* An opening of a device, whose own name ends with it */
+struct life { struct life *next; const char *device; char name[NAME_BYTES]; };
+
 struct pf_trace {
 	pthread_mutex_t lock;          /* everything below */
 	FILE *file;
@@ -20,8 +23,9 @@ struct pf_trace {
 	int events, keep, dropped;     /* dropped: some operation was not kept */
 	struct track *track;
 	size_t tracks, tracks_room;
-	struct pf_operation *kept;
+	struct pf_operation *kept;     /* device: the name of one of `life` */
 	size_t count, room;
+	struct life *life;             /* the last first */
 	struct { char key[NAME_BYTES]; struct pf_interval value; } figure[FIGURES];
 	unsigned figures;
 };
@@ -58,6 +62,15 @@ int pf_trace_open(const char *path, int keep, struct pf_trace **trace, struct pf
 	return 0;
 }
 
+static void free_lives(struct pf_trace *t)
+{
+	while (t->life) {
+		struct life *next = t->life->next;
+		free(t->life);
+		t->life = next;
+	}
+}
+
 int pf_trace_close(struct pf_trace *t, struct pf_error *error)
 {
 	if (!t)
@@ -73,6 +86,7 @@ int pf_trace_close(struct pf_trace *t, struct pf_error *error)
 	pthread_mutex_destroy(&t->lock);
 	free(t->track);
 	free(t->kept);
+	free_lives(t);
 	free(t->path);
 	free(t);
 	return code;
@@ -167,17 +181,35 @@ void pf_trace_phase(struct pf_trace *t, const char *name, double from, double to
 		pf_trace_event(t, "host, measured", "phases", name, from - t->zero, to - t->zero);
 }
 
+/* Our copy of a device's name, one per opening; NULL: no memory. Nobody else's is where an open device's is */
+static const char *name_of(struct pf_trace *t, const char *device)
+{
+	struct life *l = t->life;
+	while (l && (l->device != device || strncmp(l->name, device, NAME_BYTES - 1) != 0))
+		l = l->next;
+	if (l || !(l = malloc(sizeof *l)))
+		return l ? l->name : NULL;
+	l->next = t->life;
+	l->device = device;
+	snprintf(l->name, sizeof l->name, "%s", device);
+	t->life = l;
+	return l->name;
+}
+
 static void keep(struct pf_trace *t, const struct pf_operation *o)
 {
+	const char *name = name_of(t, o->device);
 	if (t->count == t->room && !t->dropped) {
 		const size_t room = t->room ? 2 * t->room : 1024;
 		struct pf_operation *more = room <= 2 * PF_TRACE_KEPT ? realloc(t->kept, room * sizeof *more) : NULL;
 		t->kept = more ? more : t->kept;
 		t->room = more ? room : t->room;
 	}
-	t->dropped |= t->count == t->room;
-	if (!t->dropped)
-		t->kept[t->count++] = *o;
+	t->dropped |= t->count == t->room || !name;
+	if (t->dropped)
+		return;
+	t->kept[t->count] = *o;
+	t->kept[t->count++].device = name;
 }
 
 static void put_operation(struct pf_trace *t, const struct pf_operation *o)
