@@ -196,6 +196,13 @@ static void a_head_that_does_not_fit_is_cut(void **unused)
 	assert_int_equal(pf_head_open(&options, &head, &error), 0);
 	assert_int_equal(pf_head_shards(head), 1);
 	pf_head_close(head);
+	options.precision = PF_PRECISION_MXINT8;       /* 170000 * 2048 * (1.0625 + 4) bytes fit 2 GiB, with 2 more not */
+	for (unsigned cut = 0; cut < 2; cut++) {
+		options.vocab = cut ? 170000 : 140000;
+		assert_int_equal(pf_head_open(&options, &head, &error), 0);
+		assert_int_equal(pf_head_shards(head), 1 + cut);
+		pf_head_close(head);
+	}
 	pf_device_close(device[0]);
 	pf_device_close(device[1]);
 }

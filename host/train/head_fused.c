@@ -27,22 +27,27 @@ struct pf_head_fused {
 	struct share         share[];
 };
 
-/* Whether buffers for W, and for dW where there is a way back, can be had of a device: they are, and given back */
+/* Whether buffers for W, and where there is a way back for dW and the form of W that it takes, if another, can be had of
+ * a device: they are, and given back */
 static int weights_fit(struct pf_device *device, const struct pf_head_options *o)
 {
-	const uint64_t row[] = { pf_precision_row_bytes(o->precision, o->dim),
-		                 pf_precision_pitch(pf_precision_back(o->precision), o->dim) * sizeof(float) };
-	const int kernel[] = { pf_precision_forward_kernel(o->precision), pf_precision_backward_kernel(o->precision) };
-	struct pf_buf *buf[2 * PF_WEIGHT_PORTS] = { NULL };
+	const enum pf_precision back = pf_precision_back(o->precision);
+	const int forward_kernel = pf_precision_forward_kernel(o->precision);
+	const int back_kernel = pf_precision_backward_kernel(o->precision);
+	const struct { int kernel; unsigned arg; uint64_t row; } matrix[] = {
+		{ forward_kernel, PF_ARG_linear_logprob_weight, pf_precision_row_bytes(o->precision, o->dim) },
+		{ back_kernel, PF_ARG_linear_grad_dweight, pf_precision_pitch(back, o->dim) * sizeof(float) },
+		{ back_kernel, PF_ARG_linear_grad_weight, pf_precision_row_bytes(back, o->dim) },
+	};
+	const unsigned matrices = !o->backward ? 1 : back == o->precision ? 2 : 3;
+	struct pf_buf *buf[3 * PF_WEIGHT_PORTS] = { NULL };
 	int code = 0;
-	for (unsigned i = 0; !code && i < (o->backward ? 2 : 1) * (unsigned)PF_WEIGHT_PORTS; i++) {
-		const unsigned port = i % PF_WEIGHT_PORTS;
-		const int back = i >= PF_WEIGHT_PORTS;
-		code = pf_buf_alloc(device, kernel[back],
-		                    (back ? PF_ARG_linear_grad_dweight : PF_ARG_linear_logprob_weight) + port,
-		                    PF_PORT_ROWS(o->vocab, port) * row[back] + 1, &buf[i], NULL);
+	for (unsigned i = 0; !code && i < matrices * PF_WEIGHT_PORTS; i++) {
+		const unsigned m = i / PF_WEIGHT_PORTS, port = i % PF_WEIGHT_PORTS;
+		code = pf_buf_alloc(device, matrix[m].kernel, matrix[m].arg + port,
+		                    PF_PORT_ROWS(o->vocab, port) * matrix[m].row + 1, &buf[i], NULL);
 	}
-	for (unsigned i = 0; i < 2 * PF_WEIGHT_PORTS; i++)
+	for (unsigned i = 0; i < 3 * PF_WEIGHT_PORTS; i++)
 		pf_buf_free(buf[i]);
 	return code != PF_E_MEMORY;
 }
