@@ -76,6 +76,14 @@ must train struck fault:firewall@3/xrt tied1 "$images" struck-cache $mixed --on-
 same sim struck
 says struck "works again"
 
+# one of two cards is gone for good: the other one does its work, with the policy's image too
+emulate="$prefpga emulate --cards 2 --timeout 200 --"
+# shellcheck disable=SC2086
+must train gone fault:gone@3/xrt:0,xrt:1 tied1 "$images" gone-cache $mixed --on-fault retry
+same sim gone
+says gone "takes over its work"
+emulate="$prefpga emulate --timeout 200 --"
+
 # an image that cannot compute them, and no other, or a backend that does not load two: the run is refused with the
 # command that helps, which does
 for case in "alone xrt $folder/low" "opencl opencl $images"; do

@@ -1,11 +1,11 @@
 /* The head of training and evaluation: its form, precisions and kernels, and what is done where no image has all of
  * these. */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "host/train/reference_pass.h"
 #include "setup.h"
-
-enum { COMMAND_ROOM = 2048 };
 
 enum pf_way pf_setup_way(const struct pf_options *o)
 {
@@ -93,33 +93,26 @@ int pf_setup_check_precision(const struct pf_setup *s, const struct pf_options *
 
 /* ---- the reference before the policy ---- */
 
-static void add_text(char *to, size_t size, const char *text)
-{
-	const size_t used = strlen(to);
-	snprintf(to + used, size - used, "%s", text);
-}
-
 /* In single quotes where a shell would see more than a word */
-static void add_word(char *to, size_t size, const char *text)
+static void add_word(FILE *to, const char *text)
 {
 	const int plain = *text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	                                        "_-./,:=+@%") == strlen(text);
-	add_text(to, size, plain ? " " : " '");
-	for (; *text; text++) {
-		const char one[2] = { *text, '\0' };
-		add_text(to, size, *text == '\'' ? "'\\''" : one);
-	}
-	add_text(to, size, plain ? "" : "'");
+	fputs(plain ? " " : " '", to);
+	for (; *text; text++)
+		if (*text == '\'')
+			fputs("'\\''", to);
+		else
+			fputc(*text, to);
+	fputs(plain ? "" : "'", to);
 }
 
-static void add_option(const struct pf_options *o, const struct pf_option_row *row, char *to, size_t size)
+static void add_option(const struct pf_options *o, const struct pf_option_row *row, FILE *to)
 {
 	const void *field = (const char *)o + row->at;
 	const int off = row->type == PF_TYPE_FLAG && !*(const int *)field;
 	char number[64] = "";
-	add_text(to, size, " --");
-	add_text(to, size, row->flag);
-	add_text(to, size, off ? "=0" : "");
+	fprintf(to, " --%s%s", row->flag, off ? "=0" : "");
 	if (row->type == PF_TYPE_INT)
 		snprintf(number, sizeof number, "%lld", (long long)*(const int64_t *)field);
 	else if (row->type == PF_TYPE_FLOAT)
@@ -127,47 +120,58 @@ static void add_option(const struct pf_options *o, const struct pf_option_row *r
 	else if (row->type == PF_TYPE_SIZE)
 		snprintf(number, sizeof number, "%llu", (unsigned long long)*(const uint64_t *)field);
 	if (row->type != PF_TYPE_FLAG)
-		add_word(to, size, *number ? number : *(const char *const *)field);
+		add_word(to, *number ? number : *(const char *const *)field);
 }
 
 /* `prefpga reference export` with what was given for this run, but the image; `data`: instead of --data and its part */
-static void add_export(const struct pf_options *o, const char *data, const char *to_file, char *to, size_t size)
+static void add_export(const struct pf_options *o, const char *data, const char *to_file, FILE *to)
 {
-	add_text(to, size, "prefpga reference export --to ");
-	add_text(to, size, to_file);
+	fprintf(to, "prefpga reference export --to %s", to_file);
 	for (int i = 0; i < PF_OPTION_COUNT; i++) {
 		const struct pf_option_row *row = &pf_option_rows[i];
 		if (o->source[i] >= PF_FROM_FILE && pf_option_belongs(row, o->verb) &&
 		    pf_option_belongs(row, "reference") && i != PF_OPTION_config && i != PF_OPTION_image &&
 		    !(data && (i == PF_OPTION_data || i == PF_OPTION_holdout)))
-			add_option(o, row, to, size);
+			add_option(o, row, to);
 	}
-	add_text(to, size, data ? " --data" : "");
+	fputs(data ? " --data" : "", to);
 	if (data)
-		add_word(to, size, data);
-	add_text(to, size, " --image IMAGE");
+		add_word(to, data);
+	fputs(" --image IMAGE", to);
 }
 
-static void export_command(const struct pf_options *o, char *to, size_t size)
+/* As long as it gets; the caller frees it, NULL: no memory */
+static char *export_command(const struct pf_options *o)
 {
-	*to = '\0';
-	add_export(o, NULL, "reference.jsonl", to, size);
-	if (!trains(o) || !o->eval_data)
-		return;
-	add_text(to, size, "; ");
-	add_export(o, o->eval_data, "reference-eval.jsonl", to, size);
+	char *text = NULL;
+	size_t bytes;
+	FILE *to = open_memstream(&text, &bytes);
+	if (!to)
+		return NULL;
+	add_export(o, NULL, "reference.jsonl", to);
+	if (trains(o) && o->eval_data) {
+		fputs("; ", to);
+		add_export(o, o->eval_data, "reference-eval.jsonl", to);
+	}
+	const int failed = ferror(to);
+	if (fclose(to) == 0 && !failed)
+		return text;
+	free(text);
+	return NULL;
 }
 
 int pf_setup_reference_pass(struct pf_setup *s, const struct pf_options *o, const struct pf_run *run, uint64_t steps,
                             void (*note)(void *context, const char *text), void *context, struct pf_error *error)
 {
-	char command[COMMAND_ROOM];
+	char *command = export_command(o);
 	const struct pf_reference_pass pass = { .run = run, .policy = pf_setup_kernels(o),
 		.reference = pf_setup_reference_kernels(o), .backward = trains(o), .moving = o->sync_ref_model,
 		.corpus = trains(o) ? s->corpus : NULL, .seed = (uint64_t)o->seed, .steps = steps,
 		.shuffle = o->shuffle,
 		.held = s->held, .device = s->device, .spec = s->spec, .options = &s->device_options,
 		.command = command, .note = note, .context = context };
-	export_command(o, command, sizeof command);
-	return pf_reference_pass(&pass, s->model, error);
+	const int code = command ? pf_reference_pass(&pass, s->model, error)
+	                         : pf_fail(error, -ENOMEM, "no memory for a command");
+	free(command);
+	return code;
 }

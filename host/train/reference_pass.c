@@ -1,8 +1,9 @@
 #include "reference_pass.h"
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include "run.h"
-
-enum { NOTE_ROOM = 4096 };
 
 static void say(const struct pf_reference_pass *p, const char *text)
 {
@@ -31,16 +32,33 @@ static int can_policy(const struct pf_reference_pass *p)
 	       (!p->backward || all_have(p, pf_precision_backward_kernel(p->run->precision)));
 }
 
+static void close_all(const struct pf_reference_pass *p)
+{
+	for (unsigned i = 0; i < p->run->devices; i++)
+		if (!pf_device_repeats(p->device, i))  /* one may have taken over for another */
+			pf_device_close(p->device[i]);
+	for (unsigned i = 0; i < p->run->devices; i++)
+		p->device[i] = NULL;
+}
+
+/* A card that cannot be opened, such as one that failed in the pass, is met like one that fails in a training: another
+ * may take over */
 static int reopen(const struct pf_reference_pass *p, uint64_t kernels, struct pf_error *error)
 {
+	struct pf_error why = { 0 };
+	unsigned opened = 0;
 	int code = 0;
-	for (unsigned i = 0; i < p->run->devices; i++) {
-		pf_device_close(p->device[i]);
-		p->device[i] = NULL;
-	}
+	close_all(p);
 	p->options->kernels = kernels;
-	for (unsigned i = 0; !code && i < p->run->devices; i++)
-		code = pf_device_open(p->spec[i], p->options, &p->device[i], error);
+	for (unsigned i = 0; i < p->run->devices; i++) {
+		const int one = pf_device_open(p->spec[i], p->options, &p->device[i], code ? NULL : &why);
+		code = code ? code : one;
+		opened += one == 0;
+	}
+	if (code && p->run->renewal && (opened || pf_device_lost(code)))
+		return pf_renew(p->run->renewal, &why, error);
+	if (code)
+		*error = why;
 	return code;
 }
 
@@ -170,14 +188,27 @@ static int refuse_both(const struct pf_reference_pass *p, const char *why, struc
 	               pf_precision_name(p->run->reference_precision), why);
 }
 
-/* The command may be longer than an error */
+/* The command may be of any length */
+static int say_command(const struct pf_reference_pass *p, struct pf_error *error)
+{
+	static const char form[] = "with an image that has kernel %s, run first: %s";
+	const char *kernel = pf_precision_forward_name(p->run->reference_precision);
+	const size_t room = sizeof form + strlen(kernel) + strlen(p->command);
+	char *note = malloc(room);
+	if (!note)
+		return pf_fail(error, -ENOMEM, "no memory for a note");
+	snprintf(note, room, form, kernel, p->command);
+	say(p, note);
+	free(note);
+	return 0;
+}
+
 static int refuse(const struct pf_reference_pass *p, const char *why, struct pf_error *error)
 {
-	char text[sizeof error->text], note[NOTE_ROOM];
+	char text[sizeof error->text];
 	snprintf(text, sizeof text, "%s", why);
-	snprintf(note, sizeof note, "with an image that has kernel %s, run first: %s",
-	         pf_precision_forward_name(p->run->reference_precision), p->command);
-	say(p, note);
+	if (say_command(p, error) != 0)
+		return error->code;
 	return pf_fail(error, PF_E_UNSUPPORTED,
 	               "the reference's log-probs are not all in the cache, and kernel %s, which computes them in %s, "
 	               "cannot be had here: %.300s. Compute them first, with `prefpga reference export` and the "
