@@ -56,7 +56,7 @@ class Library:
         "flat_loss_form": (S, [S]),
         "flat_loss_needs": (I, [S, P, U64]),
         "flat_loss_parameter": (I, [S, U32, S, P, P, U64]),
-        "flat_loss": (I, [P, S, U64] + [P] * 10 + [U64, D, D, D, D, P, P, P, P, U64]),
+        "flat_loss": (I, [P, S, U64] + [P] * 10 + [U64, D, D, D, D, D, P, P, P, P, U64]),
     }
 
     def __init__(self, path=None):
@@ -67,7 +67,7 @@ class Library:
                 raise RuntimeError("this libprefpga is too old")
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)
-        if self.flat_version() < 2:
+        if self.flat_version() < 3:
             raise RuntimeError("this libprefpga is too old")
 
     def number(self, name):
@@ -233,7 +233,8 @@ def hidden_logps(head, hidden, weight, target, offset):
 
 class PreferenceLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, policy, device, loss, reference, old, tokens, kind, groups, extra, divisor, z0, delta, scored):
+    def forward(ctx, policy, device, loss, reference, old, tokens, kind, groups, extra, divisor, z0, delta, scored,
+                prompts):
         sums, base, old = (None if t is None else torch.round(dense(t, torch.float64) * Q32).to(torch.int64)
                            for t in (policy, reference, old))
         tokens, kind, groups = (dense(t, torch.int32) for t in (tokens, kind, groups))
@@ -242,14 +243,14 @@ class PreferenceLoss(torch.autograd.Function):
         library = device.library
         library.call(library.flat_loss, device.handle, loss.encode(), len(sums), address(sums), address(base),
                      address(old), address(tokens), address(kind), *[address(t) for t in extra], address(groups),
-                     len(groups) - 1, divisor, z0, delta, scored, address(total), address(grad), None)
+                     len(groups) - 1, divisor, z0, delta, scored, prompts, address(total), address(grad), None)
         ctx.save_for_backward(grad)
         return total[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        return (ctx.saved_tensors[0] * grad,) + (None,) * 12
+        return (ctx.saved_tensors[0] * grad,) + (None,) * 13
 
 
 def check_lengths(count, groups, **items):
@@ -269,7 +270,7 @@ class Preference:
         library = device.library
         needs = library.call(library.flat_loss_needs, loss.encode())
         self.needs = {name: bool(needs & library.number(name)) for name in
-                      ("reference", "z0", "delta", "per_item", "per_token", "own_weights")}
+                      ("reference", "z0", "delta", "per_item", "per_token", "own_weights", "prompts")}
         self.chosen, self.rejected, self.extra, self.prompt = (
             library.number(n) for n in ("chosen", "rejected", "extra", "prompt"))
         self.mean, self.count = 0.0, 0
@@ -312,9 +313,10 @@ class Preference:
         if self.needs["delta"]:
             delta = self.running_mean(policy.detach() - reference)
         divisor = float(count if self.needs["per_item"] and not self.needs["per_token"] else len(groups) - 1)
-        scored = float(tokens[(kind & (self.chosen | self.prompt)) != 0].sum())
+        scored = float(tokens[kind == self.chosen].sum())
+        prompts = float(tokens[kind == self.prompt].sum()) if self.needs["prompts"] else 0.0
         return PreferenceLoss.apply(policy, self.device, self.loss, reference, old, tokens, kind, groups,
-                                    (score, margin, weight, advantage), divisor, z0, delta, scored)
+                                    (score, margin, weight, advantage), divisor, z0, delta, scored, prompts)
 
 
 # ---- a small language model over bytes ----

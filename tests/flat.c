@@ -270,7 +270,7 @@ static void a_loss_is_evaluated(void **state)
 	assert_int_equal(pf_flat_loss_parameter("sigmoid", 0, "gamma", &value, text, sizeof text), PF_E_UNKNOWN);
 	assert_int_equal(pf_flat_loss_parameter("sigmoid", 1, "beta", &value, text, sizeof text), PF_E_RANGE);
 	assert_int_equal(pf_flat_loss(device, "sigmoid:beta=0.3", 4, policy, reference, NULL, tokens, kind, NULL, NULL,
-	                              NULL, NULL, groups, 2, 2.0, 0, 0, 0, &total, grad, NULL, text, sizeof text),
+	                              NULL, NULL, groups, 2, 2.0, 0, 0, 0, 0, &total, grad, NULL, text, sizeof text),
 	                 0);
 	for (int p = 0; p < 4; p += 2) {
 		const double x = 0.3 * (nats[p] - base[p] - nats[p + 1] + base[p + 1]);
@@ -281,7 +281,38 @@ static void a_loss_is_evaluated(void **state)
 	}
 	assert_true(fabs(total - want) < 1e-6);
 	assert_true(pf_flat_loss(device, "sigmoid", 3, policy, reference, NULL, tokens, kind, NULL, NULL, NULL, NULL,
-	                         groups, 2, 2.0, 0, 0, 0, &total, grad, NULL, text, sizeof text) < 0);
+	                         groups, 2, 2.0, 0, 0, 0, 0, &total, grad, NULL, text, sizeof text) < 0);
+}
+
+/* Likelihood divides by the tokens of chosen items, likelihood of prompts by those of both: by hand, in one mixture */
+static void prompts_have_tokens_of_their_own(void **state)
+{
+	static const double nats[3] = { -12.0, -14.0, -30.0 };
+	static const uint32_t tokens[3] = { 9, 7, 16 }, groups[2] = { 0, 3 };
+	static const int32_t kind[3] = { PF_KIND_CHOSEN, PF_KIND_REJECTED, PF_KIND_PROMPT };
+	static const struct { const char *loss; double total, chosen, prompt; } cases[] = {
+		{ "sft", 12.0 / 9, -1.0 / 9, 0 },
+		{ "sft_prompt", 42.0 / 25, -1.0 / 25, -1.0 / 25 },
+		{ "sft+sft_prompt", 12.0 / 9 + 42.0 / 25, -1.0 / 9 - 1.0 / 25, -1.0 / 25 },
+	};
+	int64_t policy[3];
+	double total, grad[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		policy[i] = (int64_t)ldexp(nats[i], 32);
+	for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+		const int bits = pf_flat_loss_needs(cases[k].loss, text, sizeof text);
+
+		assert_true(bits >= 0 && !(bits & pf_flat_number("prompts")) == (k == 0));
+		assert_int_equal(pf_flat_loss(device, cases[k].loss, 3, policy, NULL, NULL, tokens, kind, NULL, NULL,
+		                              NULL, NULL, groups, 1, 1.0, 0, 0, 9, 16, &total, grad, NULL, text,
+		                              sizeof text),
+		                 0);
+		assert_true(fabs(total - cases[k].total) <= 1e-6);
+		assert_true(fabs(grad[0] - cases[k].chosen) <= 1e-6 && grad[1] == 0.0);
+		assert_true(fabs(grad[2] - cases[k].prompt) <= 1e-6);
+	}
 }
 
 int main(void)
@@ -295,6 +326,7 @@ int main(void)
 		cmocka_unit_test(a_head_multiplies),
 		cmocka_unit_test(a_head_has_a_precision),
 		cmocka_unit_test(a_loss_is_evaluated),
+		cmocka_unit_test(prompts_have_tokens_of_their_own),
 	};
 
 	return cmocka_run_group_tests(tests, open_device, close_device);

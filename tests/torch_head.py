@@ -298,6 +298,15 @@ class Losses(Devices):
         self.check("reference_free:beta=0.1+sft_prompt:weight=0.5", formula, kind=kind,
                    groups=torch.tensor([0, 3, 6, 8]))
 
+    def test_each_likelihood_has_its_tokens(self):
+        kind = torch.tensor([1, 2, 8, 1, 2, 8, 1, 2], dtype=torch.int32)
+
+        def mean(p, counted):
+            return -p[counted].sum() / self.tokens[counted].sum()
+        for text, formula in (("sft", lambda p: mean(p, kind == 1)),
+                              ("sft+sft_prompt", lambda p: mean(p, kind == 1) + mean(p, kind != 2))):
+            self.check(text, formula, kind=kind, groups=torch.tensor([0, 3, 6, 8]))
+
     def test_rankings(self):
         def formula(p):
             s = 0.1 * (p - self.reference).view(2, 4)

@@ -33,7 +33,7 @@ static int answer(int code, const struct pf_error *error, char *text, uint64_t s
 }
 
 enum { NEEDS_REFERENCE = 1, NEEDS_Z0 = 2, NEEDS_DELTA = 4, NEEDS_TOKENS = 8, PER_ITEM = 16, PER_TOKEN = 32,
-       OWN_WEIGHTS = 64, TAIL = 128, COUPLED = 256 };
+       OWN_WEIGHTS = 64, TAIL = 128, COUPLED = 256, PROMPTS = 512 };
 
 int pf_flat_number(const char *name)
 {
@@ -43,6 +43,7 @@ int pf_flat_number(const char *name)
 		{ "reference", NEEDS_REFERENCE },
 		{ "z0", NEEDS_Z0 }, { "delta", NEEDS_DELTA }, { "tokens", NEEDS_TOKENS }, { "per_item", PER_ITEM },
 		{ "per_token", PER_TOKEN }, { "own_weights", OWN_WEIGHTS }, { "tail", TAIL }, { "coupled", COUPLED },
+		{ "prompts", PROMPTS },
 	};
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -316,7 +317,8 @@ int pf_flat_loss_needs(const char *loss, char *text, uint64_t size)
 	       (pf_loss_uses(&parsed, PF_LOSS_DELTA) ? NEEDS_DELTA : 0) |
 	       (pf_loss_uses(&parsed, PF_LOSS_TOKENS) ? NEEDS_TOKENS : 0) | (pf_loss_per_item(&parsed) ? PER_ITEM : 0) |
 	       (pf_loss_per_token(&parsed) ? PER_TOKEN : 0) | (pf_loss_own_weights(&parsed) ? OWN_WEIGHTS : 0) |
-	       (pf_loss_tail(&parsed) ? TAIL : 0) | (pf_loss_coupled(&parsed) ? COUPLED : 0);
+	       (pf_loss_tail(&parsed) ? TAIL : 0) | (pf_loss_coupled(&parsed) ? COUPLED : 0) |
+	       (pf_loss_prompts(&parsed) ? PROMPTS : 0);
 }
 
 static int find_parameter(const struct pf_loss *loss, uint32_t component, const char *name, double *value,
@@ -371,9 +373,11 @@ int pf_flat_loss(struct pf_device *device, const char *loss, uint64_t count, con
                  const int64_t *reference, const int64_t *old, const uint32_t *tokens, const int32_t *kind,
                  const float *score, const float *margin, const float *weight, const float *advantage,
                  const uint32_t *groups, uint64_t group_count, double divisor, double z0, double delta,
-                 double scored_tokens, double *total, double *grad, double *each, char *text, uint64_t size)
+                 double scored_tokens, double prompt_tokens, double *total, double *grad, double *each, char *text,
+                 uint64_t size)
 {
-	const struct pf_loss_batch batch = { .divisor = divisor, .z0 = z0, .delta = delta, .tokens = scored_tokens };
+	const struct pf_loss_batch batch = { .divisor = divisor, .z0 = z0, .delta = delta, .tokens = scored_tokens,
+		                             .prompt_tokens = prompt_tokens };
 	struct pf_loss_item *item = calloc(count + 1, sizeof *item);
 	struct pf_loss_result *result = calloc(count + 1, sizeof *result);
 	struct pf_error error = { 0 };

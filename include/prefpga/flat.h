@@ -1,8 +1,8 @@
 /* flat.h: log-probs, gradients and losses for callers that are no C compilers: Python's ctypes, cffi, Julia, Lua.
  *
  * Every argument is a number, a C string, an opaque pointer, or a pointer to an array of numbers. No struct
- * crosses the border, so nothing can drift when this library grows: signatures here never change; what changes
- * gets a new name, and pf_flat_version tells which names there are. examples/torch_head.py is a caller.
+ * crosses the border, so nothing can drift when this library grows: what a release has keeps its signature; what
+ * changes gets a new name, and pf_flat_version tells which names there are. examples/torch_head.py is a caller.
  *
  * Errors: functions return 0 or a negative code, and then put the message into text[size] (text may be NULL).
  * Ownership: arrays are the caller's and are not looked at after the call, except where a head says so. Arrays are
@@ -20,12 +20,13 @@
 extern "C" {
 #endif
 
-enum { PF_FLAT_VERSION = 2 };
-/* PF_FLAT_VERSION of the library that is loaded; rises when functions are added: 2 with pf_flat_head_open_as */
+enum { PF_FLAT_VERSION = 3 };
+/* PF_FLAT_VERSION of the library that is loaded; rises when functions are added: 2 with pf_flat_head_open_as,
+ * 3 with prompt_tokens of pf_flat_loss (before the first release) */
 PF_API int pf_flat_version(void);
 /* Number behind a name, -1 if unknown. Types of logits: "f32", "f16", "bf16". Kinds of items: "chosen",
  * "rejected", "extra", "prompt". Bits of pf_flat_loss_needs: "reference", "z0", "delta", "tokens", "per_item",
- * "per_token", "own_weights", "tail", "coupled" */
+ * "per_token", "own_weights", "tail", "coupled", "prompts" */
 PF_API int pf_flat_number(const char *name);
 
 /* pf_device_open; memory_bytes and threads 0: all. NULL after an error. Close with pf_device_close */
@@ -71,7 +72,8 @@ PF_API const char *pf_flat_loss_name(uint32_t i);
 PF_API const char *pf_flat_loss_form(const char *loss);
 /* Sum of the bits of what a loss ("ipo:beta=0.2", as in loss.h) needs, or a negative code. per_item: each item has its
  * own loss; per_token: items are tokens, groups sequences; own_weights: weights are the policy's own (WPO); tail: sums
- * are those of LD-DPO; coupled: a step must be evaluated in one call; the others are scalars of a step */
+ * are those of LD-DPO; coupled: a step must be evaluated in one call; prompts: items of kind "prompt" count, as do
+ * prompt_tokens; the others are scalars of a step */
 PF_API int pf_flat_loss_needs(const char *loss, char *text, uint64_t size);
 /* *value of a parameter ("beta", "weight") of component number `component`; PF_E_UNKNOWN if that loss has none */
 PF_API int pf_flat_loss_parameter(const char *loss, uint32_t component, const char *name, double *value, char *text,
@@ -79,14 +81,15 @@ PF_API int pf_flat_loss_parameter(const char *loss, uint32_t component, const ch
 /* A loss over items[count] in groups[group_count + 1] (first item of each group, then count); loss.h says what items,
  * groups and the scalars of a step are. reference, old, score, margin and advantage may be NULL: zeros; weight: ones.
  * *total: the loss; grad[count]: dL/d(policy sum), in loss per nat; each[count], which may be NULL: of the item's
- * group or of the item, not divided. scored_tokens: of the items that likelihood counts, prompts too if it counts them.
- * PF_E_NOT_FINITE when a group has no finite loss */
+ * group or of the item, not divided. scored_tokens: of the step's chosen items; prompt_tokens: of its items of kind
+ * "prompt". Only likelihood divides by them, and only likelihood of prompts by their sum. PF_E_NOT_FINITE when a group
+ * has no finite loss */
 PF_API int pf_flat_loss(struct pf_device *device, const char *loss, uint64_t count, const int64_t *policy,
                         const int64_t *reference, const int64_t *old, const uint32_t *tokens, const int32_t *kind,
                         const float *score, const float *margin, const float *weight, const float *advantage,
                         const uint32_t *groups, uint64_t group_count, double divisor, double z0, double delta,
-                        double scored_tokens, double *total, double *grad, double *each, char *text,
-                        uint64_t size);
+                        double scored_tokens, double prompt_tokens, double *total, double *grad, double *each,
+                        char *text, uint64_t size);
 #ifdef __cplusplus
 }
 #endif
