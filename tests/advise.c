@@ -8,11 +8,11 @@
 #include "host/report/offload.h"
 #include "tests/cmocka.h"
 
-static struct pf_offload ask_in(enum pf_precision precision, const char *card, uint32_t units, double flops,
-                                uint32_t tokens, enum pf_offload_head head)
+static struct pf_offload ask_in(enum pf_precision precision, const char *card, uint32_t cards, uint32_t units,
+                                double flops, uint32_t tokens, enum pf_offload_head head)
 {
 	struct pf_offload_shape shape = pf_offload_plain(768, 50257, 12, tokens);
-	const struct pf_offload_place place = { card, 1, units, flops, NULL };
+	const struct pf_offload_place place = { card, cards, units, flops, NULL };
 	struct pf_offload x;
 	struct pf_error error;
 	shape.precision = precision;
@@ -24,13 +24,7 @@ static struct pf_offload ask_in(enum pf_precision precision, const char *card, u
 static struct pf_offload ask_on(const char *card, uint32_t cards, uint32_t units, double flops, uint32_t tokens,
                                 enum pf_offload_head head)
 {
-	const struct pf_offload_shape shape = pf_offload_plain(768, 50257, 12, tokens);
-	const struct pf_offload_place place = { card, cards, units, flops, NULL };
-	struct pf_offload x;
-	struct pf_error error;
-	if (pf_offload_ask(&place, &shape, head, &x, &error))
-		fail_msg("%s: %s", card, error.text);
-	return x;
+	return ask_in(PF_PRECISION_FP32, card, cards, units, flops, tokens, head);
 }
 
 /* Operations by hand: 2 T V D a product, three, two or one of them */
@@ -155,9 +149,9 @@ static void what_is_not_placed(void **state)
  * cycles, 12 pieces of fp32 1,037; the scan goes by beside them. What both do besides is at most 250 and 300 */
 static void low_bits_are_faster(void **state)
 {
-	const struct pf_offload fp32 = ask_in(PF_PRECISION_FP32, "u55c", 1, 1e11, 8192, PF_OFFLOAD_REFERENCE);
-	const struct pf_offload bf16 = ask_in(PF_PRECISION_BF16, "u55c", 1, 1e11, 8192, PF_OFFLOAD_REFERENCE);
-	const struct pf_offload mx = ask_in(PF_PRECISION_MXINT8, "u55c", 1, 1e11, 8192, PF_OFFLOAD_REFERENCE);
+	const struct pf_offload fp32 = ask_in(PF_PRECISION_FP32, "u55c", 1, 1, 1e11, 8192, PF_OFFLOAD_REFERENCE);
+	const struct pf_offload bf16 = ask_in(PF_PRECISION_BF16, "u55c", 1, 1, 1e11, 8192, PF_OFFLOAD_REFERENCE);
+	const struct pf_offload mx = ask_in(PF_PRECISION_MXINT8, "u55c", 1, 1, 1e11, 8192, PF_OFFLOAD_REFERENCE);
 	const double tiles = 128.0 * 786, hz = 300e6;  /* 8192 tokens by 64, 50257 words by 64 */
 	(void)state;
 	assert_true(bf16.head_s.value <= fp32.head_s.value && mx.head_s.value < bf16.head_s.value / 4);
@@ -182,7 +176,7 @@ static void more_takes_longer(void **state)
 		for (enum pf_offload_head h = 0; h < PF_OFFLOAD_HEADS; h++) {
 			double before = 0;
 			for (uint32_t tokens = 64; tokens <= 16384 && (h != PF_OFFLOAD_RESIDENT || !p); tokens *= 4) {
-				const struct pf_offload x = ask_in(p, "u280", 0, 1e11, tokens, h);
+				const struct pf_offload x = ask_in(p, "u280", 1, 0, 1e11, tokens, h);
 				assert_true(x.head_s.value > before);
 				before = x.head_s.value;
 			}

@@ -7,7 +7,7 @@ set -eu
 prefpga=$1 images=$2 folder=$3
 emulate="$prefpga emulate --timeout 200 --"
 rm -rf "$folder"
-mkdir -p "$folder/low" "$folder/mxint8"
+mkdir -p "$folder/low"
 cp "$images/prefpga-low.xclbin" "$folder/low"
 for a in red blue green wide; do
 	echo "{\"prompt\": \"$a:\", \"chosen\": \" a $a sky, please\", \"rejected\": \" sea\"}"

@@ -181,6 +181,7 @@ static void losses_lists_every_row(void **state)
 	const char *const text[] = { program, "losses", NULL }, *const json[] = { program, "losses",
 		                                                                  "--format",
 		                                                                  "json", NULL };
+	const char *const around = " kto bco aot ", *const alone = " sigmoid ipo sft grpo ";
 	const struct pf_loss_row *row;
 	json_t *list;
 
@@ -193,6 +194,11 @@ static void losses_lists_every_row(void **state)
 	assert_non_null(list);
 	for (unsigned i = 0; (row = pf_loss_row(i)) != NULL; i++) {
 		const json_t *entry = json_array_get(list, i);
+		char word[80];
+
+		snprintf(word, sizeof word, " %s ", row->name);
+		assert_true(!strstr(around, word) || json_is_true(json_object_get(entry, "looks_at_step")));
+		assert_true(!strstr(alone, word) || json_is_false(json_object_get(entry, "looks_at_step")));
 		assert_string_equal(json_string_value(json_object_get(entry, "name")), row->name);
 		assert_int_equal(json_array_size(json_object_get(entry, "parameters")),
 		                 row->params);

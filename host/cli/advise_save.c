@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 #include "output.h"
+#include "replay.h"
 
 enum { EMPTY = 28 }; /* columns of a row without an answer, from units to verdict */
 
@@ -13,20 +14,6 @@ enum { EMPTY = 28 }; /* columns of a row without an answer, from units to verdic
 static json_t *number(double value)
 {
 	return isfinite(value) ? json_real(value) : json_null();
-}
-
-static json_t *interval(struct pf_interval x)
-{
-	return json_pack("[f,f,f]", x.value, x.low, x.high);
-}
-
-static json_t *doubts_json(const struct pf_offload *x)
-{
-	json_t *doubts = json_object();
-	for (unsigned i = 0; i < x->doubts; i++)
-		json_object_set_new(doubts, x->doubt[i].figure,
-		                    json_pack("[f,f,f]", x->doubt[i].doubt, x->doubt[i].low, x->doubt[i].high));
-	return doubts;
 }
 
 static json_t *image_json(const struct pf_offload_image *i)
@@ -47,11 +34,13 @@ static json_t *row_json(const struct pf_advise *a, const struct pf_advise_row *r
 	pf_advise_verdict(a, row, text, sizeof text);
 	json_t *modelled =
 		json_pack("{ss ss si so so so so ss so so so}", "kind", pf_advise_kind(x, kind), "way",
-	                  pf_cost_way_name(x->way), "shards", (int)x->plan.shards, "head_s", interval(x->head_s),
-	                  "link_s", number(x->plan.link_s), "kernels_s", number(x->plan.card_s), "host_s",
-	                  number(x->plan.host_s), "bound", pf_offload_bound_name(x->bound), "joule",
-	                  interval(x->energy.total), "rest_joule", interval(x->energy.rest), "doubts", doubts_json(x));
-	json_object_set_new(modelled, "joule_per_multiply_add", interval(x->joule_mac));
+	                  pf_cost_way_name(x->way), "shards", (int)x->plan.shards, "head_s",
+	                  pf_cli_interval_json(x->head_s), "link_s", number(x->plan.link_s), "kernels_s",
+	                  number(x->plan.card_s), "host_s", number(x->plan.host_s), "bound",
+	                  pf_offload_bound_name(x->bound), "joule", pf_cli_interval_json(x->energy.total),
+	                  "rest_joule", pf_cli_interval_json(x->energy.rest), "doubts",
+	                  pf_cli_doubts_json(x->doubt, x->doubts));
+	json_object_set_new(modelled, "joule_per_multiply_add", pf_cli_interval_json(x->joule_mac));
 	return json_pack("{ss si si ss so so sf sf so so sI ss ss}", "card", row->card, "cards", (int)row->cards,
 	                 "units", (int)x->units, "precision", pf_precision_name(row->shape.precision), "image",
 	                 image_json(&x->image), "modelled", modelled, "host_head_s", x->host_s, "host_flops_equal",

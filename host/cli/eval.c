@@ -83,11 +83,6 @@ static int open_all(struct pf_setup *s, const struct pf_options *o, struct pf_er
 	return code ? code : pf_setup_data(s, o, error);
 }
 
-static void on_note(void *context, const char *text)
-{
-	pf_cli_note(context, "%s", text);
-}
-
 int pf_verb_eval(const struct pf_options *o)
 {
 	struct pf_setup setup = { 0 };
@@ -97,7 +92,7 @@ int pf_verb_eval(const struct pf_options *o)
 	int code = open_all(&setup, o, &error);
 	if (!code) {
 		const struct pf_run run = pf_setup_run(&setup, o);
-		code = pf_setup_reference_pass(&setup, o, &run, 0, on_note, (void *)o, &error);
+		code = pf_setup_reference_pass(&setup, o, &run, 0, pf_setup_note, (void *)o, &error);
 		pf_progress_start(&progress, stderr, "eval", 0, 0);
 		if (!code)
 			code = pf_evaluate(&run, setup.model, &setup.held, pf_progress_part, &progress, &tally, &error);

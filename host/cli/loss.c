@@ -59,7 +59,7 @@ static int is_coupled(const struct pf_loss_row *row)
 	return pf_loss_parse(row->name, &loss, NULL) == 0 && pf_loss_coupled(&loss);
 }
 
-/* Or from a scalar of the step */
+/* At other groups' items, or at z0 or delta, which come from them */
 static int looks_around(const struct pf_loss_row *row)
 {
 	struct pf_loss loss;
@@ -90,7 +90,7 @@ static json_t *json_loss(const struct pf_loss_row *row)
 	return json_pack("{ss, so, ss, ss, ss, sb, ss, sb, ss, so, ss, ss}", "name", row->name,
 	                 "aliases", json_words(row->aliases), "title", row->title, "source",
 	                 row->source, "form", pf_loss_form_name(row->form), "reference",
-	                 row->reference != PF_LOSS_FREE, "per", level_name(row), "coupled", looks_around(row),
+	                 row->reference != PF_LOSS_FREE, "per", level_name(row), "looks_at_step", looks_around(row),
 	                 "computed_by", computed_by(row), "parameters", params, "value", row->value,
 	                 "gradient", row->grad);
 }

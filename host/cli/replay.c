@@ -38,9 +38,18 @@ static void say_calibrated(const struct pf_replay *r, char *text, size_t room)
 		         100.0 * r->reported / r->cycles);
 }
 
-static json_t *interval(struct pf_interval x)
+json_t *pf_cli_interval_json(struct pf_interval x)
 {
 	return json_pack("[f,f,f]", x.value, x.low, x.high);
+}
+
+json_t *pf_cli_doubts_json(const struct pf_cycles_doubt *doubt, unsigned count)
+{
+	json_t *doubts = json_object();
+	for (unsigned i = 0; i < count; i++)
+		json_object_set_new(doubts, doubt[i].figure,
+		                    json_pack("[f,f,f]", doubt[i].doubt, doubt[i].low, doubt[i].high));
+	return doubts;
 }
 
 json_t *pf_cli_replay_json(const struct pf_options *o, const struct pf_setup *s)
@@ -56,13 +65,9 @@ json_t *pf_cli_replay_json(const struct pf_options *o, const struct pf_setup *s)
 	                         pf_cli_replay_card(o, s), "jobs", (json_int_t)r.jobs, "measured_s", r.measured_s,
 	                         "modelled_s", m->seconds, "host_s", r.host_s, "copies_in_s", m->busy_in,
 	                         "copies_out_s", m->busy_out, "runs_s", m->busy_runs);
-	json_t *doubts = json_object();
-	for (unsigned i = 0; i < r.doubts; i++)
-		json_object_set_new(doubts, r.doubt[i].figure,
-		                    json_pack("[f,f,f]", r.doubt[i].doubt, r.doubt[i].low, r.doubt[i].high));
-	json_object_set_new(json, "doubts", doubts);
-	json_object_set_new(json, "joule", interval(r.energy.total));
-	json_object_set_new(json, "joule_at_rest", interval(r.energy.rest));
+	json_object_set_new(json, "doubts", pf_cli_doubts_json(r.doubt, r.doubts));
+	json_object_set_new(json, "joule", pf_cli_interval_json(r.energy.total));
+	json_object_set_new(json, "joule_at_rest", pf_cli_interval_json(r.energy.rest));
 	return json;
 }
 

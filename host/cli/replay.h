@@ -10,6 +10,9 @@ const char *pf_cli_replay_card(const struct pf_options *options, const struct pf
 /* Plays the trace and tells: an object (NULL if the model lacks something, which a note says), or lines on stdout */
 json_t *pf_cli_replay_json(const struct pf_options *options, const struct pf_setup *setup);
 void    pf_cli_replay_text(const struct pf_options *options, const struct pf_setup *setup);
+/* Modelled figures as verbs print them: [value, low, high]; {figure of the card: [its doubt, low, high]} */
+json_t *pf_cli_interval_json(struct pf_interval x);
+json_t *pf_cli_doubts_json(const struct pf_cycles_doubt *doubt, unsigned count);
 /* Ends the file of the trace, after the devices; 0 or an exit code after saying why */
 int     pf_cli_trace_close(const struct pf_options *options, struct pf_setup *setup);
 #endif

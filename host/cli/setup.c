@@ -21,9 +21,9 @@ int pf_setup_trace(struct pf_setup *s, const struct pf_options *o, struct pf_err
 	return !code && o->trace ? pf_trace_open(o->trace, 1, &s->trace, error) : code;
 }
 
-static void print_note(void *context, const char *text)
+void pf_setup_note(void *options, const char *text)
 {
-	pf_cli_note(context, "%s", text);
+	pf_cli_note(options, "%s", text);
 }
 
 int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
@@ -49,7 +49,7 @@ int pf_setup_devices(struct pf_setup *s, const struct pf_options *o, struct pf_e
 		                          .options = &s->device_options,
 		                          .on_fault = o->on_fault ? (enum pf_on_fault)pf_on_fault_find(o->on_fault)
 		                                                  : PF_FAULT_STOP,
-		                          .note = print_note,
+		                          .note = pf_setup_note,
 		                          .context = (void *)o };
 	return code;
 }

@@ -52,6 +52,8 @@ enum pf_precision pf_setup_precision(const struct pf_options *options);        /
 enum pf_precision pf_setup_reference_precision(const struct pf_options *options);
 /* Whether these precisions can be had with --head */
 int pf_setup_check_precision(const struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
+/* pf_cli_note, as the library calls it; options: struct pf_options */
+void pf_setup_note(void *options, const char *text);
 /* Before training or evaluating: where no image has the kernels of policy and reference, the reference's log-probs go
  * into the cache first (reference_pass.h). steps: of the training, 0 for eval */
 int pf_setup_reference_pass(struct pf_setup *setup, const struct pf_options *options, const struct pf_run *run,

@@ -275,13 +275,16 @@ static void say_cost(const struct pf_setup *s, const struct pf_options *o)
 		pf_cli_note(o, "chunks of up to %u tokens: %s", head.tokens, text);
 }
 
-static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+static enum pf_head_optimizer head_optimizer(const struct pf_options *o)
 {
-	struct view view = { .options = o };
-	struct facts facts = { .count = 0 };
-	struct pf_training_result result;
-	uint64_t steps = 0;
-	int code = count_steps(s, o, &steps, error);
+	return strcmp(o->head_optimizer, "host") == 0     ? PF_HEAD_OPTIMIZER_HOST
+	       : strcmp(o->head_optimizer, "device") == 0 ? PF_HEAD_OPTIMIZER_DEVICE
+	                                                  : PF_HEAD_OPTIMIZER_AUTO;
+}
+
+/* All but schedule, facts and meters */
+static struct pf_training training(struct pf_setup *s, const struct pf_options *o, uint64_t steps, struct view *view)
+{
 	struct pf_training t = { .run = pf_setup_run(s, o),
 		                 .corpus = s->corpus,
 		                 .held = s->held,
@@ -290,10 +293,7 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 		                 .shuffle = o->shuffle,
 		                 .adamw = { o->beta1, o->beta2, o->eps, o->weight_decay, o->max_grad_norm,
 		                            (unsigned)o->threads },
-		                 .head_optimizer = strcmp(o->head_optimizer, "host") == 0 ? PF_HEAD_OPTIMIZER_HOST
-		                                   : strcmp(o->head_optimizer, "device") == 0
-		                                           ? PF_HEAD_OPTIMIZER_DEVICE
-		                                           : PF_HEAD_OPTIMIZER_AUTO,
+		                 .head_optimizer = head_optimizer(o),
 		                 .tokenizer = s->tokenizer,
 		                 .out = o->out,
 		                 .log = o->log,
@@ -308,23 +308,41 @@ static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *
 		                 .sync_every = (uint64_t)o->ref_model_sync_steps,
 		                 .report = on_step,
 		                 .note = on_note,
-		                 .context = &view };
+		                 .context = view };
 	t.run.renewal = &s->renewal;
+	return t;
+}
+
+/* Everything before the meters run; facts and view live as long as *t */
+static int prepare(struct pf_setup *s, const struct pf_options *o, struct view *view, struct facts *facts,
+                   struct pf_training *t, struct pf_error *error)
+{
+	uint64_t steps = 0;
+	int code = count_steps(s, o, &steps, error);
+	*t = training(s, o, steps, view);
 	if (!code)
-		code = schedule(o, steps, &t.schedule, error);
+		code = schedule(o, steps, &t->schedule, error);
+	if (!code)
+		code = check_sync(s, o, error);
 	if (code)
 		return code;
-	code = check_sync(s, o, error);
-	if (code)
-		return code;
-	gather_facts(s, o, steps, &facts);
-	t.fact = facts.row;
-	t.facts = facts.count;
-	if (t.run.logits && strcmp(o->head, "auto") == 0)
+	gather_facts(s, o, steps, facts);
+	t->fact = facts->row;
+	t->facts = facts->count;
+	if (t->run.logits && strcmp(o->head, "auto") == 0)
 		pf_cli_note(o, "the image has no fused head: logits cross the link");
-	else if (!t.run.logits)
+	else if (!t->run.logits)
 		say_cost(s, o);
-	code = pf_setup_reference_pass(s, o, &t.run, steps, on_note, &view, error);
+	return pf_setup_reference_pass(s, o, &t->run, steps, on_note, view, error);
+}
+
+static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	struct view view = { .options = o };
+	struct facts facts = { .count = 0 };
+	struct pf_training t;
+	struct pf_training_result result;
+	int code = prepare(s, o, &view, &facts, &t, error);
 	if (code)
 		return code;
 	code = pf_cli_meters(o, t.run.stop, &t.meters, error);

@@ -35,7 +35,8 @@ void pf_trace_event(struct pf_trace *trace, const char *group, const char *track
                     double to);
 /* The operations kept so far, in the order of their ends; they live as long as the trace gets no more. `device` is the
  * trace's copy of the name, which lives as long as the trace: one per opening of a device, but where one took another's
- * place in memory and has its name. -ENOMEM: there was no memory for all of them, or they were more than PF_TRACE_KEPT */
+ * place in memory and has its name. -ENOMEM: there was no memory for all of them, or they were more than
+ * PF_TRACE_KEPT */
 #define PF_TRACE_KEPT 4000000u
 int  pf_trace_operations(const struct pf_trace *trace, const struct pf_operation **operations, size_t *count);
 #endif

@@ -27,8 +27,8 @@ struct pf_head_fused {
 	struct share         share[];
 };
 
-/* Whether buffers for W, and where there is a way back for dW and the form of W that it takes, if another, can be had of
- * a device: they are, and given back */
+/* Whether buffers for W, and where there is a way back for dW and the form of W that it takes, if another, can be had
+ * of a device: they are, and given back */
 static int weights_fit(struct pf_device *device, const struct pf_head_options *o)
 {
 	const enum pf_precision back = pf_precision_back(o->precision);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "prefpga/internal/abi.h"
 #include "prefpga/internal/losses.def"
 #include "prefpga/internal/nearest.h"
 
@@ -35,7 +36,7 @@ enum { PF_SCOPE_GROUP = 0, PF_SCOPE_ITEM = 1, PF_SCOPE_SEQUENCE = 2, PF_SCOPE_TO
 static const struct pf_loss_row rows[] = { PF_LOSSES(ROW) };
 
 #define COUNTED(name, ...) \
-	_Static_assert(sizeof params_##name / sizeof *params_##name - 1 <= 8, #name);   /* what par[] holds */
+	_Static_assert(sizeof params_##name / sizeof *params_##name - 1 <= PF_PARAMS, #name);
 PF_LOSSES(COUNTED)
 
 const struct pf_loss_row *pf_loss_row(unsigned i)
