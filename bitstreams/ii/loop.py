@@ -403,14 +403,16 @@ class Analysis:
             store, load = self.accesses[w], self.accesses[r]
             promise = self.formal(store.memory)
             if promise and 0 < distance < promise:
-                self.false.append("DEPENDENCE says %d of %s, which is met after %d" % (promise, store.memory.title(), distance))
+                text = "DEPENDENCE says %d of %s, which is met after %d" % (promise, store.memory.title(), distance)
+                self.false += [text] if text not in self.false else []
             if distance > 1 and not promise and not (store.straight and load.straight):
                 self.meets[(w, r)] = 1
 
     def formal(self, memory):
         """Distance that a DEPENDENCE of the loop promises for a memory. The pragma names it as the function does that the
-        loop stands in: if that is a parameter, all memories that are stored to and loaded from are meant"""
-        names = self.loop.distances
+        loop stands in: if that is a parameter, all memories that are stored to and loaded from are meant; not registers,
+        whose dependences every tool sees"""
+        names = self.loop.distances if memory.kind != "reg" else {}
         return names.get(memory.name) or next((d for n, d in names.items() if "_in" not in n), 0)
 
 
