@@ -141,6 +141,9 @@ static void shapes(void **state)
 	const struct pf_bench_work *work;
 	assert_int_equal(pf_bench_find("logit_grad-bf16", &work, &error), 0);
 	assert_string_equal(work->type, "bf16");
+	assert_int_equal(pf_bench_find("linear_logprob-mxint8", &work, &error), 0);
+	assert_int_equal(work->kernel, PF_KERNEL_linear_logprob_mxint8);
+	assert_int_equal(pf_bench_find("linear_grad-mxint8", &work, &error), PF_E_UNKNOWN);
 	assert_int_equal(pf_bench_find("logit_gard", &work, &error), PF_E_UNKNOWN);
 	assert_non_null(strstr(error.text, "did you mean logit_grad?"));
 }

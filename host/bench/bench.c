@@ -12,9 +12,19 @@ enum { WARM_UP = 2 };
 
 /* ---- what there is ---- */
 static const struct pf_bench_work *const works[] = {
-	&pf_bench_logprob,          &pf_bench_logprob_bf16,   &pf_bench_logit_grad,
-	&pf_bench_logit_grad_bf16,  &pf_bench_linear_logprob, &pf_bench_linear_grad,
-	&pf_bench_linear_recompute, &pf_bench_pref,           &pf_bench_step,
+	&pf_bench_logprob,
+	&pf_bench_logprob_bf16,
+	&pf_bench_logit_grad,
+	&pf_bench_logit_grad_bf16,
+	&pf_bench_linear_logprob,
+	&pf_bench_linear_logprob_bf16,
+	&pf_bench_linear_logprob_mxint8,
+	&pf_bench_linear_grad,
+	&pf_bench_linear_grad_bf16,
+	&pf_bench_linear_recompute,
+	&pf_bench_linear_recompute_bf16,
+	&pf_bench_pref,
+	&pf_bench_step,
 };
 enum { WORKS = sizeof works / sizeof *works };
 
@@ -25,11 +35,12 @@ const struct pf_bench_work *pf_bench_work(unsigned i)
 
 int pf_bench_find(const char *name, const struct pf_bench_work **work, struct pf_error *error)
 {
-	char known[WORKS][48], list[512] = "";
+	char known[WORKS][48], list[sizeof known + 2 * WORKS] = "";
 	const char *best = NULL;
 	for (unsigned i = 0; i < WORKS; i++) {
-		snprintf(known[i], sizeof known[i], "%s%s", works[i]->name,
-		         strcmp(works[i]->type, "bf16") == 0 ? "-bf16" : "");
+		const int low = works[i]->type[0] != 'f';
+		snprintf(known[i], sizeof known[i], "%s%s%s", works[i]->name, low ? "-" : "",
+		         low ? works[i]->type : "");
 		if (strcmp(known[i], name) == 0)
 			return *work = works[i], 0;
 		pf_name_nearest(name, known[i], &best);
@@ -173,8 +184,8 @@ int pf_bench_model(const struct pf_bench_work *work, const struct pf_bench_shape
 		job[jobs] = (struct pf_job){ .kind = PF_JOB_RUN,
 			                     .kernel = work->kernel,
 			                     .after = { PF_JOB_NONE, PF_JOB_NONE, PF_JOB_NONE } };
-		code = pf_reports_cost(reports, card.array, work->kernel, value, scalars[work->kernel],
-		                       &job[jobs].cost, error);
+		code = pf_reports_cost(reports, card.array, work->kernel, value, scalars[work->kernel], &job[jobs].cost,
+		                       error);
 	}
 	if (!code)
 		code = pf_energy_play(name, &card, 1, cus, job, jobs, &energy, error);

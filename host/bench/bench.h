@@ -47,7 +47,7 @@ struct pf_bench_work {
 };
 /* Work number i, NULL past the last */
 const struct pf_bench_work *pf_bench_work(unsigned i);
-/* By name, with "-bf16" behind it for that type; the error names the nearest */
+/* By name, with "-bf16" or "-mxint8" behind it for these types; the error names the nearest */
 int pf_bench_find(const char *name, const struct pf_bench_work **work, struct pf_error *error);
 
 /* "1024,32000,768" or a preset ("gpt2"). Errors name the text and what is possible */
@@ -79,6 +79,7 @@ int pf_bench_model(const struct pf_bench_work *work, const struct pf_bench_shape
                    const struct pf_reports *reports, struct pf_bench_modelled *modelled, struct pf_error *error);
 
 extern const struct pf_bench_work pf_bench_logprob, pf_bench_logprob_bf16, pf_bench_logit_grad,
-	pf_bench_logit_grad_bf16, pf_bench_linear_logprob, pf_bench_linear_grad, pf_bench_linear_recompute,
+	pf_bench_logit_grad_bf16, pf_bench_linear_logprob, pf_bench_linear_logprob_bf16, pf_bench_linear_logprob_mxint8,
+	pf_bench_linear_grad, pf_bench_linear_grad_bf16, pf_bench_linear_recompute, pf_bench_linear_recompute_bf16,
 	pf_bench_pref, pf_bench_step;
 #endif

@@ -1,5 +1,5 @@
 /* Works linear_logprob and linear_grad: the fused head from hidden states in the host's memory to log-probs and
- * gradients there, W on the device already. */
+ * gradients there, W on the device already; in each precision. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,9 +12,11 @@
 
 enum { LOOKED_AT = 2 };
 #define EXP_ERROR 1e-6
+#define DZ_ERROR  0x1p-8 /* dz is rounded to bf16 */
 
 struct linear {
 	struct pf_bench_task task;
+	enum pf_precision precision;
 	int grad;
 	struct pf_fused *fused;
 	float *hidden, *weight, *coef; /* [T,D], [V,D], [T] */
@@ -38,12 +40,23 @@ static void close_linear(void *state)
 }
 
 /* ---- data ---- */
-static void fill(float *to, uint64_t count, float size)
+/* A number within +-1 that the precision has exactly, as the reference takes it */
+static float exact(enum pf_precision precision, float x)
 {
-	uint64_t state = 88172645463325252u;
+	uint32_t bits;
+	if (precision == PF_PRECISION_MXINT8)
+		return rintf(64 * x) / 64;
+	memcpy(&bits, &x, sizeof bits);
+	bits &= precision == PF_PRECISION_BF16 ? 0xffff0000u : UINT32_MAX;
+	memcpy(&x, &bits, sizeof x);
+	return x;
+}
+
+static void fill(float *to, uint64_t count, int exponent, enum pf_precision precision, uint64_t state)
+{
 	for (uint64_t i = 0; i < count; i++) {
 		state = state * 6364136223846793005u + 1442695040888963407u;
-		to[i] = size * ((float)(state >> 40) * 0x1p-23f - 1);
+		to[i] = ldexpf(exact(precision, (float)(state >> 40) * 0x1p-23f - 1), exponent);
 	}
 }
 
@@ -70,8 +83,8 @@ static int open_arrays(struct linear *l, struct pf_error *error)
 	l->row = calloc(s->tokens, sizeof *l->row);
 	if (!l->hidden || !l->weight || !l->coef || !l->target || !l->row || (l->grad && (!l->dhidden || !l->dweight)))
 		return pf_fail(error, -ENOMEM, "no memory for a head of [%u, %u]", s->vocab, s->dim);
-	fill(l->hidden, states, 1);
-	fill(l->weight, matrix, 3 / sqrtf((float)s->dim));
+	fill(l->hidden, states, 0, l->precision, 88172645463325252u);
+	fill(l->weight, matrix, (int)lrintf(log2f(3 / sqrtf((float)s->dim))), l->precision, 2463534242u);
 	for (uint32_t t = 0; t < s->tokens; t++) {
 		l->coef[t] = 0.1f + (float)(t % 7);
 		l->target[t] = (int32_t)((uint64_t)t * 7919 % s->vocab);
@@ -79,18 +92,19 @@ static int open_arrays(struct linear *l, struct pf_error *error)
 	return 0;
 }
 
-static int open_linear(const struct pf_bench_task *task, int grad, enum pf_way way, void **state,
-                       struct pf_error *error)
+static int open_linear(const struct pf_bench_task *task, enum pf_precision precision, int grad, enum pf_way way,
+                       void **state, struct pf_error *error)
 {
 	struct linear *l = calloc(1, sizeof *l);
 	*state = l;
 	if (!l)
 		return pf_fail(error, -ENOMEM, "no memory for the bench");
-	*l = (struct linear){ .task = *task, .grad = grad };
+	*l = (struct linear){ .task = *task, .precision = precision, .grad = grad };
 	const struct pf_fused_options options = { .device = task->device,
 		                                  .vocab = task->shape.vocab,
 		                                  .dim = task->shape.dim,
 		                                  .backward = grad,
+		                                  .precision = precision,
 		                                  .way = way,
 		                                  .memory_bytes = task->memory_bytes,
 		                                  .form = PF_FUSED_PLAIN };
@@ -102,8 +116,8 @@ static int open_linear(const struct pf_bench_task *task, int grad, enum pf_way w
 static int run_forward(void *state, struct pf_error *error)
 {
 	struct linear *l = state;
-	const struct pf_fused_weight weight = { l->weight, NULL, 1, PF_PRECISION_FP32 };
-	const struct pf_fused_tokens tokens = { l->hidden, l->target, NULL, l->task.shape.tokens, 0, 0, 0 };
+	const struct pf_fused_weight weight = { l->weight, NULL, 1, l->precision };
+	const struct pf_fused_tokens tokens = { l->hidden, l->target, NULL, l->task.shape.tokens, 0, 0, !l->grad };
 	int code = pf_fused_forward(l->fused, &weight, &tokens, NULL, l->row, error);
 	return code ? code : pf_fused_wait(l->fused, error);
 }
@@ -177,7 +191,7 @@ static int check_row(const struct linear *l, uint32_t t, double *z, double *shar
 	const double off = pf_plain_logits(l->hidden + (uint64_t)t * s->dim, l->weight, s->vocab, s->dim, z);
 	const double lse = pf_plain_lse(z, s->vocab), want = z[l->target[t]] - lse;
 	const double got = (double)l->row[t].logp_q32 * 0x1p-32;
-	*share = 4 * off + EXP_ERROR;
+	*share = 4 * off + EXP_ERROR + (l->precision == PF_PRECISION_FP32 ? 0 : DZ_ERROR);
 	if (!(fabs(got - want) <= 2 * off + EXP_ERROR))
 		return differs(l, "log-prob", t, got, want, error);
 	return l->grad ? check_dhidden(l, t, z, lse, *share, error) : 0;
@@ -215,74 +229,48 @@ static double backward_operations(const struct pf_bench_shape *s)
 	return 4.0 * s->tokens * s->vocab * s->dim;
 }
 
-static void put(const struct pf_bench_shape *s, uint32_t rows, uint32_t mode, uint32_t *value)
+static void put(enum pf_precision precision, const struct pf_bench_shape *s, uint32_t rows, uint32_t mode,
+                uint32_t *value)
 {
 	value[0] = rows;
-	value[1] = (s->dim + 15) / 16;
+	value[1] = pf_precision_depth(precision, s->dim);
 	value[2] = s->vocab;
 	value[3] = mode;
 }
 
-static void scalars_logprob(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
-{
-	put(s, rows, 0, value);
-}
-
-static void scalars_grad(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
-{
-	put(s, rows, PF_LINEAR_RAW | PF_LINEAR_DWEIGHT, value);
-}
-
-static void scalars_recompute(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)
-{
-	put(s, rows, PF_LINEAR_DWEIGHT, value);
-}
-
-#define OPEN(name, grad, way)                                                                                          \
-	static int open_##name(const struct pf_bench_task *task, void **state, struct pf_error *error)                 \
+/* A work of the fused head: its variable's name behind pf_bench_linear_, its name and type, precision, kernel and the
+ * kernels that must be there; grad, way, mode: its gradient, how it comes by the logits, and kernels.def's mode of that */
+#define WORK(id, name, type, precision, kernel, kernels, grad, way, mode)                                              \
+	static int open_##id(const struct pf_bench_task *task, void **state, struct pf_error *error)                   \
 	{                                                                                                              \
-		return open_linear(task, grad, way, state, error);                                                     \
-	}
-OPEN(logprob, 0, PF_WAY_AUTO)
-OPEN(spill, 1, PF_WAY_SPILL)
-OPEN(recompute, 1, PF_WAY_RECOMPUTE)
+		return open_linear(task, precision, grad, way, state, error);                                          \
+	}                                                                                                              \
+	static void scalars_##id(const struct pf_bench_shape *s, uint32_t rows, uint32_t *value)                       \
+	{                                                                                                              \
+		put(precision, s, rows, mode, value);                                                                  \
+	}                                                                                                              \
+	const struct pf_bench_work pf_bench_linear_##id = {                                                            \
+		name,           type,                                                                                  \
+		PF_BENCH_SGEMM, 1,                                                                                     \
+		kernel,         (grad) ? backward_operations : forward_operations,                                     \
+		NULL,           open_##id,                                                                             \
+		check_linear,   (grad) ? run_backward : run_forward,                                                   \
+		close_linear,   scalars_##id,                                                                          \
+		kernels                                                                                                \
+	};
+#define FORWARD(id, type, precision, kernel)                                                                           \
+	WORK(id, "linear_logprob", type, precision, PF_KERNEL_##kernel, #kernel, 0, PF_WAY_AUTO, 0)
+#define BACKWARD(id, name, type, precision, forward, kernel, way, mode)                                                \
+	WORK(id, name, type, precision, PF_KERNEL_##kernel, #forward " " #kernel, 1, way, mode)
+enum { RECOMPUTE = PF_LINEAR_DWEIGHT, SPILL = PF_LINEAR_DWEIGHT | PF_LINEAR_RAW };
 
-const struct pf_bench_work pf_bench_linear_logprob = { "linear_logprob",
-	                                               "f32",
-	                                               PF_BENCH_SGEMM,
-	                                               1,
-	                                               PF_KERNEL_linear_logprob,
-	                                               forward_operations,
-	                                               NULL,
-	                                               open_logprob,
-	                                               check_linear,
-	                                               run_forward,
-	                                               close_linear,
-	                                               scalars_logprob,
-	                                               "linear_logprob" };
-const struct pf_bench_work pf_bench_linear_grad = { "linear_grad",
-	                                            "f32",
-	                                            PF_BENCH_SGEMM,
-	                                            1,
-	                                            PF_KERNEL_linear_grad,
-	                                            backward_operations,
-	                                            NULL,
-	                                            open_spill,
-	                                            check_linear,
-	                                            run_backward,
-	                                            close_linear,
-	                                            scalars_grad,
-	                                            "linear_logprob linear_grad" };
-const struct pf_bench_work pf_bench_linear_recompute = { "linear_grad_recompute",
-	                                                 "f32",
-	                                                 PF_BENCH_SGEMM,
-	                                                 1,
-	                                                 PF_KERNEL_linear_grad,
-	                                                 backward_operations,
-	                                                 NULL,
-	                                                 open_recompute,
-	                                                 check_linear,
-	                                                 run_backward,
-	                                                 close_linear,
-	                                                 scalars_recompute,
-	                                                 "linear_logprob linear_grad" };
+FORWARD(logprob, "f32", PF_PRECISION_FP32, linear_logprob)
+FORWARD(logprob_bf16, "bf16", PF_PRECISION_BF16, linear_logprob_bf16)
+FORWARD(logprob_mxint8, "mxint8", PF_PRECISION_MXINT8, linear_logprob_mxint8)
+BACKWARD(grad, "linear_grad", "f32", PF_PRECISION_FP32, linear_logprob, linear_grad, PF_WAY_SPILL, SPILL)
+BACKWARD(grad_bf16, "linear_grad", "bf16", PF_PRECISION_BF16, linear_logprob_bf16, linear_grad_bf16, PF_WAY_SPILL,
+         SPILL)
+BACKWARD(recompute, "linear_grad_recompute", "f32", PF_PRECISION_FP32, linear_logprob, linear_grad, PF_WAY_RECOMPUTE,
+         RECOMPUTE)
+BACKWARD(recompute_bf16, "linear_grad_recompute", "bf16", PF_PRECISION_BF16, linear_logprob_bf16, linear_grad_bf16,
+         PF_WAY_RECOMPUTE, RECOMPUTE)

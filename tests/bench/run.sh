@@ -63,6 +63,7 @@ sweeps() {
 	commit_behind "$here/results/part" "$here/results/sweep_cards_demo.csv"
 }
 
+heads=linear_logprob,linear_logprob-bf16,linear_logprob-mxint8,linear_grad,linear_grad-bf16
 for table; do
 	out="$here/results/$table.csv"
 	if [ "$table" = kernels ]; then
@@ -70,7 +71,7 @@ for table; do
 			--work logprob,logprob-bf16,logit_grad,logit_grad-bf16
 	elif [ "$table" = steps ]; then
 		bench "$out.new" --shapes "demo gpt2 qwen2-0.5b" --device cpu,model:u55c \
-			--work linear_logprob,linear_grad,linear_grad_recompute,pref,step
+			--work "$heads,linear_grad_recompute,pref,step"
 	elif [ "$table" = energy ]; then
 		energy "$out.new"
 	elif [ "$table" = sweeps ]; then
