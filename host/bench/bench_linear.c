@@ -239,7 +239,7 @@ static void put(enum pf_precision precision, const struct pf_bench_shape *s, uin
 }
 
 /* A work of the fused head: its variable's name behind pf_bench_linear_, its name and type, precision, kernel and the
- * kernels that must be there; grad, way, mode: its gradient, how it comes by the logits, and kernels.def's mode of that */
+ * kernels that must be there; grad, way, mode: its gradient, how it comes by the logits, and the kernel's mode */
 #define WORK(id, name, type, precision, kernel, kernels, grad, way, mode)                                              \
 	static int open_##id(const struct pf_bench_task *task, void **state, struct pf_error *error)                   \
 	{                                                                                                              \
