@@ -3,17 +3,17 @@
  *
  * Memory: kernels.def. A block of 64 tokens lies on chip transposed, ht[d][token] (512 KiB at D = 8192), with its
  * exponents; W passes by in tiles of 64 rows. Three processes work at the same time on different tiles (DATAFLOW): one
- * is read, from each port as one run of beats; one is multiplied; one is scanned, as in linear_logprob. A cycle takes
- * one block of one row of W with that of all 64 tokens: 2,048 products of int8, 64 trees of 31 integer additions, 64
- * fp32 products by a power of two and 64 fp32 additions, each to a sum that is met again after 64 cycles: II = 1
+ * is read, in the order in which it lies in memory; one is multiplied; one is scanned, as in linear_logprob. A cycle
+ * takes one block of one row of W with that of all 64 tokens: 2,048 products of int8, 64 trees of 31 integer additions,
+ * 64 fp32 products by a power of two and 64 fp32 additions, each to a sum that is met again after 64 cycles: II = 1
  * without a carried addition, 8 times linear_logprob's products a cycle. The tokens' 2,048 elements stand in registers;
  * in the 64 cycles that the rows of W take with them those of the next block are fetched, so that a tile is one loop,
  * which fills and empties once: 2 D cycles and some 30. In these a port delivers D / 4 beats and the exponents: some
  * 10 GB/s over four ports at 300 MHz. DSPs by arithmetic: 2,048 at a product each, 1,024 where the tool puts two on
  * one, and 64 x 5 for fp32; which of them Vitis makes, only Vitis can confirm.
  *
- * The products of a block are integers below 2^14, their sum is below 2^20: exact, in any order. Only the sums over
- * blocks round, in a fixed order. */
+ * The products of a block are integers of at most 2^14, their sum is at most 2^19: exact, in any order. Only the sums
+ * over blocks round, in a fixed order. */
 #include "linear_scan.h"
 PF_KERNELS(PF_PROTOTYPE)
 
@@ -107,7 +107,9 @@ static inline int8_t pf_mx_element(const uint64_t word[PF_MX_WORDS], uint32_t l)
 	return (int8_t)(uint8_t)(word[l / PF_MX_PACK] >> 8 * (l % PF_MX_PACK));
 }
 
-/* The rows of a tile as they lie in memory, a beat from every port at a time; rows that are not there are 0 */
+/* The rows of a tile as they lie in memory, a beat from every port at a time; rows that are not there are 0. Whether a
+ * row is there is asked at every beat, so that a tool may make a transaction of each: 16 under way (m_axi's default,
+ * UG1399) bring one in 5 cycles at the U200's latency of 76, and a tile asks for one in 7 or 8 */
 static void pf_mx_tile_read(const struct pf_beat_mxint8 *w0, const struct pf_beat_mxint8 *w1,
                             const struct pf_beat_mxint8 *w2, const struct pf_beat_mxint8 *w3, uint32_t vocab,
                             uint32_t tile, uint32_t pitch, uint64_t weight[PF_TOKENS][PF_MX_PITCH][PF_MX_WORDS])
