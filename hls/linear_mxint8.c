@@ -8,7 +8,7 @@
  * 64 fp32 products by a power of two and 64 fp32 additions, each to a sum that is met again after 64 cycles: II = 1
  * without a carried addition, 8 times linear_logprob's products a cycle. The tokens' 2,048 elements stand in registers;
  * in the 64 cycles that the rows of W take with them those of the next block are fetched, so that a tile is one loop,
- * which fills and empties once: 2 D cycles and some 30. In these a port delivers D / 4 beats and the exponents: some
+ * which fills and empties once: 2 D cycles and some 60. In these a port delivers D / 4 beats and the exponents: some
  * 10 GB/s over four ports at 300 MHz. DSPs by arithmetic: 2,048 at a product each, 1,024 where the tool puts two on
  * one, and 64 x 5 for fp32; which of them Vitis makes, only Vitis can confirm.
  *
@@ -143,15 +143,6 @@ tokens:
 		next[d][t] = own[t];
 }
 
-static void pf_mx_first_fetch(const int8_t ht[PF_MX_LONGEST][PF_TOKENS], int8_t next[PF_MX_BLOCK][PF_TOKENS])
-{
-fetch:
-	for (uint32_t d = 0; d < PF_MX_BLOCK; d++) {
-#pragma HLS PIPELINE II=1
-		pf_mx_fetch(ht, 0, d, next);
-	}
-}
-
 static inline void pf_mx_turn(const int8_t next[PF_MX_BLOCK][PF_TOKENS], int8_t held[PF_MX_BLOCK][PF_TOKENS])
 {
 elements:
@@ -195,14 +186,20 @@ tokens:
 		dot[t] = (start ? 0.0f : dot[t]) + (float)sum[t] * pf_mx_power(e + power[t]);
 }
 
-/* Products of a tile with the tokens in ht: dot[row of the tile][token]. `next` has their first block, and has it again
- * in the end */
+/* Products of a tile with the tokens in ht: dot[row of the tile][token] */
 static void pf_mx_tile_dots(const uint64_t weight[PF_TOKENS][PF_MX_PITCH][PF_MX_WORDS], uint32_t depth,
                             const int8_t ht[PF_MX_LONGEST][PF_TOKENS], const int16_t exponent[PF_MX_MOST][PF_TOKENS],
-                            int8_t next[PF_MX_BLOCK][PF_TOKENS], int8_t held[PF_MX_BLOCK][PF_TOKENS],
                             float dot[PF_TOKENS][PF_TOKENS])
 {
 	const uint32_t blocks = PF_MX_HALVES * depth;
+	int8_t next[PF_MX_BLOCK][PF_TOKENS], held[PF_MX_BLOCK][PF_TOKENS];
+#pragma HLS ARRAY_PARTITION variable=next complete dim=0
+#pragma HLS ARRAY_PARTITION variable=held complete dim=0
+fetch:
+	for (uint32_t d = 0; d < PF_MX_BLOCK; d++) {
+#pragma HLS PIPELINE II=1
+		pf_mx_fetch(ht, 0, d, next);
+	}
 products:
 	for (uint32_t n = 0; n < blocks * PF_TOKENS; n++) {
 #pragma HLS PIPELINE II=1
@@ -214,8 +211,8 @@ products:
 #pragma HLS ARRAY_PARTITION variable=sum complete
 		if (r == 0)
 			pf_mx_turn(next, held);
-		if (r < PF_MX_BLOCK)
-			pf_mx_fetch(ht, block + 1 < blocks ? block + 1 : 0, r, next);
+		if (r < PF_MX_BLOCK && block + 1 < blocks)
+			pf_mx_fetch(ht, block + 1, r, next);
 		pf_mx_block_dots(weight[r][block / PF_MX_HALVES], block % PF_MX_HALVES, held, sum);
 		pf_mx_block_add(sum, pf_mx_exponent(pf_mx_element(codes, block % PF_MX_LANES)), exponent[block],
 		                block == 0, dot[r]);
@@ -261,14 +258,11 @@ void PF_KERNEL_NAME(linear_logprob_mxint8)(const struct pf_beat_mxint8 *hidden, 
 	const uint32_t tiles = PF_TILES(vocab), flags = mode & PF_LINEAR_STATS ? PF_WANT_STATS : 0;
 	int8_t ht[PF_MX_LONGEST][PF_TOKENS];
 	int16_t exponent[PF_MX_MOST][PF_TOKENS];
-	int8_t next[PF_MX_BLOCK][PF_TOKENS], held[PF_MX_BLOCK][PF_TOKENS];
 	struct pf_scan scan[PF_TOKENS];
 	int64_t sum[PF_TOKENS][PF_BINS], moment[PF_TOKENS][PF_BINS], square[PF_TOKENS][PF_BINS];
 	int32_t own[PF_TOKENS];
 #pragma HLS ARRAY_PARTITION variable=ht complete dim=2
 #pragma HLS ARRAY_PARTITION variable=exponent complete dim=2
-#pragma HLS ARRAY_PARTITION variable=next complete dim=0
-#pragma HLS ARRAY_PARTITION variable=held complete dim=0
 #pragma HLS ARRAY_PARTITION variable=sum complete dim=2
 #pragma HLS ARRAY_PARTITION variable=moment complete dim=2
 #pragma HLS ARRAY_PARTITION variable=square complete dim=2
@@ -277,7 +271,6 @@ blocks:
 #pragma HLS LOOP_TRIPCOUNT min=1 max=16384
 		const uint32_t n = rows - first < PF_TOKENS ? rows - first : PF_TOKENS;
 		pf_mx_hidden_read(hidden + (uint64_t)first * PF_MX_BEATS(depth), n, depth, ht, exponent);
-		pf_mx_first_fetch(ht, next);
 		pf_block_begin(target + first, n, scan, own, sum, moment, square);
 tiles:
 		for (uint32_t tile = 0; tile < tiles; tile++) {
@@ -290,7 +283,7 @@ tiles:
 #pragma HLS ARRAY_PARTITION variable=z cyclic factor=2 dim=1
 #pragma HLS ARRAY_PARTITION variable=z complete dim=2
 			pf_mx_tile_read(weight0, weight1, weight2, weight3, vocab, tile, PF_MX_BEATS(depth), w);
-			pf_mx_tile_dots(w, depth, ht, exponent, next, held, z);
+			pf_mx_tile_dots(w, depth, ht, exponent, z);
 			pf_tile_scan(z, bias, &form, vocab, tile, mode, raw + pf_raw_at(first / PF_TOKENS, vocab, tile),
 			             own, scan, sum, moment, square);
 		}
