@@ -23,7 +23,7 @@ static void budget_kernels(FILE *out, const struct pf_layout *layout)
 		unsigned ports[PF_BANK_CLASSES], sum = 0;
 		if (!layout->cus[k])
 			continue;
-		pf_layout_ports(k, ports);
+		pf_kernel_ports(k, ports);
 		for (unsigned c = 0; c < PF_BANK_CLASSES; c++)
 			sum += ports[c];
 		fprintf(out, "| %s | %u | %u | %u | %u | %u x %u = %u |\n", pf_kernel_rows[k].name, layout->cus[k],
@@ -49,14 +49,14 @@ static void budget_logic(FILE *out, const struct pf_layout *layout, const char *
 static int budget_image(FILE *out, const struct pf_layout *layout, const char *card, struct pf_error *error)
 {
 	struct pf_ports ports;
-	int status = pf_layout_count(layout, card, &ports, error);
+	int status = pf_ports_count(layout->cus, card, &ports, error);
 	if (status)
 		return status;
 	budget_kernels(out, layout);
 	if (ports.shared)
 		fprintf(out, "\nAll ports share the %s's %u: %u + %u + %u = %u, %s.\n", ports.memory, ports.limit,
 			ports.used[0], ports.used[1], ports.used[2], ports.used[0] + ports.used[1] + ports.used[2],
-			pf_layout_fits(&ports) ? "which fits" : "which does not fit");
+			pf_ports_fit(&ports) ? "which fits" : "which does not fit");
 	for (unsigned c = 0; !ports.shared && c < PF_BANK_CLASSES; c++)
 		fprintf(out, "\n%s bank of class %s: %u ports of at most %u, %s.\n", ports.memory, classes[c],
 			ports.used[c], ports.limit, ports.used[c] <= ports.limit ? "which fits" : "which does not fit");
@@ -95,7 +95,7 @@ int pf_vitis_budget(FILE *out, const struct pf_layout *layout, const char *card,
 {
 	struct pf_ports ports;
 	struct pf_layout none = { .control = PF_XCLBIN_CTRL_CHAIN };
-	int status = pf_layout_count(&none, card, &ports, error);
+	int status = pf_ports_count(none.cus, card, &ports, error);
 	if (status)
 		return status;
 	fprintf(out, "# Budget of %s\n\nMade by `prefpga-emit budget` from kernels.def, cards.def and vitis.def, "

@@ -35,10 +35,10 @@ static int fit(struct pf_layout *layout, const struct request *request, struct p
 	int status = pf_layout_image(layout, request->vitis.card, request->vitis.image, error);
 	if (status || !request->chosen)
 		return status;
-	status = pf_layout_set(layout, request->chosen, error);
+	status = pf_units_set(layout->cus, request->chosen, error);
 	if (status == 0)
-		status = pf_layout_count(layout, request->vitis.card, &ports, error);
-	if (status == 0 && !pf_layout_fits(&ports))
+		status = pf_ports_count(layout->cus, request->vitis.card, &ports, error);
+	if (status == 0 && !pf_ports_fit(&ports))
 		status = pf_fail(error, PF_E_RANGE,
 				 "--cus: %u + %u + %u ports of classes STREAM, WEIGHT, SMALL do not fit the %s "
 				 "of %s, which takes %u; see prefpga-emit budget",
@@ -147,7 +147,7 @@ static int parse(int argc, char **argv, struct request *request, struct pf_error
 	request->vitis = (struct pf_vitis){ .source = ".", .benches = ".", .program = "prefpga" };
 	pf_layout_default(&request->layout);
 	for (int which; (which = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-		if (which == 'n' && pf_layout_set(&request->layout, optarg, error) != 0)
+		if (which == 'n' && pf_units_set(request->layout.cus, optarg, error) != 0)
 			return PF_E_ARGUMENT;
 		if (which == 'n')
 			request->chosen = optarg;

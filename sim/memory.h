@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include "prefpga/internal/backend.h"
 
-enum { PF_BANK_CLASSES = PF_BANK_SMALL + 1, PF_FREED_KEPT = 16 };
+enum { PF_FREED_KEPT = 16 };
 
 /* Banks of one class, which its buffers share */
 struct pf_store {

@@ -27,7 +27,7 @@ static char *xml(enum pf_xclbin_control control, const char *cus, size_t *length
 	FILE *out = open_memstream(&text, length);
 	pf_layout_default(&layout);
 	layout.control = control;
-	assert_int_equal(pf_layout_set(&layout, cus, NULL), 0);
+	assert_int_equal(pf_units_set(layout.cus, cus, NULL), 0);
 	assert_int_equal(pf_describe_xml(out, &layout), 0);
 	fclose(out);
 	return text;

@@ -8,6 +8,7 @@
 #include "../device.h"
 #include "../recover.h"
 #include "kernels.h"
+#include "units.h"
 
 struct pf_memory;                              /* opaque: one allocation, defined by each backend */
 
@@ -87,7 +88,6 @@ void pf_device_tick(struct pf_device *device);
 
 /* The table at run time (driver/kernels.c). Port arrays are expanded: one entry per argument of the C function */
 enum pf_arg_dir { PF_DIR_IN, PF_DIR_OUT, PF_DIR_INOUT, PF_DIR_VAL };
-enum pf_bank { PF_BANK_STREAM, PF_BANK_WEIGHT, PF_BANK_SMALL };
 struct pf_arg_row {
 	const char     *name, *ctype, *bundle;             /* tensors on several ports: name0, ... */
 	const char     *count;                             /* the table's text */
@@ -107,6 +107,8 @@ struct pf_kernel_row {
 	uint64_t               (*elements)(unsigned arg, const uint32_t *value);
 };
 extern const struct pf_kernel_row pf_kernel_rows[PF_KERNEL_COUNT];
+/* Is no earlier argument on the bundle of this one? (driver/units.c) */
+int pf_first_of_bundle(const struct pf_kernel_row *row, unsigned arg);
 /* How often a run goes over argument i: a head's W and dW (class WEIGHT, beside a scalar `rows`) pass by once for each
  * block of PF_TOKENS rows, everything else once */
 uint64_t pf_kernel_passes(enum pf_kernel kernel, unsigned arg, const uint32_t *value);
