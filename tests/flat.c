@@ -29,6 +29,11 @@ static double logsumexp(const float *row)
 	return log(sum);
 }
 
+static double logit_gradient(const int32_t *ids, int t, int v)
+{
+	return weight[t < 2 ? 0 : 2] * ((v == ids[t]) - exp((double)z[t][v] - logsumexp(z[t])));
+}
+
 static int open_device(void **state)
 {
 	(void)state;
@@ -87,8 +92,7 @@ static void gradients_may_take_the_place_of_logits(void **state)
 	assert_memory_equal(apart, place, sizeof apart);
 	for (int t = 0; t < T; t++)
 		for (int v = 0; v < V; v++) {
-			const double g = target[t] < 0 ? 0.0 : weight[t < 2 ? 0 : 2];
-			const double want = g * ((v == target[t]) - exp((double)z[t][v] - logsumexp(z[t])));
+			const double want = target[t] < 0 ? 0.0 : logit_gradient(target, t, v);
 
 			assert_true(fabs((double)apart[t][v] - want) < 1e-6);
 		}
@@ -141,108 +145,117 @@ static void mistakes_are_named(void **state)
 	assert_non_null(strstr(text, "no_such_device"));
 }
 
-static double logit_gradient(const int32_t *ids, int t, int v)
-{
-	return weight[t < 2 ? 0 : 2] * ((v == ids[t]) - exp((double)z[t][v] - logsumexp(z[t])));
-}
+static const int32_t head_ids[T] = { 3, 36, 9, 0, 5 };
+static float hidden[T][D], w[V][D], dhidden[T][D], dw[V][D];
 
-static void a_head_multiplies(void **state)
+/* Hidden states and W, and in z the logits that they make */
+static void multiply(float scale)
 {
-	static const int32_t ids[T] = { 3, 36, 9, 0, 5 };
-	float hidden[T][D], w[V][D], dhidden[T][D], dw[V][D];
-	struct pf_flat_head *head = pf_flat_head_open(device, V, D, 0, 1, text, sizeof text);
-	int64_t sum[B], same[B];
-
-	(void)state;
-	assert_non_null(head);
-	fill(&hidden[0][0], T * D, 100, 0.01f);
-	fill(&w[0][0], V * D, 100, 0.01f);
-	for (int v = 0; v < V; v++)
-		for (int d = 0; d < D; d++)
-			dw[v][d] = 1.0f;
+	fill(&hidden[0][0], T * D, 100, scale);
+	fill(&w[0][0], V * D, 100, scale);
 	for (int t = 0; t < T; t++)
 		for (int v = 0; v < V; v++) {
 			z[t][v] = 0.0f;
 			for (int d = 0; d < D; d++)
 				z[t][v] += hidden[t][d] * w[v][d];
 		}
-	assert_int_equal(pf_flat_head_logps(head, hidden[0], w[0], ids, T, offset, B, sum, text, sizeof text), 0);
-	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, ids, offset, B, same, NULL, text, sizeof text), 0);
-	for (int i = 0; i < B; i++)
-		assert_true(fabs((double)(sum[i] - same[i]) * 0x1p-32) < 1e-5);
-	assert_int_equal(pf_flat_head_logps_grad(head, weight, dhidden[0], dw[0], text, sizeof text), 0);
+}
+
+/* dW was `before` everywhere, and is added to */
+static void check_dweight(double before)
+{
 	for (int v = 0; v < V; v++)
 		for (int d = 0; d < D; d++) {
-			double want = 1.0;
+			double want = before;
 
 			for (int t = 0; t < T; t++)
-				want += logit_gradient(ids, t, v) * (double)hidden[t][d];
+				want += logit_gradient(head_ids, t, v) * (double)hidden[t][d];
 			assert_true(fabs((double)dw[v][d] - want) < 1e-5);
 		}
+}
+
+/* `rounding`: of a number that is handed out, relative */
+static void check_dhidden(double rounding)
+{
 	for (int t = 0; t < T; t++)
 		for (int d = 0; d < D; d++) {
 			double want = 0.0;
 
 			for (int v = 0; v < V; v++)
-				want += logit_gradient(ids, t, v) * (double)w[v][d];
-			assert_true(fabs((double)dhidden[t][d] - want) < 1e-5);
+				want += logit_gradient(head_ids, t, v) * (double)w[v][d];
+			assert_true(fabs((double)dhidden[t][d] - want) < 1e-5 + fabs(want) * rounding);
 		}
+}
+
+static struct pf_flat_head *open_head(const char *precision)
+{
+	struct pf_flat_head *head = pf_flat_head_open_as(device, precision, V, D, 0, 1, text, sizeof text);
+
+	assert_non_null(head);
+	return head;
+}
+
+static void head_sums(struct pf_flat_head *head, int64_t sum[B])
+{
+	assert_int_equal(pf_flat_head_logps(head, hidden[0], w[0], head_ids, T, offset, B, sum, text, sizeof text), 0);
+}
+
+static void assert_sums_near(const int64_t *sum, const int64_t *want, double bound)
+{
+	for (int i = 0; i < B; i++)
+		assert_true(fabs((double)(sum[i] - want[i]) * 0x1p-32) < bound);
+}
+
+static void a_head_multiplies(void **state)
+{
+	struct pf_flat_head *head = pf_flat_head_open(device, V, D, 0, 1, text, sizeof text);
+	int64_t sum[B], same[B];
+
+	(void)state;
+	assert_non_null(head);
+	multiply(0.01f);
+	for (int v = 0; v < V; v++)
+		for (int d = 0; d < D; d++)
+			dw[v][d] = 1.0f;
+	head_sums(head, sum);
+	assert_int_equal(pf_flat_logps(device, z, PF_F32, T, V, head_ids, offset, B, same, NULL, text, sizeof text), 0);
+	assert_sums_near(sum, same, 1e-5);
+	assert_int_equal(pf_flat_head_logps_grad(head, weight, dhidden[0], dw[0], text, sizeof text), 0);
+	check_dweight(1.0);
+	check_dhidden(0.0);
 	pf_flat_head_close(head);
+}
+
+static void check_precision(const char *precision, int exact)
+{
+	struct pf_flat_head *head = open_head(precision), *fp32 = open_head("fp32");
+	int64_t sum[B], plain[B];
+
+	multiply(exact ? 1.0f / 64 : 0.0123f);
+	memset(dw, 0, sizeof dw);
+	head_sums(head, sum);
+	head_sums(fp32, plain);
+	assert_sums_near(sum, plain, exact ? 1e-5 : 0.3);
+	assert_true(exact || sum[0] != plain[0]);
+	assert_int_equal(pf_flat_head_logps_grad(head, weight, dhidden[0], dw[0], text, sizeof text), 0);
+	if (exact) {
+		check_dweight(0.0);
+		check_dhidden(0x1p-8);
+	}
+	pf_flat_head_close(head);
+	pf_flat_head_close(fp32);
 }
 
 /* Multiples of 1/64 below 2: bfloat16 and MXINT8 hold them, so log-probs are those of the numbers themselves; dhidden
  * comes back rounded to bfloat16. Other numbers are rounded, which shows */
 static void a_head_has_a_precision(void **state)
 {
-	static const char *const precisions[] = { "bf16", "mxint8" };
-	static const int32_t ids[T] = { 3, 36, 9, 0, 5 };
-	float hidden[T][D], w[V][D], dhidden[T][D], dw[V][D];
-	int64_t sum[B], plain[B];
-
 	(void)state;
 	assert_null(pf_flat_head_open_as(device, "bf17", V, D, 0, 1, text, sizeof text));
 	assert_non_null(strstr(text, "bf17"));
-	for (int k = 0; k < 4; k++) {
-		const int exact = k < 2;
-		struct pf_flat_head *head = pf_flat_head_open_as(device, precisions[k % 2], V, D, 0, 1, text,
-		                                                 sizeof text);
-		struct pf_flat_head *fp32 = pf_flat_head_open(device, V, D, 0, 1, text, sizeof text);
-
-		assert_non_null(head);
-		assert_non_null(fp32);
-		fill(&hidden[0][0], T * D, 100, exact ? 1.0f / 64 : 0.0123f);
-		fill(&w[0][0], V * D, 100, exact ? 1.0f / 64 : 0.0123f);
-		memset(dw, 0, sizeof dw);
-		for (int t = 0; t < T; t++)
-			for (int v = 0; v < V; v++) {
-				z[t][v] = 0.0f;
-				for (int d = 0; d < D; d++)
-					z[t][v] += hidden[t][d] * w[v][d];
-			}
-		assert_int_equal(pf_flat_head_logps(head, hidden[0], w[0], ids, T, offset, B, sum, NULL, 0), 0);
-		assert_int_equal(pf_flat_head_logps(fp32, hidden[0], w[0], ids, T, offset, B, plain, NULL, 0), 0);
-		for (int i = 0; i < B; i++)
-			assert_true(fabs((double)(sum[i] - plain[i]) * 0x1p-32) < (exact ? 1e-5 : 0.3));
-		assert_true(exact || sum[0] != plain[0]);
-		assert_int_equal(pf_flat_head_logps_grad(head, weight, dhidden[0], dw[0], text, sizeof text), 0);
-		for (int v = 0; exact && v < V; v++)
-			for (int d = 0; d < D; d++) {
-				double want = 0.0;
-
-				for (int t = 0; t < T; t++)
-					want += logit_gradient(ids, t, v) * (double)hidden[t][d];
-				assert_true(fabs((double)dw[v][d] - want) < 1e-5);
-			}
-		for (int t = 0; exact && t < T; t++)
-			for (int d = 0; d < D; d++) {
-				double want = 0.0;
-
-				for (int v = 0; v < V; v++)
-					want += logit_gradient(ids, t, v) * (double)w[v][d];
-				assert_true(fabs((double)dhidden[t][d] - want) < 1e-5 + fabs(want) * 0x1p-8);
-			}
-		pf_flat_head_close(head);
-		pf_flat_head_close(fp32);
+	for (int exact = 1; exact >= 0; exact--) {
+		check_precision("bf16", exact);
+		check_precision("mxint8", exact);
 	}
 }
 
