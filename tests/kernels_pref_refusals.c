@@ -12,49 +12,60 @@ static void assert_refused(struct pref_launch *l, const char *what)
 			fail_msg("not refused: %s", what);
 }
 
+static const uint32_t just_l[] = { PF_OP_L, PF_OP_END };
+
+/* Random items and a program of one component, whose value and gradient are both `code`, up to its end */
+static void make_code(struct pref_launch *l, uint32_t groups, uint32_t largest, uint64_t *seed, const uint32_t *code)
+{
+	pref_make(l, groups, largest, seed);
+	pref_begin(l, 0, 0);
+	pref_begin(l, 0, 1);
+	do
+		pref_word(l, *code, 0);
+	while (*code++ != PF_OP_END);
+}
+
+static const struct { const char *what; uint32_t word[12], words; } programs[] = {
+	{ "no end", { PF_WORD(PF_OP_L, 0) }, 1 },
+	{ "nothing at all", { 0 }, 0 },
+	{ "empty result", { PF_WORD(PF_OP_END, 0) }, 1 },
+	{ "two results", { PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_END, 0) }, 3 },
+	{ "underflow", { PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_ADD, 0), PF_WORD(PF_OP_END, 0) }, 3 },
+	{ "underflow of select", { PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_SELECT, 0) }, 3 },
+	{ "underflow of gsum", { PF_WORD(PF_OP_GSUM, 0), PF_WORD(PF_OP_END, 0) }, 2 },
+	{ "unknown opcode", { PF_WORD(PF_OP_COUNT, 0), PF_WORD(PF_OP_END, 0) }, 2 },
+	{ "opcode 255", { 255, PF_WORD(PF_OP_END, 0) }, 2 },
+	{ "constant", { PF_WORD(PF_OP_CONST, PF_CONSTS), PF_WORD(PF_OP_END, 0) }, 2 },
+	{ "large constant", { PF_WORD(PF_OP_CONST, 0xffffff), PF_WORD(PF_OP_END, 0) }, 2 },
+	{ "parameter", { PF_WORD(PF_OP_PAR, PF_PARAMS), PF_WORD(PF_OP_END, 0) }, 2 },
+	{ "scalar", { PF_WORD(PF_OP_SCALAR, PF_PAR_SCALARS), PF_WORD(PF_OP_END, 0) }, 2 },
+	{ "kind", { PF_WORD(PF_OP_IS, 8), PF_WORD(PF_OP_END, 0) }, 2 },
+	{ "register", { PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_STORE, PF_REGISTERS), PF_WORD(PF_OP_L, 0), 0 }, 4 },
+	{ "unwritten register", { PF_WORD(PF_OP_LOAD, 0), PF_WORD(PF_OP_END, 0) }, 2 },
+	{ "operand where none is", { PF_WORD(PF_OP_L, 1), PF_WORD(PF_OP_END, 0) }, 2 },
+	{ "operand of end", { PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_END, 1) }, 2 },
+	{ "overflow", { PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, 0 }, 10 },
+	{ "loop without end", { PF_OP_L, PF_OP_LOOP, 0 }, 3 },
+	{ "end of no loop", { PF_OP_L, PF_OP_NEXT, 0 }, 3 },
+	{ "loop in a loop", { PF_OP_L, PF_OP_LOOP, PF_OP_LOOP, PF_OP_NEXT, PF_OP_NEXT, 0 }, 6 },
+	{ "loop that grows", { PF_OP_LOOP, PF_OP_L, PF_OP_NEXT, 0 }, 4 },
+	{ "loop that shrinks", { PF_OP_L, PF_OP_L, PF_OP_LOOP, PF_OP_ADD, PF_OP_NEXT, 0 }, 6 },
+	{ "register of a later turn", { PF_OP_L, PF_OP_LOOP, PF_OP_LOAD, PF_OP_STORE, PF_OP_NEXT, 0 }, 6 },
+	{ "overflow by over", { PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_OVER }, 9 },
+};
+
 static void malformed_programs(void **state)
 {
-	static const struct { const char *what; uint32_t word[12], words; } cases[] = {
-		{ "no end", { PF_WORD(PF_OP_L, 0) }, 1 },
-		{ "nothing at all", { 0 }, 0 },
-		{ "empty result", { PF_WORD(PF_OP_END, 0) }, 1 },
-		{ "two results", { PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_END, 0) }, 3 },
-		{ "underflow", { PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_ADD, 0), PF_WORD(PF_OP_END, 0) }, 3 },
-		{ "underflow of select", { PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_SELECT, 0) }, 3 },
-		{ "underflow of gsum", { PF_WORD(PF_OP_GSUM, 0), PF_WORD(PF_OP_END, 0) }, 2 },
-		{ "unknown opcode", { PF_WORD(PF_OP_COUNT, 0), PF_WORD(PF_OP_END, 0) }, 2 },
-		{ "opcode 255", { 255, PF_WORD(PF_OP_END, 0) }, 2 },
-		{ "constant", { PF_WORD(PF_OP_CONST, PF_CONSTS), PF_WORD(PF_OP_END, 0) }, 2 },
-		{ "large constant", { PF_WORD(PF_OP_CONST, 0xffffff), PF_WORD(PF_OP_END, 0) }, 2 },
-		{ "parameter", { PF_WORD(PF_OP_PAR, PF_PARAMS), PF_WORD(PF_OP_END, 0) }, 2 },
-		{ "scalar", { PF_WORD(PF_OP_SCALAR, PF_PAR_SCALARS), PF_WORD(PF_OP_END, 0) }, 2 },
-		{ "kind", { PF_WORD(PF_OP_IS, 8), PF_WORD(PF_OP_END, 0) }, 2 },
-		{ "register", { PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_STORE, PF_REGISTERS), PF_WORD(PF_OP_L, 0), 0 }, 4 },
-		{ "unwritten register", { PF_WORD(PF_OP_LOAD, 0), PF_WORD(PF_OP_END, 0) }, 2 },
-		{ "operand where none is", { PF_WORD(PF_OP_L, 1), PF_WORD(PF_OP_END, 0) }, 2 },
-		{ "operand of end", { PF_WORD(PF_OP_L, 0), PF_WORD(PF_OP_END, 1) }, 2 },
-		{ "overflow", { PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, 0 }, 10 },
-		{ "loop without end", { PF_OP_L, PF_OP_LOOP, 0 }, 3 },
-		{ "end of no loop", { PF_OP_L, PF_OP_NEXT, 0 }, 3 },
-		{ "loop in a loop", { PF_OP_L, PF_OP_LOOP, PF_OP_LOOP, PF_OP_NEXT, PF_OP_NEXT, 0 }, 6 },
-		{ "loop that grows", { PF_OP_LOOP, PF_OP_L, PF_OP_NEXT, 0 }, 4 },
-		{ "loop that shrinks", { PF_OP_L, PF_OP_L, PF_OP_LOOP, PF_OP_ADD, PF_OP_NEXT, 0 }, 6 },
-		{ "register of a later turn", { PF_OP_L, PF_OP_LOOP, PF_OP_LOAD, PF_OP_STORE, PF_OP_NEXT, 0 }, 6 },
-		{ "overflow by over", { PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_L, PF_OP_OVER }, 9 },
-	};
 	uint64_t seed = 15;
 	(void)state;
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+	for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)
 		for (uint32_t which = 0; which < 2; which++) {         /* as value, as gradient */
 			struct pref_launch l;
-			pref_make(&l, 5, 3, &seed);
-			pref_begin(&l, 0, !which);
-			pref_word(&l, PF_OP_L, 0);
-			pref_word(&l, PF_OP_END, 0);
+			make_code(&l, 5, 3, &seed, just_l);
 			pref_begin(&l, 0, which);
-			for (uint32_t w = 0; w < cases[i].words; w++)
-				l.prog[l.words++] = cases[i].word[w];
-			assert_refused(&l, cases[i].what);
+			for (uint32_t w = 0; w < programs[i].words; w++)
+				l.prog[l.words++] = programs[i].word[w];
+			assert_refused(&l, programs[i].what);
 			pref_free(&l);
 		}
 }
@@ -74,11 +85,7 @@ static void malformed_headers(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct pref_launch l;
-		pref_make(&l, 5, 3, &seed);
-		pref_begin(&l, 0, 0);
-		pref_begin(&l, 0, 1);
-		pref_word(&l, PF_OP_L, 0);
-		pref_word(&l, PF_OP_END, 0);
+		make_code(&l, 5, 3, &seed, just_l);
 		pref_run(&l);
 		assert_int_equal(l.out[0].status, 0);
 		l.prog[cases[i].at] = cases[i].value;
@@ -96,11 +103,7 @@ static void too_few_or_many_words(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
 		struct pref_launch l;
-		pref_make(&l, 5, 3, &seed);
-		pref_begin(&l, 0, 0);
-		pref_begin(&l, 0, 1);
-		pref_word(&l, PF_OP_L, 0);
-		pref_word(&l, PF_OP_END, 0);
+		make_code(&l, 5, 3, &seed, just_l);
 		l.words = words[i];
 		assert_refused(&l, "number of words");
 		pref_free(&l);
@@ -114,16 +117,12 @@ static void malformed_groups(void **state)
 		{ "ends early", { 0, 3, 6, 8 }, 3 }, { "ends late", { 0, 3, 6, 10 }, 3 }, { "no group", { 0 }, 0 },
 		{ "far away", { 0, UINT32_MAX, 6, 9 }, 3 }, { "too many", { 0 }, PF_ITEMS_MAX + 1 },
 	};
+	static const uint32_t sum_of_l[] = { PF_OP_L, PF_OP_GSUM, PF_OP_END };
 	uint64_t seed = 21;
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct pref_launch l;
-		pref_make(&l, 9, 1, &seed);
-		pref_begin(&l, 0, 0);
-		pref_begin(&l, 0, 1);
-		pref_word(&l, PF_OP_L, 0);
-		pref_word(&l, PF_OP_GSUM, 0);
-		pref_word(&l, PF_OP_END, 0);
+		make_code(&l, 9, 1, &seed, sum_of_l);
 		memcpy(l.group, cases[i].group, sizeof cases[i].group);
 		l.groups = cases[i].groups;
 		assert_refused(&l, cases[i].what);
@@ -136,13 +135,9 @@ static void too_many_items(void **state)
 	uint64_t seed = 23;
 	struct pref_launch l;
 	(void)state;
-	pref_make(&l, PF_ITEMS_MAX + 1, 1, &seed);
+	make_code(&l, PF_ITEMS_MAX + 1, 1, &seed, just_l);
 	l.groups = 1;
 	l.group[1] = l.items;
-	pref_begin(&l, 0, 0);
-	pref_begin(&l, 0, 1);
-	pref_word(&l, PF_OP_L, 0);
-	pref_word(&l, PF_OP_END, 0);
 	assert_refused(&l, "items");
 	pref_free(&l);
 }
