@@ -76,7 +76,7 @@ function(prefpga_emulated_test name image target)
 endfunction()
 # Every buffer comes back before the device is closed. The card looks, because XRT's own leaks hide them from LSan
 set(forgotten "buffers \\([0-9]+ bytes\\) never freed")
-add_executable(test_xrt xrt.c job.c scratch.c)
+add_executable(test_xrt xrt.c xrt_several.c xrt_memory.c xrt_ends.c job.c scratch.c)
 prefpga_flags(test_xrt)
 target_include_directories(test_xrt PRIVATE "${PROJECT_SOURCE_DIR}")
 target_link_libraries(test_xrt PRIVATE prefpga_static PkgConfig::CMOCKA)
