@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "tests/cmocka.h"
-#include "host/cli/options.h"
+#include "tests/options_taken.h"
 #include "host/cli/verbs.def"
 
 static const char *const verbs[] = {
@@ -13,23 +12,7 @@ static const char *const verbs[] = {
 #undef VERB_NAME
 };
 #define VERBS (sizeof verbs / sizeof *verbs)
-
-static struct pf_options options;
-static struct pf_error error;
-
-static int parse(const char *verb, int argc, char *const *argv)
-{
-	pf_options_free(&options);
-	memset(&error, 0, sizeof error);
-	return pf_options_parse(&options, verb, argc, argv, &error);
-}
 #define PARSE(verb, ...) parse(verb, (int)(sizeof (char *[]){ __VA_ARGS__ } / sizeof(char *)), (char *[]){ __VA_ARGS__ })
-
-static void assert_says(const char *text)
-{
-	if (!strstr(error.text, text))
-		fail_msg("\"%s\" is not in \"%s\"", text, error.text);
-}
 
 /* ---- the table ---- */
 
@@ -234,13 +217,6 @@ static void long_words_do_not_hurt(void **state)
 	assert_int_equal(PARSE("train", "--lr", word + 2), PF_E_ARGUMENT);
 }
 
-static int finish(void **state)
-{
-	(void)state;
-	pf_options_free(&options);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -260,5 +236,5 @@ int main(void)
 		cmocka_unit_test(long_words_do_not_hurt),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, finish);
+	return cmocka_run_group_tests(tests, NULL, options_free);
 }
