@@ -31,15 +31,6 @@ static char *read_all(const char *name)
 	return text;
 }
 
-static void assert_same_file(const char *a, const char *b, int same)
-{
-	char *one = read_all(a), *other = read_all(b);
-
-	assert_int_equal(strcmp(one, other) == 0, same);
-	free(one);
-	free(other);
-}
-
 static void equal_options_make_equal_files(void **state)
 {
 	(void)state;
@@ -47,12 +38,12 @@ static void equal_options_make_equal_files(void **state)
 	generate("b", "--seed 1");
 	generate("c", "--seed 2");
 	generate("d", "--flip 0.2");
-	assert_same_file("a/base.jsonl", "b/base.jsonl", 1);
-	assert_same_file("a/pairs.jsonl", "b/pairs.jsonl", 1);
-	assert_same_file("a/pairs.jsonl", "c/pairs.jsonl", 0);
-	assert_same_file("a/pairs.jsonl", "d/pairs.jsonl", 0);
-	assert_same_file("a/held.jsonl", "d/held.jsonl", 1);
-	assert_same_file("a/base.jsonl", "d/base.jsonl", 1);
+	assert_true(scratch_equal(scratch_path("a/base.jsonl"), scratch_path("b/base.jsonl")));
+	assert_true(scratch_equal(scratch_path("a/pairs.jsonl"), scratch_path("b/pairs.jsonl")));
+	assert_false(scratch_equal(scratch_path("a/pairs.jsonl"), scratch_path("c/pairs.jsonl")));
+	assert_false(scratch_equal(scratch_path("a/pairs.jsonl"), scratch_path("d/pairs.jsonl")));
+	assert_true(scratch_equal(scratch_path("a/held.jsonl"), scratch_path("d/held.jsonl")));
+	assert_true(scratch_equal(scratch_path("a/base.jsonl"), scratch_path("d/base.jsonl")));
 }
 
 static struct pf_corpus *open_file(const char *name)

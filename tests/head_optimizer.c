@@ -40,24 +40,6 @@ static void sft_well(const char *out, const char *more)
 		fail_msg("%s", program_output);
 }
 
-static void same_file(const char *a, const char *b, const char *name)
-{
-	static char text[2][1 << 20];
-	size_t n[2];
-	for (int i = 0; i < 2; i++) {
-		char path[1024];
-		snprintf(path, sizeof path, "%s/%s", scratch_path(i ? b : a), name);
-		FILE *file = fopen(path, "rb");
-		if (!file)
-			fail_msg("%s is not there", path);
-		n[i] = fread(text[i], 1, sizeof *text, file);
-		fclose(file);
-	}
-	assert_true(n[0] > 0 && n[0] < sizeof *text);
-	if (n[0] != n[1] || memcmp(text[0], text[1], n[0]) != 0)
-		fail_msg("%s of %s and %s differ", name, a, b);
-}
-
 /* A number of the last step in the log of a run */
 static double logged(const char *out, const char *key)
 {
@@ -86,11 +68,11 @@ static void the_same_weights_on_device_and_host(void **state)
 	sft_well("host", HOST "--steps 6 --max-grad-norm 0");
 	sft_well("device", DEVICE "--steps 6 --max-grad-norm 0");
 	assert_non_null(strstr(program_output, "stay on the device"));
-	same_file("host", "device", "model.safetensors");
-	same_file("host", "device", "checkpoint-000006/optimizer.safetensors");
+	scratch_same(scratch_path("host"), scratch_path("device"), "model.safetensors");
+	scratch_same(scratch_path("host"), scratch_path("device"), "checkpoint-000006/optimizer.safetensors");
 	assert_true(logged("device", "card_bytes") <= logged("host", "card_bytes") - moves);
 	sft_well("auto", "--device sim:u55c*1 --on-fault stop --steps 6 --max-grad-norm 0");
-	same_file("host", "auto", "model.safetensors");
+	scratch_same(scratch_path("host"), scratch_path("auto"), "model.safetensors");
 	assert_non_null(strstr(program_output, "stay on the device"));
 }
 
@@ -111,8 +93,8 @@ static void stopped_and_resumed_is_uninterrupted(void **state)
 	(void)state;
 	sft_well("parts", DEVICE "--steps 3 --max-grad-norm 0");
 	sft_well("parts", DEVICE "--steps 6 --max-grad-norm 0 --resume");
-	same_file("host", "parts", "model.safetensors");
-	same_file("host", "parts", "checkpoint-000006/optimizer.safetensors");
+	scratch_same(scratch_path("host"), scratch_path("parts"), "model.safetensors");
+	scratch_same(scratch_path("host"), scratch_path("parts"), "checkpoint-000006/optimizer.safetensors");
 }
 
 /* Before the first update nothing is lost, later the run says where it can go on from */
@@ -124,10 +106,10 @@ static void a_lost_device_is_not_papered_over(void **state)
 		fail_msg("the device was not lost: %s", program_output);
 	assert_non_null(strstr(program_output, "beyond the last checkpoint: --resume goes on from there"));
 	sft_well("lost", DEVICE "--steps 6 --max-grad-norm 0 --save-every 2 --resume");
-	same_file("host", "lost", "model.safetensors");
+	scratch_same(scratch_path("host"), scratch_path("lost"), "model.safetensors");
 	sft_well("early", "--device fault:firewall@3/sim:u55c*1 --head-optimizer device --on-fault reset --steps 6 "
 	                  "--max-grad-norm 0");
-	same_file("host", "early", "model.safetensors");
+	scratch_same(scratch_path("host"), scratch_path("early"), "model.safetensors");
 }
 
 static void where_it_cannot_be_is_said(void **state)

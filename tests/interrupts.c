@@ -130,19 +130,6 @@ static pid_t train(const char *out, const char *log, const char *more)
 	return start(arguments);
 }
 
-static void same_files(const char *a, const char *b)
-{
-	static char first[1 << 20], second[1 << 20];
-	FILE *in[2] = { fopen(scratch_path(a), "rb"), fopen(scratch_path(b), "rb") };
-	assert_true(in[0] && in[1]);
-	const size_t length = fread(first, 1, sizeof first, in[0]);
-	assert_true(length > 1000 && length < sizeof first);
-	assert_int_equal(fread(second, 1, sizeof second, in[1]), length);
-	assert_memory_equal(first, second, length);
-	fclose(in[0]);
-	fclose(in[1]);
-}
-
 /* Trains with a FIFO as the log, which has room for a few lines, so that the run cannot be far ahead of what is read
  * here; signals it after some lines (0: never). Returns the lines it wrote until it let go, its exit code in *code */
 static int train_watched(const char *more, int after, int signal, int *code)
@@ -206,7 +193,7 @@ static void an_interrupted_training_goes_on_exactly(void **state)
 	exact_refuses();
 	assert_int_equal(train_watched("--resume --exact", 0, 0, &code) + lines, STEPS);
 	assert_int_equal(code, 0);
-	same_files("whole/model.safetensors", "parts/model.safetensors");
+	scratch_same(scratch_path("whole"), scratch_path("parts"), "model.safetensors");
 }
 
 /* Nothing lies half-written, and once there is room the run gives the same bits */
@@ -223,7 +210,7 @@ static void a_full_disk_loses_nothing(void **state)
 	assert_int_equal(scratch_count("full"), 0);
 	file_limit = 0;
 	assert_int_equal(ended(train("full", "full.jsonl", "--save-every 20")), 0);
-	same_files("whole/model.safetensors", "full/model.safetensors");
+	scratch_same(scratch_path("whole"), scratch_path("full"), "model.safetensors");
 }
 
 int main(int argc, char **argv)

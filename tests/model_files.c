@@ -260,16 +260,6 @@ static size_t file_bytes(const char *path, char **bytes)
 	return (size_t)facts.st_size;
 }
 
-static void assert_same_file(const char *path, const char *other)
-{
-	char *a, *b;
-	const size_t bytes = file_bytes(path, &a);
-	assert_int_equal(file_bytes(other, &b), bytes);
-	assert_memory_equal(a, b, bytes);
-	free(a);
-	free(b);
-}
-
 /* Rounded once to 16 bits, then saved and loaded again: the same file, in one piece and in shards */
 static void test_halves(void **state)
 {
@@ -295,8 +285,8 @@ static void test_halves(void **state)
 			struct pf_model *twice = load(second);
 			assert_equal(once, twice);
 			save_as(twice, types[t], 0, third);
-			assert_same_file(in(first, "model.safetensors"), in(third, "model.safetensors"));
-			assert_same_file(in(first, "config.json"), in(third, "config.json"));
+			scratch_same(first, third, "model.safetensors");
+			scratch_same(first, third, "config.json");
 			pf_model_close(model);
 			pf_model_close(once);
 			pf_model_close(twice);
@@ -349,7 +339,7 @@ static void test_kept(void **state)
 	assert_non_null(strstr(text, "use_cache"));
 	assert_non_null(strstr(text, "bfloat16"));
 	free(text);
-	assert_same_file(in(from, "tokenizer.json"), in(to, "tokenizer.json"));
+	scratch_same(from, to, "tokenizer.json");
 	assert_int_not_equal(access(in(to, "merges.txt"), F_OK), 0);
 	pf_model_close(model);
 }

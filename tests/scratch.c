@@ -88,6 +88,33 @@ const char *scratch_gzip(const char *name, const void *bytes, size_t length)
 	return path;
 }
 
+int scratch_equal(const char *path, const char *other)
+{
+	FILE *file[2] = { fopen(path, "rb"), fopen(other, "rb") };
+	int byte, bytes = 0, equal = 1;
+
+	if (!file[0] || !file[1])
+		fail_msg("%s is not there", file[0] ? other : path);
+	for (; equal && (byte = getc(file[0])) != EOF; bytes = 1)
+		equal = getc(file[1]) == byte;
+	equal = equal && getc(file[1]) == EOF;
+	fclose(file[0]);
+	fclose(file[1]);
+	if (!bytes)
+		fail_msg("%s is empty", path);
+	return equal;
+}
+
+void scratch_same(const char *one, const char *other, const char *name)
+{
+	char path[2][2048];
+
+	snprintf(path[0], sizeof *path, "%s/%s", one, name);
+	snprintf(path[1], sizeof *path, "%s/%s", other, name);
+	if (!scratch_equal(path[0], path[1]))
+		fail_msg("%s and %s differ", path[0], path[1]);
+}
+
 int scratch_count(const char *name)
 {
 	DIR *list = opendir(scratch_path(name));

@@ -14,6 +14,10 @@ const char *scratch_tree(const char *name, const char *text);
 const char *scratch_bytes(const char *name, const void *bytes, size_t length);
 /* The same, compressed */
 const char *scratch_gzip(const char *name, const void *bytes, size_t length);
+/* Have two files, by path, the same bytes? An absent one, or an empty `path`, fails the test */
+int scratch_equal(const char *path, const char *other);
+/* Fails the test unless file `name` of two folders, by path, is the same in both */
+void scratch_same(const char *folder, const char *other, const char *name);
 /* Entries of a folder below it, -1 if it is not there */
 int scratch_count(const char *name);
 #endif

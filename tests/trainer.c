@@ -13,23 +13,6 @@
 #include "tests/scratch.h"
 #include "tests/world.h"
 
-static void assert_same_file(const char *a, const char *b, const char *name)
-{
-	static char text[2][1 << 20];
-	size_t n[2];
-	for (int i = 0; i < 2; i++) {
-		char path[1024];
-		snprintf(path, sizeof path, "%s/%s", i ? b : a, name);
-		FILE *file = fopen(path, "rb");
-		assert_non_null(file);
-		n[i] = fread(text[i], 1, sizeof *text, file);
-		fclose(file);
-	}
-	assert_true(n[0] > 0 && n[0] < sizeof *text);
-	assert_int_equal(n[0], n[1]);
-	assert_memory_equal(text[0], text[1], n[0]);
-}
-
 /* ---- where it starts ---- */
 
 static void policy_is_reference_before_the_first_step(void **state)
@@ -98,9 +81,9 @@ static void a_moving_reference_is_resumed(void **state)
 		assert_int_equal(world_train(&w, &result, &error), run == 1 ? PF_E_INTERRUPTED : 0);
 		world_leave(&w);
 	}
-	assert_same_file(whole, parts, "model.safetensors");
-	assert_same_file(whole, parts, "checkpoint-000008/reference/model.safetensors");
-	assert_same_file(whole, parts, "checkpoint-000008/optimizer.safetensors");
+	scratch_same(whole, parts, "model.safetensors");
+	scratch_same(whole, parts, "checkpoint-000008/reference/model.safetensors");
+	scratch_same(whole, parts, "checkpoint-000008/optimizer.safetensors");
 }
 
 /* ---- watches ---- */
@@ -188,8 +171,8 @@ static void stopped_and_resumed_is_uninterrupted(void **state)
 	assert_int_equal(result.first, 3);
 	assert_int_equal(w.notes, 0);
 	world_leave(&w);
-	assert_same_file(whole, parts, "model.safetensors");
-	assert_same_file(whole, parts, "checkpoint-000008/optimizer.safetensors");
+	scratch_same(whole, parts, "model.safetensors");
+	scratch_same(whole, parts, "checkpoint-000008/optimizer.safetensors");
 }
 
 static int lines(const char *folder)
@@ -247,8 +230,8 @@ static void killed_and_resumed_is_uninterrupted(void **state)
 	assert_int_equal(result.first, 4);
 	world_leave(&w);
 	assert_int_equal(lines(parts), WORLD_STEPS);
-	assert_same_file(whole, parts, "model.safetensors");
-	assert_same_file(whole, parts, "checkpoint-000008/optimizer.safetensors");
+	scratch_same(whole, parts, "model.safetensors");
+	scratch_same(whole, parts, "checkpoint-000008/optimizer.safetensors");
 }
 
 static void other_circumstances_are_reported(void **state)
@@ -333,7 +316,7 @@ static void reference_is_computed_once(void **state)
 		pf_device_counts(world_device, &counts[i + 1]);
 	}
 	assert_true(counts[2].runs - counts[1].runs < counts[1].runs - counts[0].runs);
-	assert_same_file(model[0], model[1], "model.safetensors");
+	scratch_same(model[0], model[1], "model.safetensors");
 	assert_int_equal(scratch_count("cache"), 1);
 }
 
@@ -385,7 +368,7 @@ static void cache_has_no_history(const char *loss, const char *cache)
 		world_train_well(&w, &result);
 		world_leave(&w);
 	}
-	assert_same_file(model[0], model[2], "model.safetensors");
+	scratch_same(model[0], model[2], "model.safetensors");
 }
 
 /* One folder for pairs, and for the same pairs taken as labelled singles: twice as many samples of one side each */
