@@ -1,14 +1,8 @@
-/* Training as a whole, on the simulated card: it starts where it should, the reference follows, watches watch, and it
- * goes on exactly after a stop and after being killed. */
-#include <fcntl.h>
+/* Training as a whole, on the simulated card: it starts where it should, the reference follows or is kept on disk,
+ * watches watch, heads have a precision. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include "tests/cmocka.h"
 #include "tests/scratch.h"
 #include "tests/world.h"
@@ -31,20 +25,13 @@ static void policy_is_reference_before_the_first_step(void **state)
 
 /* ---- the reference follows (TR-DPO) ---- */
 
-static void sync_every(struct world *w, uint64_t steps, double mixup)
-{
-	w->t.synced = w->reference;
-	w->t.sync_every = steps;
-	w->t.mixup = mixup;
-}
-
 static void reference_follows_the_policy(void **state)
 {
 	struct pf_training_result result;
 	struct world w;
 	(void)state;
 	world_enter(&w, "sigmoid", NULL);
-	sync_every(&w, 1, 1.0);
+	world_sync(&w, 1, 1.0);
 	world_train_well(&w, &result);
 	if (!(fabs(w.last_loss - log(2.0)) <= 1e-6))     /* before every step policy and reference are the same */
 		fail_msg("hard updates: the last loss is %.9g, not ln 2", w.last_loss);
@@ -53,7 +40,7 @@ static void reference_follows_the_policy(void **state)
 
 	world_enter(&w, "sigmoid", NULL);
 	struct pf_model *start = pf_model_reference(w.model);
-	sync_every(&w, WORLD_STEPS, 0.25);                     /* once, with the last step */
+	world_sync(&w, WORLD_STEPS, 0.25);                     /* once, with the last step */
 	world_train_well(&w, &result);
 	for (uint64_t i = 0; i < w.model->layout.size; i++) {
 		const double want = 0.25 * (double)w.model->param[i] + 0.75 * (double)start->param[i];
@@ -61,29 +48,6 @@ static void reference_follows_the_policy(void **state)
 	}
 	pf_model_close(start);
 	world_leave(&w);
-}
-
-static void a_moving_reference_is_resumed(void **state)
-{
-	struct pf_training_result result;
-	struct pf_error error;
-	struct world w;
-	char whole[512], parts[512];
-	(void)state;
-	strcpy(whole, scratch_path("sync_whole"));
-	strcpy(parts, scratch_path("sync_parts"));
-	for (int run = 0; run < 3; run++) {
-		world_enter(&w, "sigmoid", run ? parts : whole);
-		sync_every(&w, 2, 0.6);
-		w.t.run.cache = scratch_path("sync_cache");
-		w.stop_after = run == 1 ? 3 : 0;
-		w.t.resume = w.t.exact = run == 2;
-		assert_int_equal(world_train(&w, &result, &error), run == 1 ? PF_E_INTERRUPTED : 0);
-		world_leave(&w);
-	}
-	scratch_same(whole, parts, "model.safetensors");
-	scratch_same(whole, parts, "checkpoint-000008/reference/model.safetensors");
-	scratch_same(whole, parts, "checkpoint-000008/optimizer.safetensors");
 }
 
 /* ---- watches ---- */
@@ -146,156 +110,6 @@ static void figures_of_the_watches(void **state)
 	assert_int_equal(said, 100);                     /* once */
 }
 
-/* ---- interruption ---- */
-
-static void stopped_and_resumed_is_uninterrupted(void **state)
-{
-	struct pf_training_result result;
-	struct pf_error error;
-	struct world w;
-	char whole[512], parts[512];
-	(void)state;
-	strcpy(whole, scratch_path("whole"));
-	strcpy(parts, scratch_path("parts"));
-	world_enter(&w, "kto", whole);
-	world_train_well(&w, &result);
-	world_leave(&w);
-	world_enter(&w, "kto", parts);
-	w.stop_after = 3;
-	assert_int_equal(world_train(&w, &result, &error), PF_E_INTERRUPTED);
-	assert_int_equal(result.steps, 3);
-	world_leave(&w);
-	world_enter(&w, "kto", parts);
-	w.t.resume = w.t.exact = 1;
-	world_train_well(&w, &result);
-	assert_int_equal(result.first, 3);
-	assert_int_equal(w.notes, 0);
-	world_leave(&w);
-	scratch_same(whole, parts, "model.safetensors");
-	scratch_same(whole, parts, "checkpoint-000008/optimizer.safetensors");
-}
-
-static int lines(const char *folder)
-{
-	char path[1024];
-	int count = 0, c;
-	snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
-	FILE *file = fopen(path, "r");
-	assert_non_null(file);
-	while ((c = getc(file)) != EOF)
-		count += c == '\n';
-	fclose(file);
-	return count;
-}
-
-/* Trains until it dies. A program of its own: threads do not cross a fork */
-static int be_killed(const char *data, const char *out)
-{
-	struct pf_training_result result;
-	struct pf_error error;
-	struct world w;
-	snprintf(world_pairs, sizeof world_pairs, "%s", data);
-	if (pf_tokenizer_open("bytes", &world_tokenizer, &error) || pf_device_open("sim", NULL, &world_device, &error))
-		return 1;
-	world_enter(&w, "sigmoid", out);
-	w.t.save_every = 2;
-	w.die_after = 6;
-	world_train(&w, &result, &error);
-	return 2;
-}
-
-static void killed_and_resumed_is_uninterrupted(void **state)
-{
-	struct pf_training_result result;
-	struct world w;
-	char whole[512], parts[512];
-	int status;
-	(void)state;
-	strcpy(whole, scratch_path("whole2"));
-	strcpy(parts, scratch_path("killed"));
-	world_enter(&w, "sigmoid", whole);
-	world_train_well(&w, &result);
-	world_leave(&w);
-	pid_t child = fork();
-	if (child == 0) {
-		execl("/proc/self/exe", "test_trainer", world_pairs, parts, (char *)NULL);
-		_exit(1);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == WORLD_KILLED);
-	assert_true(lines(parts) >= 5);
-	world_enter(&w, "sigmoid", parts);
-	w.t.resume = 1;
-	world_train_well(&w, &result);
-	assert_int_equal(result.first, 4);
-	world_leave(&w);
-	assert_int_equal(lines(parts), WORLD_STEPS);
-	scratch_same(whole, parts, "model.safetensors");
-	scratch_same(whole, parts, "checkpoint-000008/optimizer.safetensors");
-}
-
-static void other_circumstances_are_reported(void **state)
-{
-	struct pf_training_result result;
-	struct pf_error error;
-	struct world w;
-	char out[512];
-	(void)state;
-	strcpy(out, scratch_path("facts"));
-	world_enter(&w, "sigmoid", out);
-	w.stop_after = 2;
-	assert_int_equal(world_train(&w, &result, &error), PF_E_INTERRUPTED);
-	world_leave(&w);
-	world_enter(&w, "sigmoid", out);
-	strcpy(w.fact.value, "1");
-	w.t.resume = w.t.exact = 1;
-	assert_int_equal(world_train(&w, &result, &error), PF_E_MISMATCH);
-	assert_non_null(strstr(error.text, "threads: \"2\" in the checkpoint, \"1\" now"));
-	assert_int_equal(w.notes, 1);
-	w.t.exact = 0;
-	world_train_well(&w, &result);
-	assert_int_equal(w.notes, 2);
-	world_leave(&w);
-	world_enter(&w, "sigmoid", scratch_path("nothing"));
-	w.t.resume = 1;
-	assert_int_equal(world_train(&w, &result, &error), PF_E_ABSENT);
-	world_leave(&w);
-}
-
-/* ---- what must not be mixed up ---- */
-
-static void folders_and_references_are_guarded(void **state)
-{
-	struct pf_training_result result;
-	struct pf_error error;
-	struct world w;
-	char out[512];
-	(void)state;
-	strcpy(out, scratch_path("guarded"));
-	world_enter(&w, "sigmoid", out);
-	w.stop_after = 1;
-	assert_int_equal(world_train(&w, &result, &error), PF_E_INTERRUPTED);
-	assert_int_equal(world_train(&w, &result, &error), PF_E_ARGUMENT);   /* a new run would mix with the old one */
-	assert_non_null(strstr(error.text, "--resume"));
-	int folder = open(out, O_RDONLY | O_DIRECTORY);
-	assert_int_equal(flock(folder, LOCK_EX | LOCK_NB), 0);
-	w.t.resume = 1;
-	assert_true(world_train(&w, &result, &error) < 0);
-	assert_non_null(strstr(error.text, "another run"));
-	close(folder);
-	assert_int_equal(mkdir(scratch_path("guarded/checkpoint-009999"), 0777), 0);  /* no checkpoint: has no state */
-	w.stop_after = 0;
-	w.stop = 0;
-	world_train_well(&w, &result);
-	assert_int_equal(result.first, 1);
-	w.t.resume = 0;
-	w.t.out = NULL;
-	w.reference->config.rope_theta *= 2.0;
-	assert_int_equal(world_train(&w, &result, &error), PF_E_SHAPE);
-	assert_non_null(strstr(error.text, "rope 20000"));
-	world_leave(&w);
-}
-
 /* ---- reference kept on disk ---- */
 
 static void reference_is_computed_once(void **state)
@@ -318,37 +132,6 @@ static void reference_is_computed_once(void **state)
 	assert_true(counts[2].runs - counts[1].runs < counts[1].runs - counts[0].runs);
 	scratch_same(model[0], model[1], "model.safetensors");
 	assert_int_equal(scratch_count("cache"), 1);
-}
-
-/* ---- precisions of the head ---- */
-
-/* The same in policy and reference: they agree as ever. Different ones: how far they are apart is said, not refused.
- * Log-probs of the reference in one precision are none in another */
-static void heads_have_a_precision(void **state)
-{
-	static const struct { enum pf_precision policy, reference; unsigned caches; } cases[] = {
-		{ PF_PRECISION_FP32, PF_PRECISION_FP32, 1 }, { PF_PRECISION_BF16, PF_PRECISION_BF16, 2 },
-		{ PF_PRECISION_MXINT8, PF_PRECISION_MXINT8, 3 }, { PF_PRECISION_BF16, PF_PRECISION_MXINT8, 3 },
-	};
-	struct pf_training_result result;
-	struct world w;
-	char cache[512];
-	(void)state;
-	strcpy(cache, scratch_path("precisions"));
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		const int same = cases[i].policy == cases[i].reference;
-		world_enter(&w, "sigmoid:beta=0.3", NULL);
-		w.t.run.cache = cache;
-		w.t.run.precision = cases[i].policy;
-		w.t.run.reference_precision = cases[i].reference;
-		world_train_well(&w, &result);
-		assert_true(same ? result.step0_check == 0.0 : result.step0_check > 1e-5 && result.step0_check < 0.2);
-		assert_int_equal(w.precision_notes, !same);
-		assert_true(fabs(w.first_loss - log(2.0)) <= (same ? 1e-6 : 0.1));
-		assert_true(w.last_loss < w.first_loss);
-		assert_int_equal(scratch_count("precisions"), cases[i].caches);
-		world_leave(&w);
-	}
 }
 
 /* What another run left in the cache changes nothing: entries do not depend on the batch that asked for them first */
@@ -382,6 +165,37 @@ static void cache_has_no_memory(void **state)
 	assert_int_equal(scratch_count("history"), 2);
 }
 
+/* ---- precisions of the head ---- */
+
+/* The same in policy and reference: they agree as ever. Different ones: how far they are apart is said, not refused.
+ * Log-probs of the reference in one precision are none in another */
+static void heads_have_a_precision(void **state)
+{
+	static const struct { enum pf_precision policy, reference; unsigned caches; } cases[] = {
+		{ PF_PRECISION_FP32, PF_PRECISION_FP32, 1 }, { PF_PRECISION_BF16, PF_PRECISION_BF16, 2 },
+		{ PF_PRECISION_MXINT8, PF_PRECISION_MXINT8, 3 }, { PF_PRECISION_BF16, PF_PRECISION_MXINT8, 3 },
+	};
+	struct pf_training_result result;
+	struct world w;
+	char cache[512];
+	(void)state;
+	strcpy(cache, scratch_path("precisions"));
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const int same = cases[i].policy == cases[i].reference;
+		world_enter(&w, "sigmoid:beta=0.3", NULL);
+		w.t.run.cache = cache;
+		w.t.run.precision = cases[i].policy;
+		w.t.run.reference_precision = cases[i].reference;
+		world_train_well(&w, &result);
+		assert_true(same ? result.step0_check == 0.0 : result.step0_check > 1e-5 && result.step0_check < 0.2);
+		assert_int_equal(w.precision_notes, !same);
+		assert_true(fabs(w.first_loss - log(2.0)) <= (same ? 1e-6 : 0.1));
+		assert_true(w.last_loss < w.first_loss);
+		assert_int_equal(scratch_count("precisions"), cases[i].caches);
+		world_leave(&w);
+	}
+}
+
 static int open_world(void **state)
 {
 	(void)state;
@@ -395,20 +209,13 @@ static int close_world(void **state)
 	return world_close();
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
-	if (argc == 3)
-		return be_killed(argv[1], argv[2]);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(policy_is_reference_before_the_first_step),
 		cmocka_unit_test(reference_follows_the_policy),
-		cmocka_unit_test(a_moving_reference_is_resumed),
 		cmocka_unit_test(watches_watch),
 		cmocka_unit_test(figures_of_the_watches),
-		cmocka_unit_test(stopped_and_resumed_is_uninterrupted),
-		cmocka_unit_test(killed_and_resumed_is_uninterrupted),
-		cmocka_unit_test(other_circumstances_are_reported),
-		cmocka_unit_test(folders_and_references_are_guarded),
 		cmocka_unit_test(reference_is_computed_once),
 		cmocka_unit_test(cache_has_no_memory),
 		cmocka_unit_test(heads_have_a_precision),

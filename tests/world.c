@@ -158,3 +158,10 @@ void world_train_well(struct world *w, struct pf_training_result *result)
 	if (world_train(w, result, &error))
 		fail_msg("%s", error.text);
 }
+
+void world_sync(struct world *w, uint64_t steps, double mixup)
+{
+	w->t.synced = w->reference;
+	w->t.sync_every = steps;
+	w->t.mixup = mixup;
+}

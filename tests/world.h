@@ -37,4 +37,6 @@ void world_enter_cut(struct world *w, const char *loss, const char *out, struct 
 void world_leave(struct world *w);
 int  world_train(struct world *w, struct pf_training_result *result, struct pf_error *error);
 void world_train_well(struct world *w, struct pf_training_result *result);
+/* The reference follows every so many steps (TR-DPO) */
+void world_sync(struct world *w, uint64_t steps, double mixup);
 #endif
