@@ -36,15 +36,9 @@ static void save_inputs(void)
 	npy_save("c.npy", (struct pf_npy_shape){ PF_F32, 1, { T } }, coef);
 }
 
-/* Runs `prefpga head` with these options in the scratch folder; what it prints goes to text */
 static int run(const char *options, char text[2048])
 {
-	char command[1024];
-	snprintf(command, sizeof command, "cd '%s' && '%s' head %s 2>&1", scratch_path("."), program, options);
-	FILE *pipe = popen(command, "r");
-	size_t got = fread(text, 1, 2047, pipe);
-	text[got] = 0;
-	return pclose(pipe) >> 8;
+	return npy_run(program, "head", options, text);
 }
 
 static void check_file(const char *name, size_t count, const long double *want, const long double *size, double share)

@@ -50,15 +50,9 @@ static void save_inputs(enum pf_dtype type)
 }
 
 /* ---- the program ---- */
-/* Runs `prefpga logprob` with these options in the scratch folder; what it prints goes to text */
 static int run(const char *options, char text[2048])
 {
-	char command[1024];
-	snprintf(command, sizeof command, "cd '%s' && '%s' logprob %s 2>&1", scratch_path("."), program, options);
-	FILE *pipe = popen(command, "r");
-	size_t got = fread(text, 1, 2047, pipe);
-	text[got] = 0;
-	return pclose(pipe) >> 8;
+	return npy_run(program, "logprob", options, text);
 }
 
 static void close_to(double got, long double want, double tolerance)

@@ -1,4 +1,5 @@
 #include "tests/npy_scratch.h"
+#include <stdio.h>
 #include "tests/cmocka.h"
 #include "tests/scratch.h"
 
@@ -18,4 +19,14 @@ struct pf_npy npy_load(const char *name)
 	if (pf_npy_open(scratch_path(name), &npy, &error))
 		fail_msg("%s", error.text);
 	return npy;
+}
+
+int npy_run(const char *program, const char *verb, const char *options, char text[2048])
+{
+	char command[1024];
+	snprintf(command, sizeof command, "cd '%s' && '%s' %s %s 2>&1", scratch_path("."), program, verb, options);
+	FILE *pipe = popen(command, "r");
+	size_t got = fread(text, 1, 2047, pipe);
+	text[got] = 0;
+	return pclose(pipe) >> 8;
 }

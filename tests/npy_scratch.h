@@ -7,4 +7,6 @@
 void npy_save(const char *name, struct pf_npy_shape shape, const void *data);
 /* Closed by the caller: pf_npy_close */
 struct pf_npy npy_load(const char *name);
+/* Runs `program verb options` in the scratch folder; what it prints goes to text. Its exit code */
+int npy_run(const char *program, const char *verb, const char *options, char text[2048]);
 #endif
