@@ -8,39 +8,16 @@
 #include "tests/head_numbers.h"
 #include "tests/scratch.h"
 #include "tests/wrap.h"
+#include "tests/word_pairs.h"
 #include "host/train/run.h"
 
 enum { BATCH = 4, STEPS = 6, LENGTH = 48, DIM = 32 };
 extern const struct pf_backend pf_backend_sim;
 
-static const struct pf_tokenizer *tokenizer;
-static struct pf_corpus *corpus;
-static struct pf_loss loss;
-
 static int open_world(void **state)
 {
-	static const char *const word[] = { "red", "blue", "green", "wide" };
-	const struct pf_corpus_options options = { .want = PF_RECORD_PAIRS, .cut = { .max_length = LENGTH } };
-	struct pf_error error;
-	char text[2048];
-	size_t n = 0;
 	(void)state;
-	scratch_open("reference_head");
-	for (int i = 0; i < 3 * BATCH; i++)            /* an epoch is half of the training */
-		n += (size_t)snprintf(text + n, sizeof text - n,
-		                      "{\"prompt\": \"%s %s:\", \"chosen\": \" %s, please\", \"rejected\": \" %s\"}\n",
-		                      word[i % 4], word[i / 4], word[i % 4], word[(i + 1) % 4]);
-	if (pf_tokenizer_open("bytes", &tokenizer, &error) || pf_loss_parse("sigmoid:beta=0.1", &loss, &error) ||
-	    pf_corpus_open(scratch_text("pairs.jsonl", text), tokenizer, &options, &corpus, &error))
-		fail_msg("%s", error.text);
-	return 0;
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	pf_corpus_close(corpus);
-	return 0;
+	return word_pairs_open("reference_head", 3 * BATCH, LENGTH);       /* an epoch is half of the training */
 }
 
 static struct pf_model *make_model(void)
@@ -72,9 +49,10 @@ static struct pf_training training(struct pf_device **device, const struct pf_mo
 {
 	return (struct pf_training){ .run = { .device = device, .devices = 1, .max_length = LENGTH, .batch = BATCH,
 			.accumulate = 1, .threads = 1, .precision = PF_PRECISION_BF16,
-			.reference_precision = PF_PRECISION_MXINT8, .loss = &loss, .reference = reference,
+			.reference_precision = PF_PRECISION_MXINT8, .loss = &word_pairs.loss, .reference = reference,
 			.cache = cache },
-		.corpus = corpus, .seed = 5, .steps = STEPS, .shuffle = 1, .adamw = { 0.9, 0.999, 1e-8, 0.0, 1.0, 1 },
+		.corpus = word_pairs.corpus, .seed = 5, .steps = STEPS, .shuffle = 1,
+		.adamw = { 0.9, 0.999, 1e-8, 0.0, 1.0, 1 },
 		.schedule = { PF_SCHEDULE_LINEAR, 1e-3, 0.0, 0, STEPS } };
 }
 
@@ -146,8 +124,8 @@ static void a_step_out_of_the_cache_takes_it_off_the_card(void **state)
 	struct pf_error error = { 0 };
 	(void)state;
 	if (pf_running_open(&r, &t.run, model, 1, &error) ||
-	    pf_running_cache(&r, corpus, PF_SPLIT_TRAIN, &cache, &error) ||
-	    pf_running_sampler(&r, corpus, PF_SPLIT_TRAIN, 0, 0, 1, &sampler, &error) ||
+	    pf_running_cache(&r, word_pairs.corpus, PF_SPLIT_TRAIN, &cache, &error) ||
+	    pf_running_sampler(&r, word_pairs.corpus, PF_SPLIT_TRAIN, 0, 0, 1, &sampler, &error) ||
 	    pf_sampler_step(&sampler, 0, &r.pack, &facts, &error))
 		fail_msg("%s", error.text);
 	r.objective.cache = cache;
@@ -174,5 +152,5 @@ int main(void)
 		cmocka_unit_test(a_card_without_its_kernel_trains),
 		cmocka_unit_test(a_step_out_of_the_cache_takes_it_off_the_card),
 	};
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, open_world, word_pairs_close);
 }

@@ -8,40 +8,16 @@
 #include "tests/model_naive.h"
 #include "tests/model_shape.h"
 #include "tests/scratch.h"
+#include "tests/word_pairs.h"
 #include "host/train/run.h"
 
 enum { BATCH = 6, LENGTH = 64, DIM = 16, VOCAB = PF_BYTES_VOCAB, SHARE = (VOCAB + 3) / 4, BLOCK = 64, GROUP = 16 };
 #define EPS 0.03
 
-static const struct pf_tokenizer *tokenizer;
-static struct pf_corpus *corpus;
-static struct pf_loss loss;
-
 static int open_world(void **state)
 {
-	static const char *const word[] = { "red", "blue", "green", "wide" };
-	const struct pf_corpus_options options = { .want = PF_RECORD_PAIRS, .cut = { .max_length = LENGTH } };
-	struct pf_error error;
-	char text[2048];
-	size_t n = 0;
 	(void)state;
-	scratch_open("train_filter");
-	for (int i = 0; i < BATCH; i++)
-		n += (size_t)snprintf(text + n, sizeof text - n,
-		                      "{\"prompt\": \"%s:\", \"chosen\": \" a %s thing, please\", "
-		                      "\"rejected\": \" %s sea\"}\n",
-		                      word[i % 4], word[i % 4], word[(i + 1) % 4]);
-	if (pf_tokenizer_open("bytes", &tokenizer, &error) || pf_loss_parse("sigmoid:beta=0.1", &loss, &error) ||
-	    pf_corpus_open(scratch_text("pairs.jsonl", text), tokenizer, &options, &corpus, &error))
-		fail_msg("%s", error.text);
-	return 0;
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	pf_corpus_close(corpus);
-	return 0;
+	return word_pairs_open("train_filter", BATCH, LENGTH);
 }
 
 /* Its head smaller than it is made: probabilities differ, but words that are no targets are below the limit */
@@ -155,11 +131,11 @@ static json_t *first_step(const char *spec, float filter, struct dropped *want)
 	if (pf_device_open(spec, NULL, &device, &error))
 		fail_msg("%s", error.text);
 	const struct pf_training t = { .run = { .device = &device, .devices = 1, .max_length = LENGTH, .batch = BATCH,
-			.accumulate = 1, .threads = 1, .loss = &loss, .uniform = 1, .filter = filter },
-		.corpus = corpus, .steps = 1, .adamw = { 0.9, 0.999, 1e-8, 0.0, 1.0, 1 },
+			.accumulate = 1, .threads = 1, .loss = &word_pairs.loss, .uniform = 1, .filter = filter },
+		.corpus = word_pairs.corpus, .steps = 1, .adamw = { 0.9, 0.999, 1e-8, 0.0, 1.0, 1 },
 		.schedule = { PF_SCHEDULE_LINEAR, 1e-3, 0.0, 0, 1 }, .log = scratch_path("metrics.jsonl") };
 	if (pf_running_describe(&running, &t.run, model, 1, &error) ||
-	    pf_running_sampler(&running, corpus, PF_SPLIT_TRAIN, 0, 0, 1, &sampler, &error) ||
+	    pf_running_sampler(&running, word_pairs.corpus, PF_SPLIT_TRAIN, 0, 0, 1, &sampler, &error) ||
 	    pf_sampler_step(&sampler, 0, &running.pack, &facts, &error))
 		fail_msg("%s", error.text);
 	*want = find_dropped(find_far(model, &running.pack));
@@ -208,5 +184,5 @@ int main(void)
 		cmocka_unit_test(the_dropped_mass_is_logged),
 		cmocka_unit_test(without_a_filter_nothing_is_said),
 	};
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, open_world, word_pairs_close);
 }
