@@ -1,6 +1,7 @@
 /* The cost model of the head: schedules worked out by hand, decisions that must come out, and that more work never
  * costs less, nor a faster machine more. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include "host/train/cost.h"
 #include "prefpga/internal/kernels.h"
@@ -154,6 +155,59 @@ static void few_tokens_share_the_words(void **state)
 	assert_int_equal(cost_of(&p, &h).plan[PF_COST_RECOMPUTE].shards, 1);
 }
 
+/* Of a schedule: what each card's jobs move into and out of its banks of W and of states, and whether a run of
+ * linear_grad waits for another card's */
+static void check_cards(const struct pf_cost_place *p, const struct pf_cost_head *h, uint32_t shards)
+{
+	double in[4] = { 0 }, out[4] = { 0 }, states[4] = { 0 };
+	uint32_t runs[4] = { 0 };
+	struct pf_job *job;
+	size_t jobs;
+	assert_true(p->devices <= 4);
+	assert_int_equal(pf_cost_schedule(p, h, PF_COST_RECOMPUTE, shards, &job, &jobs, NULL), 0);
+	for (size_t i = 0; i < jobs; i++) {
+		const struct pf_job *j = &job[i], *before = NULL;
+		in[j->device] += j->kind == PF_JOB_IN && j->bank == 1 ? j->bytes : 0;
+		out[j->device] += j->kind == PF_JOB_OUT && j->bank == 1 ? j->bytes : 0;
+		states[j->device] += j->kind == PF_JOB_IN && j->bank == 0 ? j->bytes : 0;
+		runs[j->device] += j->kind == PF_JOB_RUN;
+		if (j->kind != PF_JOB_RUN || j->kernel != PF_KERNEL_linear_grad)
+			continue;
+		for (int k = 0; k < PF_JOB_AFTER; k++) {
+			before = j->after[k] != PF_JOB_NONE ? &job[j->after[k]] : NULL;
+			assert_true(!before || before->kind == PF_JOB_HOST || before->device == j->device);
+		}
+	}
+	double rows = 0, cards = 0;
+	for (uint32_t d = 0; d < p->devices; d++) {
+		const double words = shards > 1 ? (double)h->vocab / p->devices : h->vocab;
+		near(in[d], runs[d] ? words * h->dim * 4 : 0);
+		if (shards == 1)
+			near(out[d], runs[d] ? words * h->dim * 4 : 0);
+		rows += states[d] / (4.0 * h->dim);
+		cards += runs[d] > 0;
+	}
+	near(rows, shards > 1 ? cards * h->tokens : h->tokens);
+	free(job);
+}
+
+/* With fewer blocks than units the first or the last unit of a card may have nothing to do: W goes in, dW comes out and
+ * the states go in all the same, once a card that has work, and cards do not wait for each other */
+static void cards_whose_first_or_last_unit_rests(void **state)
+{
+	(void)state;
+	for (uint32_t devices = 1; devices <= 4; devices++)
+		for (uint32_t cus = 1; cus <= 4; cus++)
+			for (uint32_t blocks = 1; blocks <= 18; blocks++) {
+				const struct pf_cost_place p = plain(devices, cus);
+				const struct pf_cost_head by_tokens = head_of(64 * blocks, 320, 64, 1);
+				const struct pf_cost_head by_words = head_of(64, 64 * devices * cus, 64, 1);
+				check_cards(&p, &by_tokens, 1);
+				if (devices * cus > 1)
+					check_cards(&p, &by_words, devices * cus);
+			}
+}
+
 static void decisions(void **state)
 {
 	struct pf_cost_place p = plain(1, 1);
@@ -292,7 +346,9 @@ int main(void)
 		cmocka_unit_test(one_unit_by_hand), cmocka_unit_test(a_reference_in_mxint8_by_hand),
 		cmocka_unit_test(a_policy_in_mxint8_by_hand), cmocka_unit_test(bf16_is_padded),
 		cmocka_unit_test(ready_logits_by_hand),
-		cmocka_unit_test(few_tokens_share_the_words), cmocka_unit_test(decisions),
+		cmocka_unit_test(few_tokens_share_the_words),
+		cmocka_unit_test(cards_whose_first_or_last_unit_rests),
+		cmocka_unit_test(decisions),
 		cmocka_unit_test(more_work_never_costs_less), cmocka_unit_test(what_it_is_told),
 		cmocka_unit_test(spilling_is_faster_where_it_fits),
 	};

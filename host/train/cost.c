@@ -133,6 +133,23 @@ static double dweight_bytes(const struct pf_cost_head *h)
 	return 4.0 * pf_precision_pitch(pf_precision_back(h->precision), h->dim);
 }
 
+static int has_work(const struct part *p)
+{
+	return p->tokens > 0 && p->words > 0;
+}
+
+/* Whether a unit after unit i has work on the same card */
+static int goes_on(const struct schedule *s, uint32_t shards, uint32_t i)
+{
+	const uint32_t cus = s->place->cus, end = (i / cus + 1) * cus;
+	for (uint32_t k = i + 1; k < end; k++) {
+		const struct part p = part_of(s, shards, k);
+		if (has_work(&p))
+			return 1;
+	}
+	return 0;
+}
+
 /* The job that a device's W waits for: a copy in where it moves */
 static uint32_t weight_in(struct schedule *s, uint32_t device, uint32_t shards)
 {
@@ -147,12 +164,13 @@ static uint32_t fused_forward(struct schedule *s, uint32_t shards, uint32_t raw)
 	const struct pf_cost_head *h = s->head;
 	const uint32_t units = s->place->devices * s->place->cus;
 	const int kernel = pf_precision_forward_kernel(h->precision);
-	uint32_t gathered = PF_JOB_NONE, w = PF_JOB_NONE, in = PF_JOB_NONE, value[10];
+	uint32_t gathered = PF_JOB_NONE, w = PF_JOB_NONE, in = PF_JOB_NONE, device = PF_JOB_NONE, value[10];
 	for (uint32_t i = 0; i < units; i++) {
 		const struct part p = part_of(s, shards, i);
-		const int fresh = i % s->place->cus == 0;
-		if (p.tokens == 0 || p.words == 0)
+		const int fresh = p.device != device;          /* its first units may have nothing to do */
+		if (!has_work(&p))
 			continue;
+		device = p.device;
 		w = fresh ? weight_in(s, p.device, shards) : w;
 		if (fresh || shards == 1)
 			in = copy(s, PF_JOB_IN, p.device, BANK_STREAM, p.tokens * row_bytes(h), w);
@@ -169,19 +187,19 @@ static void fused_backward(struct schedule *s, uint32_t shards, uint32_t raw, ui
 	const struct pf_cost_head *h = s->head;
 	const uint32_t units = s->place->devices * s->place->cus;
 	const int kernel = pf_precision_backward_kernel(h->precision);
-	uint32_t before = PF_JOB_NONE, value[10];
+	uint32_t before = PF_JOB_NONE, device = PF_JOB_NONE, value[10];
 	for (uint32_t i = 0; i < units; i++) {
 		const struct part p = part_of(s, shards, i);
-		const int last = i % s->place->cus == s->place->cus - 1;
-		if (p.tokens == 0 || p.words == 0)
+		if (!has_work(&p))
 			continue;
-		before = i % s->place->cus == 0 || shards > 1 || !h->dweight ? PF_JOB_NONE : before;
+		before = p.device != device || shards > 1 || !h->dweight ? PF_JOB_NONE : before;
+		device = p.device;
 		unit_scalars(h, pf_precision_back(h->precision), &p, raw | (h->dweight ? PF_LINEAR_DWEIGHT : 0), value);
 		const uint32_t in = copy(s, PF_JOB_IN, p.device, BANK_SMALL,
 		                         (4.0 + (shards > 1 ? RECORD : 0)) * p.tokens, gathered);
 		before = launch(s, p.device, kernel, value, 10, in, before, PF_JOB_NONE);
 		copy(s, PF_JOB_OUT, p.device, BANK_STREAM, p.tokens * dhidden_bytes(h), before);
-		if (h->dweight && h->moves && (shards > 1 || last))
+		if (h->dweight && h->moves && (shards > 1 || !goes_on(s, shards, i)))
 			copy(s, PF_JOB_OUT, p.device, BANK_WEIGHT, p.words * dweight_bytes(h), before);
 	}
 }
