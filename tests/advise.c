@@ -195,6 +195,23 @@ static void no_optimizer_of_low_bits(void **state)
 	assert_non_null(strstr(error.text, "bf16"));
 }
 
+/* The optimizer's runs are counted: by hand 154 MB of dW for its norm and four such arrays for AdamW, each through one
+ * port of 13.17 GB/s, less what need not cross the link; and it is on one card */
+static void a_resident_optimizer_takes_its_time(void **state)
+{
+	const struct pf_offload x = ask_on("u55c", 1, 1, 1e11, 8192, PF_OFFLOAD_RESIDENT);
+	const double trained = ask_on("u55c", 1, 1, 1e11, 8192, PF_OFFLOAD_TRAINED).head_s.value;
+	const double array = 50257.0 * 768 * 4, link = array / 11.009e9 + array / 12.152e9;
+	const struct pf_offload_shape shape = pf_offload_plain(768, 50257, 12, 8192);
+	const struct pf_offload_place two = { "u55c", 2, 1, 1e11, NULL };
+	struct pf_offload y;
+	struct pf_error error;
+	(void)state;
+	assert_true(fabs(x.head_s.value - (trained - link + 5 * array / 13.17e9)) <= 2e-3);
+	assert_int_equal(pf_offload_ask(&two, &shape, PF_OFFLOAD_RESIDENT, &y, &error), PF_E_UNSUPPORTED);
+	assert_non_null(strstr(error.text, "--cards 1"));
+}
+
 static void shapes(void **state)
 {
 	struct pf_model_config c = {
@@ -276,6 +293,7 @@ int main(void)
 		cmocka_unit_test(low_bits_are_faster),
 		cmocka_unit_test(more_takes_longer),
 		cmocka_unit_test(no_optimizer_of_low_bits),
+		cmocka_unit_test(a_resident_optimizer_takes_its_time),
 		cmocka_unit_test(shapes),
 		cmocka_unit_test(anchors_are_consistent),
 		cmocka_unit_test(unknown_cards),

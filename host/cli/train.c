@@ -268,7 +268,8 @@ static void say_cost(const struct pf_setup *s, const struct pf_options *o)
 		                           .dim = s->model->config.dim,
 		                           .backward = 1,
 		                           .dweight = trained,
-		                           .moves = trained && strcmp(o->head_optimizer, "device") != 0 };
+		                           .moves = trained && strcmp(o->head_optimizer, "device") != 0,
+		                           .optimizer = trained && strcmp(o->head_optimizer, "device") == 0 };
 	char text[512];
 	pf_cli_cost_note(o, s->device[0], s->devices, o->head_precision, head, text, sizeof text);
 	if (text[0])

@@ -53,7 +53,8 @@ static struct pf_cost_head cost_head(const struct pf_offload_shape *s, enum pf_o
 		                      .backward = head != PF_OFFLOAD_REFERENCE,
 		                      .dweight = head == PF_OFFLOAD_TRAINED || head == PF_OFFLOAD_RESIDENT,
 		                      .moves = head == PF_OFFLOAD_TRAINED,
-		                      .precision = s->precision };
+		                      .precision = s->precision,
+		                      .optimizer = head == PF_OFFLOAD_RESIDENT };
 }
 
 /* ---- the card ---- */
@@ -207,6 +208,10 @@ int pf_offload_ask(const struct pf_offload_place *p, const struct pf_offload_sha
 		return pf_fail(error, PF_E_UNSUPPORTED,
 		               "the head's optimizer on the card is float32, not %s: take --head trained, or fp32",
 		               pf_precision_name(shape->precision));
+	if (head == PF_OFFLOAD_RESIDENT && p->cards > 1)
+		return pf_fail(error, PF_E_UNSUPPORTED,
+		               "the head's optimizer is on one card, not on %u: take --head trained, or --cards 1",
+		               p->cards);
 	pf_offload_find_image(p->card, shape->precision, head, p->units, &a->image);
 	int code = cost_place(p, a->image.units, &place, error);
 	if (!code)

@@ -16,8 +16,8 @@
 /* What stays on the card from step to step, and what a step has to compute */
 enum pf_offload_head {
 	PF_OFFLOAD_TRAINED,   /* W goes in and dW comes out every step: the optimizer is the host's */
-	PF_OFFLOAD_RESIDENT,  /* W and dW stay: its optimizer is on the card too (whose runs, 4 V D / 16 cycles, are not
-	                       * in it); fp32 only */
+	PF_OFFLOAD_RESIDENT,  /* W and dW stay: its optimizer is on the card too, and its runs are in it, while host_s
+	                       * is the products' alone; fp32 and one card only */
 	PF_OFFLOAD_FROZEN,    /* W stays, dW is not wanted */
 	PF_OFFLOAD_REFERENCE, /* forward only */
 	PF_OFFLOAD_HEADS
@@ -91,7 +91,7 @@ struct pf_offload {
 };
 
 /* PF_E_UNKNOWN for a card without figures, names the nearest; PF_E_MEMORY when nothing fits it; PF_E_UNSUPPORTED for a
- * resident head that is not fp32 */
+ * resident head that is not fp32, or on several cards */
 int pf_offload_ask(const struct pf_offload_place *place, const struct pf_offload_shape *shape,
                    enum pf_offload_head head, struct pf_offload *answer, struct pf_error *error);
 /* The fewest tokens of 64, 128, ... 2^20 at which the card's head is faster than the host's; 0: at none that fit */

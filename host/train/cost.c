@@ -9,10 +9,12 @@
 #include "prefpga/internal/kernels.h"
 #include "seconds.h"
 
+enum { VALUES_MOST = 11 };                                     /* scalars of head_adamw */
 enum { BLOCKS = 8, UNITS_MOST = 64, DEVICES_MOST = 64, TRIES = 3, SIDE = 768 };
 enum { BANK_STREAM, BANK_WEIGHT, BANK_SMALL };                 /* classes of kernels.def */
 #define RECORD 64.0                    /* bytes of struct pf_row */
 #define STATE 128.0                    /* bytes of struct pf_shard */
+#define SQUARES 32.0                   /* bytes of head_norm's sums */
 
 /* A schedule that grows. Jobs that all wait for several others do so through a chain of idle jobs of the host */
 struct schedule {
@@ -114,6 +116,17 @@ static void unit_scalars(const struct pf_cost_head *h, enum pf_precision form, c
 	memcpy(value, all, sizeof all);
 }
 
+/* The head's optimizer behind all of dW: its norm, which the host adds to the others', then AdamW */
+static void optimize(struct schedule *s, uint32_t summed)
+{
+	const struct pf_cost_head *h = s->head;
+	const uint32_t value[VALUES_MOST] = { h->vocab, pf_precision_depth(h->precision, h->dim) };
+	uint32_t at = launch(s, 0, PF_KERNEL_head_norm, value, 2, summed, PF_JOB_NONE, PF_JOB_NONE);
+	at = copy(s, PF_JOB_OUT, 0, BANK_SMALL, SQUARES, at);
+	at = host(s, 0, at, PF_JOB_NONE);
+	launch(s, 0, PF_KERNEL_head_adamw, value, VALUES_MOST, at, PF_JOB_NONE, PF_JOB_NONE);
+}
+
 /* Bytes of a row of hidden states or W in the forms that the way forward and the way back want of it */
 static double row_bytes(const struct pf_cost_head *h)
 {
@@ -187,7 +200,7 @@ static void fused_backward(struct schedule *s, uint32_t shards, uint32_t raw, ui
 	const struct pf_cost_head *h = s->head;
 	const uint32_t units = s->place->devices * s->place->cus;
 	const int kernel = pf_precision_backward_kernel(h->precision);
-	uint32_t before = PF_JOB_NONE, device = PF_JOB_NONE, value[10];
+	uint32_t before = PF_JOB_NONE, device = PF_JOB_NONE, summed = PF_JOB_NONE, value[10];
 	for (uint32_t i = 0; i < units; i++) {
 		const struct part p = part_of(s, shards, i);
 		if (!has_work(&p))
@@ -201,7 +214,10 @@ static void fused_backward(struct schedule *s, uint32_t shards, uint32_t raw, ui
 		copy(s, PF_JOB_OUT, p.device, BANK_STREAM, p.tokens * dhidden_bytes(h), before);
 		if (h->dweight && h->moves && (shards > 1 || !goes_on(s, shards, i)))
 			copy(s, PF_JOB_OUT, p.device, BANK_WEIGHT, p.words * dweight_bytes(h), before);
+		summed = h->optimizer ? host(s, 0, summed, before) : PF_JOB_NONE;
 	}
+	if (h->optimizer)
+		optimize(s, summed);
 }
 
 static void fused_schedule(struct schedule *s, uint32_t raw, uint32_t shards)
@@ -215,7 +231,8 @@ static double fused_memory(const struct pf_cost_place *p, const struct pf_cost_h
 {
 	const double words = shards > 1 ? (double)h->vocab / p->devices : h->vocab;
 	const double tokens = shards > 1 ? h->tokens : (double)h->tokens / p->devices;
-	return words * (row_bytes(h) + (h->dweight ? dweight_bytes(h) : 0)) +
+	const double gradient = (h->dweight ? 1 : 0) + (h->optimizer ? 2 : 0);         /* and moments */
+	return words * (row_bytes(h) + gradient * dweight_bytes(h)) +
 	       tokens * (row_bytes(h) + (h->backward ? dhidden_bytes(h) : 0) + RECORD) +
 	       (raw ? 4.0 * tokens * words : 0);
 }
@@ -271,6 +288,10 @@ static int check(const struct pf_cost_place *p, const struct pf_cost_head *h, st
 		return pf_fail(error, PF_E_RANGE,
 		               "a head of %u tokens, %u words, %u numbers: 1 to %u, %u, %u are possible", h->tokens,
 		               h->vocab, h->dim, PF_ROWS_MAX, PF_VOCAB_MAX, PF_DEPTH_MAX * 16);
+	if (h->optimizer && (!h->backward || !h->dweight || h->moves || h->precision != PF_PRECISION_FP32 ||
+	                     p->devices != 1))
+		return pf_fail(error, PF_E_UNSUPPORTED,
+		               "the head's optimizer runs on one card, on a trained float32 head that stays there");
 	if (p->devices == 0 || p->devices > DEVICES_MOST || p->cus == 0 || p->cus > UNITS_MOST ||
 	    !(p->host_flops > 0.0 && isfinite(p->host_flops)))
 		return pf_fail(error, PF_E_RANGE, "%u cards of %u units, a host of %g operations/s: not a machine",
@@ -313,7 +334,7 @@ static int open_schedule(struct schedule *s, struct pf_error *error)
 	const int code = check(s->place, s->head, error);
 	if (code)
 		return code;
-	s->job = calloc(9 * (size_t)s->place->devices * s->place->cus + 9 * BLOCKS, sizeof *s->job);
+	s->job = calloc(10 * (size_t)s->place->devices * s->place->cus + 9 * BLOCKS, sizeof *s->job);
 	return s->job ? 0 : pf_fail(error, -ENOMEM, "no memory for a schedule");
 }
 

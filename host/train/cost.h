@@ -9,7 +9,7 @@
  *   spill,     hidden states in, linear_logprob on every unit, records out; coefficients in, linear_grad, dhidden out.
  *   recompute  W goes in first and dW comes out last where the optimizer is the host's. Units share the tokens in
  *              blocks of 64; runs that add to one dW follow each other. Or they share the words (shards), and nobody
- *              waits: what is faster is taken
+ *              waits: what is faster is taken. An optimizer on the card follows when all of dW is there
  * The last three are schedules played by pf_cycles_play on the figures of card_facts.def and the loops of cycles.def:
  * link, memory banks and units (a unit's array makes 256 multiply-adds a cycle of fp32 and bf16, 2,048 of MXINT8) limit
  * them. Everything but the host's rate is therefore modelled and uncalibrated; callers say so. A way whose memory the
@@ -32,6 +32,8 @@ struct pf_cost_head {
 	int      dweight;              /* dW too: the head is trained */
 	int      moves;                /* W goes in and dW comes out with the chunk: the optimizer is the host's */
 	enum pf_precision precision;   /* of the fused head's products; rows lie on the card in its form, padded */
+	int      optimizer;            /* the head's optimizer is the card's (one card, fp32, not moves): head_norm and
+	                                * head_adamw behind dW, and two moments beside W. The host's plan has none */
 };
 
 /* Where: equal cards with `cus` units each beside a host */
