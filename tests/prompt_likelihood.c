@@ -311,12 +311,6 @@ static int open_world(void **state)
 	return 0;
 }
 
-static int close_world(void **state)
-{
-	(void)state;
-	return world_close();
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,5 +319,5 @@ int main(void)
 		cmocka_unit_test(prompts_go_with_other_losses),
 		cmocka_unit_test(caches_know_no_prompts),
 	};
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, open_world, world_close);
 }

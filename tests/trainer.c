@@ -203,12 +203,6 @@ static int open_world(void **state)
 	return 0;
 }
 
-static int close_world(void **state)
-{
-	(void)state;
-	return world_close();
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -220,5 +214,5 @@ int main(void)
 		cmocka_unit_test(cache_has_no_memory),
 		cmocka_unit_test(heads_have_a_precision),
 	};
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, open_world, world_close);
 }

@@ -163,12 +163,6 @@ static int open_world(void **state)
 	return 0;
 }
 
-static int close_world(void **state)
-{
-	(void)state;
-	return world_close();
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -176,5 +170,5 @@ int main(void)
 		cmocka_unit_test(coupled_losses_may_see_batches_alone),
 		cmocka_unit_test(other_losses_do_not_change_by_a_bit),
 	};
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, open_world, world_close);
 }

@@ -308,12 +308,6 @@ static int open_world(void **state)
 	return 0;
 }
 
-static int close_world(void **state)
-{
-	(void)state;
-	return world_close();
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,5 +319,5 @@ int main(void)
 		cmocka_unit_test(gradient_is_the_slope),
 		cmocka_unit_test(lengths_may_count_the_unscored_token),
 	};
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, open_world, world_close);
 }

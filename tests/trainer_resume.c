@@ -187,12 +187,6 @@ static int open_world(void **state)
 	return 0;
 }
 
-static int close_world(void **state)
-{
-	(void)state;
-	return world_close();
-}
-
 int main(int argc, char **argv)
 {
 	if (argc == 3)
@@ -204,5 +198,5 @@ int main(int argc, char **argv)
 		cmocka_unit_test(other_circumstances_are_reported),
 		cmocka_unit_test(folders_and_references_are_guarded),
 	};
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, open_world, world_close);
 }

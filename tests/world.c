@@ -59,8 +59,9 @@ void world_open(const char *test)
 		fail_msg("%s", error.text);
 }
 
-int world_close(void)
+int world_close(void **state)
 {
+	(void)state;
 	return pf_device_close(world_device);
 }
 

@@ -10,9 +10,10 @@ extern const struct pf_tokenizer *world_tokenizer;     /* of bytes */
 extern struct pf_device *world_device;
 extern char world_pairs[512], world_rollouts[512];     /* JSONL files: 24 pairs; 12 prompts of 3 completions */
 
-/* Writes the data below the test's scratch folder, opens the simulated card. Pair with world_close */
+/* Writes the data below the test's scratch folder, opens the simulated card. Pair with world_close, the end of a
+ * group of tests */
 void world_open(const char *test);
-int  world_close(void);
+int  world_close(void **state);
 
 /* A decoder over bytes of so many layers, from a fixed seed */
 struct pf_model *world_model(unsigned layers);
