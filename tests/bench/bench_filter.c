@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "tests/bench/bench_numbers.h"
 #include "host/train/fused.h"
 #include "host/train/seconds.h"
 
@@ -19,37 +20,6 @@ struct bench {
 	int32_t *target;
 	uint32_t *rank;                        /* [V] of a word, from 0 */
 };
-
-static void *array(size_t count, size_t size)
-{
-	void *memory = NULL;
-	if (posix_memalign(&memory, 4096, count * size)) {
-		fprintf(stderr, "bench_filter: no memory\n");
-		exit(1);
-	}
-	return memory;
-}
-
-static void must(int code, const struct pf_error *error)
-{
-	if (!code)
-		return;
-	fprintf(stderr, "bench_filter: %s\n", error->text);
-	exit(1);
-}
-
-static uint64_t state = 88172645463325252u;
-
-static double uniform(void)
-{
-	state = state * 6364136223846793005u + 1442695040888963407u;
-	return (double)(state >> 11) * 0x1p-53;
-}
-
-static float normal(double sigma)
-{
-	return (float)(sigma * sqrt(-2 * log(uniform() + 0x1p-60)) * cos(6.283185307179586 * uniform()));
-}
 
 static void shuffle(struct bench *b)
 {
@@ -153,13 +123,13 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: bench_filter [T V D]\n");
 		return 2;
 	}
-	b.hidden = array((size_t)b.tokens * b.dim, sizeof *b.hidden);
-	b.dhidden = array((size_t)b.tokens * b.dim, sizeof *b.dhidden);
-	b.weight = array((size_t)b.vocab * b.dim, sizeof *b.weight);
-	b.dweight = array((size_t)b.vocab * b.dim, sizeof *b.dweight);
-	b.coef = array(b.tokens, sizeof *b.coef);
-	b.target = array(b.tokens, sizeof *b.target);
-	b.rank = array(b.vocab, sizeof *b.rank);
+	b.hidden = array((size_t)b.tokens * b.dim * sizeof *b.hidden);
+	b.dhidden = array((size_t)b.tokens * b.dim * sizeof *b.dhidden);
+	b.weight = array((size_t)b.vocab * b.dim * sizeof *b.weight);
+	b.dweight = array((size_t)b.vocab * b.dim * sizeof *b.dweight);
+	b.coef = array(b.tokens * sizeof *b.coef);
+	b.target = array(b.tokens * sizeof *b.target);
+	b.rank = array(b.vocab * sizeof *b.rank);
 	for (size_t i = 0; i < (size_t)b.vocab * b.dim; i++)
 		b.dweight[i] = 0;
 	must(pf_device_open("cpu", NULL, &device, &error), &error);

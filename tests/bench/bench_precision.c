@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tests/bench/bench_numbers.h"
 #include "host/train/fused.h"
 #include "prefpga/device.h"
 
@@ -19,38 +20,6 @@ struct bench {
 	double        *dz;                     /* [T, V] */
 	long double   *logp, *dhidden_want;
 };
-
-static void *array(size_t bytes)
-{
-	void *memory = NULL;
-	if (posix_memalign(&memory, 4096, bytes)) {
-		fprintf(stderr, "bench_precision: no memory for %zu bytes\n", bytes);
-		exit(1);
-	}
-	memset(memory, 0, bytes);
-	return memory;
-}
-
-static void must(int code, const struct pf_error *error)
-{
-	if (!code)
-		return;
-	fprintf(stderr, "bench_precision: %s\n", error->text[0] ? error->text : pf_error_text(code));
-	exit(1);
-}
-
-static uint64_t state = 88172645463325252u;
-
-static double uniform(void)
-{
-	state = state * 6364136223846793005u + 1442695040888963407u;
-	return (double)(state >> 11) * 0x1p-53;
-}
-
-static float normal(double sigma)
-{
-	return (float)(sigma * sqrt(-2 * log(uniform() + 0x1p-60)) * cos(6.283185307179586 * uniform()));
-}
 
 static void make(struct bench *b)
 {
