@@ -55,6 +55,15 @@ static void await_closed(void)
 		sched_yield();
 }
 
+/* A job whose run has begun and does not end */
+static void hold_a_run(struct pf_device *device, struct job *job)
+{
+	assert_int_equal(job_open(device, job, NULL), 0);
+	wrap_pass(WRAP_RUN, 0);
+	assert_int_equal(job_submit(job, 1), 0);
+	wrap_await_entered(WRAP_RUN, 1);
+}
+
 static void expect_failed(struct pf_device *device, struct job *job)
 {
 	struct pf_ticket ticket = { 0 };
@@ -73,10 +82,7 @@ static void limit_is_an_option(void **state)
 	wrap_reset(&pf_backend_sim);
 	wrap_abort_with(-EINTR);
 	struct pf_device *device = open_wrapped(250);
-	assert_int_equal(job_open(device, &job, NULL), 0);
-	wrap_pass(WRAP_RUN, 0);
-	assert_int_equal(job_submit(&job, 1), 0);
-	wrap_await_entered(WRAP_RUN, 1);
+	hold_a_run(device, &job);
 	pass_time(device, 249 * MS);
 	assert_int_equal(wrap_entered(WRAP_ABORT), 0);
 	pass_time(device, 1 * MS);
@@ -98,10 +104,7 @@ static void hanging_run_is_abandoned(void **state)
 	(void)state;
 	reset_counting();
 	struct pf_device *device = open_wrapped(100);
-	assert_int_equal(job_open(device, &job, NULL), 0);
-	wrap_pass(WRAP_RUN, 0);
-	assert_int_equal(job_submit(&job, 1), 0);
-	wrap_await_entered(WRAP_RUN, 1);
+	hold_a_run(device, &job);
 	pass_time(device, 100 * MS);
 	assert_int_equal(pf_wait(&job.run, &error), PF_E_TIMEOUT);
 	job_close(&job);
@@ -139,10 +142,7 @@ static void abort_has_a_grace(void **state)
 	outer.abort = abort_in_vain;
 	assert_int_equal(pf_device_open_backend(&outer, "*1", &options, &device, NULL), 0);
 	pf_device_clock(device, now, NULL);
-	assert_int_equal(job_open(device, &job, NULL), 0);
-	wrap_pass(WRAP_RUN, 0);
-	assert_int_equal(job_submit(&job, 1), 0);
-	wrap_await_entered(WRAP_RUN, 1);
+	hold_a_run(device, &job);
 	atomic_store(&waited, 0);
 	assert_int_equal(pthread_create(&waiter, NULL, wait_for_run, &job), 0);
 	while (!atomic_load(&waited)) {
@@ -180,10 +180,7 @@ static void close_leaves_a_hanging_run(void **state)
 	(void)state;
 	reset_counting();
 	struct pf_device *device = open_wrapped(100);
-	assert_int_equal(job_open(device, &job, NULL), 0);
-	wrap_pass(WRAP_RUN, 0);
-	assert_int_equal(job_submit(&job, 1), 0);
-	wrap_await_entered(WRAP_RUN, 1);
+	hold_a_run(device, &job);
 	pass_time(device, 100 * MS);
 	assert_int_equal(pf_wait(&job.run, NULL), PF_E_TIMEOUT);
 	assert_int_equal(pf_device_close(device), PF_E_TIMEOUT);
