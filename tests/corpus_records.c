@@ -132,53 +132,53 @@ static void the_other_forms(void **state)
 	pf_record_free(&record);
 }
 
+static const struct { enum pf_record_form form; const char *text; enum pf_fault fault; const char *says; } faults[] = {
+	{ PF_RECORD_AUTO, "{\"prompt\":", PF_FAULT_JSON, "not complete on this line" },
+	{ PF_RECORD_AUTO, "{", PF_FAULT_JSON, "not complete on this line" },
+	{ PF_RECORD_AUTO, "{\"a\":1,}", PF_FAULT_JSON, "broken JSON at column" },
+	{ PF_RECORD_AUTO, "{} {}", PF_FAULT_JSON, "broken JSON" },
+	{ PF_RECORD_AUTO, "{\"a\":1,\"a\":2}", PF_FAULT_JSON, "duplicate" },
+	{ PF_RECORD_AUTO, "{\"text\":\"\xff\"}", PF_FAULT_JSON, "not valid UTF-8 at byte" },
+	{ PF_RECORD_AUTO, "{\"text\":\"\xc0\x80\"}", PF_FAULT_JSON, "not valid UTF-8" },
+	{ PF_RECORD_AUTO, "{\"text\":\"a\\u0000b\"}", PF_FAULT_JSON, "broken JSON" },
+	{ PF_RECORD_AUTO, "[1]", PF_FAULT_FIELD, "this is a list" },
+	{ PF_RECORD_AUTO, "3", PF_FAULT_JSON, "broken JSON" },
+	{ PF_RECORD_AUTO, "{}", PF_FAULT_FIELD, "no known form" },
+	{ PF_RECORD_AUTO, "{\"messages\":[]}", PF_FAULT_FIELD, "a list of messages with at least one" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":\"c\"}", PF_FAULT_FIELD, "\"rejected\" is missing" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":null,\"rejected\":\"c\"}", PF_FAULT_FIELD, "\"chosen\" is missing" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":3,\"rejected\":\"c\"}", PF_FAULT_FIELD, "must be a string, it is a number" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":[],\"rejected\":\"c\"}", PF_FAULT_FIELD, "field \"chosen\" must be a list of messages" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"\"}", PF_FAULT_EMPTY, "\"rejected\" holds an empty" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"c\"}", PF_FAULT_IDENTICAL, "the same" },
+	{ PF_RECORD_AUTO, "{\"chosen\":\"c\",\"rejected\":\"c\"}", PF_FAULT_IDENTICAL, "the same" },
+	{ PF_RECORD_AUTO, "{\"chosen\":\"c\",\"rejected\":\"d\"}", PF_FAULT_BOUNDARY, "no role marker" },
+	{ PF_RECORD_AUTO, "{\"chosen\":\"q\\n\\nAssistant:\",\"rejected\":\"q\\n\\nAssistant: d\"}", PF_FAULT_EMPTY, "\"chosen\"" },
+	{ PF_RECORD_BINARY, "{\"prompt\":\"p\",\"completion\":\"c\"}", PF_FAULT_FIELD, "\"label\" is missing" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"c\",\"label\":\"yes\"}", PF_FAULT_FIELD, "true or false, it is a string" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"c\",\"label\":2}", PF_FAULT_FIELD, "true or false" },
+	{ PF_RECORD_AUTO, "{\"completion\":\"c\",\"label\":true}", PF_FAULT_FIELD, "\"prompt\" is missing" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"\"}", PF_FAULT_EMPTY, "empty completion" },
+	{ PF_RECORD_AUTO, "{\"text\":\"\"}", PF_FAULT_EMPTY, "\"text\"" },
+	{ PF_RECORD_PAIRS, "{\"text\":\"a\"}", PF_FAULT_FIELD, "\"chosen\" is missing" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"c\",\"weight\":-1}", PF_FAULT_FIELD, "negative" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"c\",\"weight\":\"1\"}", PF_FAULT_FIELD, "must be a number" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"c\",\"weight\":1e300}", PF_FAULT_FIELD, "too large" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completions\":[\"a\"]}", PF_FAULT_FIELD, "2 to 64" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completions\":\"a\"}", PF_FAULT_FIELD, "2 to 64" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completions\":[\"a\",1]}", PF_FAULT_FIELD, "must be a string" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completions\":[\"a\",\"\"]}", PF_FAULT_EMPTY, "empty" },
+	{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completions\":[\"a\",\"b\"],\"scores\":[1]}", PF_FAULT_FIELD, "as long as completions" },
+};
+
 static void every_fault_has_its_class_and_its_text(void **state)
 {
-	static const struct { enum pf_record_form form; const char *text; enum pf_fault fault; const char *says; } cases[] = {
-		{ PF_RECORD_AUTO, "{\"prompt\":", PF_FAULT_JSON, "not complete on this line" },
-		{ PF_RECORD_AUTO, "{", PF_FAULT_JSON, "not complete on this line" },
-		{ PF_RECORD_AUTO, "{\"a\":1,}", PF_FAULT_JSON, "broken JSON at column" },
-		{ PF_RECORD_AUTO, "{} {}", PF_FAULT_JSON, "broken JSON" },
-		{ PF_RECORD_AUTO, "{\"a\":1,\"a\":2}", PF_FAULT_JSON, "duplicate" },
-		{ PF_RECORD_AUTO, "{\"text\":\"\xff\"}", PF_FAULT_JSON, "not valid UTF-8 at byte" },
-		{ PF_RECORD_AUTO, "{\"text\":\"\xc0\x80\"}", PF_FAULT_JSON, "not valid UTF-8" },
-		{ PF_RECORD_AUTO, "{\"text\":\"a\\u0000b\"}", PF_FAULT_JSON, "broken JSON" },
-		{ PF_RECORD_AUTO, "[1]", PF_FAULT_FIELD, "this is a list" },
-		{ PF_RECORD_AUTO, "3", PF_FAULT_JSON, "broken JSON" },
-		{ PF_RECORD_AUTO, "{}", PF_FAULT_FIELD, "no known form" },
-		{ PF_RECORD_AUTO, "{\"messages\":[]}", PF_FAULT_FIELD, "a list of messages with at least one" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":\"c\"}", PF_FAULT_FIELD, "\"rejected\" is missing" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":null,\"rejected\":\"c\"}", PF_FAULT_FIELD, "\"chosen\" is missing" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":3,\"rejected\":\"c\"}", PF_FAULT_FIELD, "must be a string, it is a number" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":[],\"rejected\":\"c\"}", PF_FAULT_FIELD, "field \"chosen\" must be a list of messages" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"\"}", PF_FAULT_EMPTY, "\"rejected\" holds an empty" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"c\"}", PF_FAULT_IDENTICAL, "the same" },
-		{ PF_RECORD_AUTO, "{\"chosen\":\"c\",\"rejected\":\"c\"}", PF_FAULT_IDENTICAL, "the same" },
-		{ PF_RECORD_AUTO, "{\"chosen\":\"c\",\"rejected\":\"d\"}", PF_FAULT_BOUNDARY, "no role marker" },
-		{ PF_RECORD_AUTO, "{\"chosen\":\"q\\n\\nAssistant:\",\"rejected\":\"q\\n\\nAssistant: d\"}", PF_FAULT_EMPTY, "\"chosen\"" },
-		{ PF_RECORD_BINARY, "{\"prompt\":\"p\",\"completion\":\"c\"}", PF_FAULT_FIELD, "\"label\" is missing" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"c\",\"label\":\"yes\"}", PF_FAULT_FIELD, "true or false, it is a string" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"c\",\"label\":2}", PF_FAULT_FIELD, "true or false" },
-		{ PF_RECORD_AUTO, "{\"completion\":\"c\",\"label\":true}", PF_FAULT_FIELD, "\"prompt\" is missing" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"\"}", PF_FAULT_EMPTY, "empty completion" },
-		{ PF_RECORD_AUTO, "{\"text\":\"\"}", PF_FAULT_EMPTY, "\"text\"" },
-		{ PF_RECORD_PAIRS, "{\"text\":\"a\"}", PF_FAULT_FIELD, "\"chosen\" is missing" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"c\",\"weight\":-1}", PF_FAULT_FIELD, "negative" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"c\",\"weight\":\"1\"}", PF_FAULT_FIELD, "must be a number" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completion\":\"c\",\"weight\":1e300}", PF_FAULT_FIELD, "too large" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completions\":[\"a\"]}", PF_FAULT_FIELD, "2 to 64" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completions\":\"a\"}", PF_FAULT_FIELD, "2 to 64" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completions\":[\"a\",1]}", PF_FAULT_FIELD, "must be a string" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completions\":[\"a\",\"\"]}", PF_FAULT_EMPTY, "empty" },
-		{ PF_RECORD_AUTO, "{\"prompt\":\"p\",\"completions\":[\"a\",\"b\"],\"scores\":[1]}", PF_FAULT_FIELD, "as long as completions" },
-	};
-
 	(void)state;
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		if (!read_as(cases[i].form, NULL, cases[i].text))
-			fail_msg("%s was accepted", cases[i].text);
-		if (fault != cases[i].fault || !strstr(error.text, cases[i].says))
-			fail_msg("%s: fault %d, \"%s\"", cases[i].text, fault, error.text);
+	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+		if (!read_as(faults[i].form, NULL, faults[i].text))
+			fail_msg("%s was accepted", faults[i].text);
+		if (fault != faults[i].fault || !strstr(error.text, faults[i].says))
+			fail_msg("%s: fault %d, \"%s\"", faults[i].text, fault, error.text);
 		assert_null(record.json);
 	}
 }
