@@ -90,7 +90,9 @@ static int check_length(struct pf_setup *s, const struct pf_options *o, struct p
 	if (s->max_length <= most)
 		return 0;
 	if (o->source[PF_OPTION_max_length] == PF_FROM_FLAG || o->source[PF_OPTION_max_length] == PF_FROM_FILE)
-		return pf_fail(error, PF_E_RANGE, "--max-length %u: %s takes sequences of at most %u tokens",
+		return pf_fail(error, PF_E_RANGE,
+		               "--max-length %u: %s takes sequences of at most %u tokens; leave --max-length out to "
+		               "take that many, or make a model for longer ones with sft --max-length",
 		               s->max_length, o->model, most);
 	s->max_length = most;
 	return 0;
@@ -195,7 +197,7 @@ static int show_reading(void *context, uint64_t done, uint64_t total)
 	struct pf_progress *progress = context;
 	progress->total = total >> 20;
 	if (progress->total > SHOWN_MIB)
-		pf_progress_show(progress, done >> 20, "MiB");
+		pf_progress_show(progress, done >> 20, "");
 	return *pf_setup_stop();
 }
 
@@ -219,10 +221,10 @@ static int open_corpus(const struct pf_setup *s, const struct pf_options *o, con
 	options.holdout = holdout;
 	options.progress = show_reading;
 	options.context = &progress;
-	pf_progress_start(&progress, stderr, "read", 0, 0);
+	pf_progress_start(&progress, stderr, "read MiB", 0, 0);
 	int code = pf_corpus_open(paths, s->tokenizer, &options, corpus, error);
 	if (progress.total > SHOWN_MIB)
-		pf_progress_finish(&progress, progress.total, "MiB");
+		pf_progress_finish(&progress, progress.total, "");
 	if (code)
 		return code;
 	const enum pf_record_form found = pf_corpus_form(*corpus);

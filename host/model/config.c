@@ -1,9 +1,11 @@
 #include "config.h"
 #include <errno.h>
+#include <glob.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "config_family.h"
 #include "text.h"
 
@@ -191,11 +193,40 @@ int pf_config_parse(const char *text, size_t bytes, const char *where,
 	return parsed(root, &fault, where, config, error);
 }
 
+/* What people name instead of a model: nothing, an adapter, a run that was interrupted */
+static int fail_absent(const char *path, struct pf_error *error)
+{
+	const char *slash = strrchr(path, '/');
+	const int length = slash ? (int)(slash - path) : 0;
+	const char *folder = slash ? path : ".";
+	char near[4096];
+	glob_t found = { 0 };
+	snprintf(near, sizeof near, "%.*s", length ? length : 1, folder);
+	if (access(near, F_OK) != 0)
+		return pf_fail(error, -ENOENT, "%s: no such folder; a model directory has a config.json", near);
+	snprintf(near, sizeof near, "%.*sadapter_config.json", slash ? length + 1 : 0, path);
+	if (access(near, F_OK) == 0)
+		return pf_fail(error, -ENOENT,
+		               "%.*s: an adapter (LoRA), not a model: name the model that it was trained on, and "
+		               "--adapter %.*s; `prefpga model merge` makes one model of both",
+		               length, path, length, path);
+	snprintf(near, sizeof near, "%.*scheckpoint-*/config.json", slash ? length + 1 : 0, path);
+	const char *last = glob(near, 0, NULL, &found) == 0 ? found.gl_pathv[found.gl_pathc - 1] : NULL;
+	const int code =
+		last ? pf_fail(error, -ENOENT,
+	                       "%s: %s; the run in this folder is not finished: --resume goes on with it, and its last "
+	                       "checkpoint is a model too: %.*s",
+	                       path, strerror(ENOENT), (int)(strrchr(last, '/') - last), last)
+	             : pf_fail(error, -ENOENT, "%s: %s; a model directory has a config.json", path, strerror(ENOENT));
+	globfree(&found);
+	return code;
+}
+
 int pf_config_load(const char *path, struct pf_model_config *config, char **text, struct pf_error *error)
 {
 	int code = pf_text_read(path, text, error);
 	if (code == -ENOENT)
-		return pf_fail(error, code, "%s: %s; a model directory has a config.json", path, strerror(ENOENT));
+		return fail_absent(path, error);
 	code = code != 0 ? code : pf_config_parse(*text, strlen(*text), path, config, error);
 	if (code != 0) {
 		free(*text);
