@@ -16,15 +16,28 @@ void pf_trainer_forget_caches(struct pf_trainer *r)
 	r->cache = r->held_cache = NULL;
 }
 
+/* --resume takes the last checkpoint, so the one before is reached by removing it */
+static int fail_damaged(const char *path, struct pf_error *error)
+{
+	char text[sizeof error->text];
+	if (!error)
+		return PF_E_FORMAT;
+	memcpy(text, error->text, sizeof text);
+	return pf_fail(error, PF_E_FORMAT,
+	               "%s; if it is damaged, remove the folder %s: --resume then takes the checkpoint before", text,
+	               path);
+}
+
 static int resume(struct pf_trainer *r, int64_t *keep, struct pf_error *error)
 {
 	struct pf_checkpoint c = { .fact = r->fact, .facts = r->facts, .reference = r->t->synced };
 	char path[PF_TRAINER_PATH], text[PF_TRAINER_PATH + 64];
 	int code = pf_checkpoint_find(r->t->out, path, sizeof path, error);
-	if (!code)
-		code = pf_checkpoint_load(path, r->model, &r->adamw, &c, r->t->exact, r->t->note, r->t->context, error);
 	if (code)
 		return code;
+	code = pf_checkpoint_load(path, r->model, &r->adamw, &c, r->t->exact, r->t->note, r->t->context, error);
+	if (code)
+		return code == PF_E_FORMAT ? fail_damaged(path, error) : code;
 	r->step = r->saved = c.step;
 	r->running.objective.state = c.loss;
 	if (r->t->synced && r->step >= r->t->sync_every)

@@ -55,7 +55,7 @@ static int read_root(const json_t *json, const char *where, const struct pf_stat
 	    version != 1 || step < 0 || position < 0 || !json_is_object(facts) || !isfinite(c->loss.mean) ||
 	    !(c->loss.count >= 0.0))
 		return pf_fail(error, PF_E_FORMAT,
-		               "%s: not the state of a training run; resume from another checkpoint", where);
+		               "%s: not the state of a training run", where);
 	c->step = (uint64_t)step;
 	c->log_position = position;
 	for (size_t i = 0; i < c->facts; i++)
@@ -73,7 +73,7 @@ int pf_trainer_state_parse(const char *text, size_t bytes, const char *where, co
 	json_error_t fault;
 	json_t *json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &fault);
 	if (!json)
-		return pf_fail(error, PF_E_FORMAT, "%s:%d: %s; resume from another checkpoint", where, fault.line,
+		return pf_fail(error, PF_E_FORMAT, "%s:%d: %s", where, fault.line,
 		               fault.text);
 	int code = read_root(json, where, compare, checkpoint, error);
 	json_decref(json);
