@@ -37,6 +37,10 @@ static void mistakes_have_a_column(void **state)
 	refuses("where(x < 0, 1", "where has 3 arguments");
 	refuses("1e999*x", "column 1: not a finite number");
 	refuses("x ++* 2", "\"*\" where a number");
+	refuses("softplus(rw - rl)", "does not change with the policy");
+	refuses("softplus(-y)", "does not change with the policy");
+	refuses("sg(x)", "does not change with the policy");
+	refuses("gsum(score)", "does not change with the policy");
 	refuses("is_chosen*x", "column 1: unknown name");
 	refuses("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "too long for a name");
 	refuses("((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((x", "nested too deep");
@@ -80,8 +84,8 @@ static void domains_are_kept(void **state)
 	static const char *const good[] = { "log(beta)*x",
 		                            "x/beta",
 		                            "x/p0",
-		                            "1/nw",
-		                            "log(nw)",
+		                            "x/nw",
+		                            "x*log(nw)",
 		                            "sqrt(1 + x^2)",
 		                            "log(softplus(x))",
 		                            "1/(1e-3 + x^2)",

@@ -297,6 +297,10 @@ static int compile(struct pf_graph *g, struct pf_range *range, struct pf_expr *e
 	const int gradient = code ? -1 : gradient_of(g, root, form);
 	if (!code && (gradient < 0 || g->full))
 		code = pf_fail(error, PF_E_RANGE, "expr: the derivative of this formula is too large");
+	if (!code && g->node[gradient].kind == PF_NODE_NUMBER && g->node[gradient].number == 0)
+		code = pf_fail(error, PF_E_ARGUMENT,
+		               "expr: this formula does not change with the policy, so nothing could be learned: it "
+		               "wants x, or lw or ll of pairs, or l of samples and lists");
 	if (!code)
 		code = write_program(g, gradient, per_item, e->grad, sizeof e->grad, error);
 	const int reference = use.name[PF_NAME_x] || use.name[PF_NAME_r] || use.name[PF_NAME_rw] ||
