@@ -65,7 +65,7 @@ static void bad_records_are_errors_otherwise(void **state)
 	assert_non_null(strstr(corpus_error.text, "--bad-rows drop"));
 	assert_refused(scratch_text("same", "\n{\"prompt\":\"\",\"chosen\":\"a\",\"rejected\":\"a\"}"), &options,
 	               "same:2: chosen and rejected");
-	assert_refused(scratch_text("none", ""), &options, "no usable record (0 records");
+	assert_refused(scratch_text("none", ""), &options, "none: no record in it; a record is one JSON object a line");
 	assert_refused(scratch_text("lost", "{\"chosen\":\"a\",\"rejected\":\"b\"}"), &options,
 	               "no role marker in the common beginning");
 	options.cut.max_length = 1;

@@ -138,7 +138,7 @@ static void print_survey(const struct pf_survey *s, const char *paths, const cha
 	for (int f = PF_RECORD_AUTO + 1; f <= PF_RECORD_GROUPS; f++)
 		if (s->form[f])
 			printf(", %" PRIu64 " %s", s->form[f], pf_record_form_name((enum pf_record_form)f));
-	printf("\nlengths:\n");
+	printf("\n%s", s->prompt.count || s->chosen.count ? "lengths:\n" : "");
 	print_lengths("prompt", &s->prompt, unit);
 	print_lengths("chosen", &s->chosen, unit);
 	print_lengths("rejected", &s->rejected, unit);
@@ -152,7 +152,7 @@ static void print_survey(const struct pf_survey *s, const char *paths, const cha
 		print_sighting(pf_fault_text((enum pf_fault)f), &s->fault[f], "");
 	for (int p = 0; p < PF_PROBLEM_COUNT; p++)
 		if (s->problem[p].count) {
-			printf("worth a look:\n");
+			printf("worth a look, with --max-length %u:\n", s->options.max_length);
 			break;
 		}
 	for (int p = 0; p < PF_PROBLEM_COUNT; p++)
@@ -168,7 +168,7 @@ static int show_reading(void *context, uint64_t done, uint64_t total)
 	struct pf_progress *progress = context;
 	progress->total = total >> 20;
 	if (progress->total > 32)
-		pf_progress_show(progress, done >> 20, "MiB");
+		pf_progress_show(progress, done >> 20, "");
 	return *pf_setup_stop();
 }
 
@@ -192,12 +192,24 @@ static int read_all(const struct pf_options *o, const struct pf_tokenizer *token
 	int code = 0;
 	for (int i = 0; i < 2 && !code; i++) {
 		code = pf_survey_open(&options, &survey[i], error);
-		pf_progress_start(&progress, stderr, "read", 0, 0);
+		pf_progress_start(&progress, stderr, "read MiB", 0, 0);
 		if (!code && paths[i])
 			code = pf_survey_read(&survey[i], paths[i], i ? &survey[0] : NULL, show_reading, &progress,
 			                      error);
 	}
 	return code;
+}
+
+static int check_records(const struct pf_survey *s, const char *paths, struct pf_error *error)
+{
+	static const char record[] =
+		"a record is one JSON object a line, such as {\"prompt\": .., \"chosen\": .., \"rejected\": ..}";
+	if (!s->lines)
+		return pf_fail(error, PF_E_DATA, "%s: no record in it; %s", paths, record);
+	return pf_survey_form(s) != PF_RECORD_AUTO
+	               ? 0
+	               : pf_fail(error, PF_E_DATA, "%s: none of its %" PRIu64 " lines is a record; %s", paths,
+	                         s->lines, record);
 }
 
 int pf_verb_inspect(const struct pf_options *o)
@@ -225,11 +237,8 @@ int pf_verb_inspect(const struct pf_options *o)
 			print_survey(&survey[1], o->eval_data, unit);
 	}
 	for (int i = 0; i < 2 && !code; i++)
-		if (survey[i].lines && pf_survey_form(&survey[i]) == PF_RECORD_AUTO)
-			code = pf_fail(&error, PF_E_DATA,
-			               "%s: none of its %" PRIu64 " lines is a record; a record is one JSON object a "
-			               "line, such as {\"prompt\": .., \"chosen\": .., \"rejected\": ..}",
-			               i ? o->eval_data : o->data, survey[i].lines);
+		if (i ? o->eval_data : o->data)
+			code = check_records(&survey[i], i ? o->eval_data : o->data, &error);
 	for (int i = 0; i < 2 && survey; i++)
 		pf_survey_close(&survey[i]);
 	free(survey);

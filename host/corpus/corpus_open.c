@@ -136,7 +136,9 @@ static int scan_record(struct pf_corpus *corpus, const struct pf_line *line, con
 	unsigned samples;
 
 	if (!can_serve(record->form, corpus->options.want))
-		return pf_fail(error, PF_E_DATA, "the records are %s, but %s are needed here",
+		return pf_fail(error, PF_E_DATA,
+		               "the records are %s, but %s are needed here; `prefpga inspect --data FILE` lists the "
+		               "losses that fit them",
 		               pf_record_form_name(record->form), pf_record_form_name(corpus->options.want));
 	samples = pf_sample_ranges(record, corpus->options.want, range);
 	if (!samples)
@@ -219,6 +221,10 @@ static int check_result(const struct pf_corpus *corpus, const char *paths, struc
 	char text[512];
 
 	pf_corpus_describe(corpus, text, sizeof text);
+	if (!corpus->counts.records)
+		return pf_fail(error, PF_E_DATA,
+		               "%.400s: no record in it; a record is one JSON object a line, such as {\"prompt\": .., "
+		               "\"chosen\": .., \"rejected\": ..}", paths);
 	if (!train && !held)
 		return pf_fail(error, PF_E_DATA, "%.400s: no usable record (%s)", paths, text);
 	if (corpus->options.holdout > 0 && (!train || !held))

@@ -41,7 +41,8 @@ static int check_magic(const unsigned char *bytes, size_t length, struct pf_erro
 		{ "\xfd""7zXZ", 5, "compressed with xz; unpack it: unxz FILE" },
 		{ "BZh", 3, "compressed with bzip2; unpack it: bunzip2 FILE" },
 		{ "PK\3\4", 4, "a zip archive; unpack it: unzip FILE" },
-		{ "PAR1", 4, "a Parquet file; convert it to JSON lines first" },
+		{ "PAR1", 4, "a Parquet file; convert it, such as with Python's pandas: "
+		  "pandas.read_parquet(FILE).to_json(NEW, orient='records', lines=True)" },
 		{ "\xff\xfe", 2, "UTF-16 text; convert it: iconv -f utf-16 -t utf-8" },
 		{ "\xfe\xff", 2, "UTF-16 text; convert it: iconv -f utf-16 -t utf-8" },
 		{ "[", 1, "one JSON array; one record a line is needed: jq -c '.[]' FILE > FILE.jsonl" },
