@@ -78,8 +78,9 @@ static int not_a_shape(const char *text, struct pf_error *error)
 		pf_name_nearest(text, presets[i].name, &best);
 		snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", presets[i].name);
 	}
-	return pf_fail(error, PF_E_ARGUMENT, "\"%s\" is no shape: give tokens,vocabulary[,width], or one of %s%s%s%s",
-	               text, list, best ? "; did you mean " : "", best ? best : "", best ? "?" : "");
+	return pf_fail(error, PF_E_ARGUMENT,
+	               "\"%s\" is no shape: give tokens,vocabulary[,width], or one of %s, with blanks or ; between "
+	               "shapes%s%s%s", text, list, best ? "; did you mean " : "", best ? best : "", best ? "?" : "");
 }
 
 static int check_number(double value, double most, const char *what, const char *text, struct pf_error *error)

@@ -28,7 +28,7 @@ static void show_measured(const struct pf_bench_row *row)
 {
 	const struct pf_bench_times *t = &row->times;
 	const double median = pf_compare_quantile(t->second, t->repeats, 0.5);
-	printf("  %.4g s [%.4g, %.4g], %.3g of %s, %.4g tokens/s", median,
+	printf("  median %.4g s [quartiles %.4g, %.4g], %.3g of %s's rate, %.4g tokens/s", median,
 	       pf_compare_quantile(t->second, t->repeats, 0.25), pf_compare_quantile(t->second, t->repeats, 0.75),
 	       pf_bench_part(row), row->limit, row->shape.tokens / median);
 	if (row->pairs > 0)

@@ -90,7 +90,8 @@ static void print_text(const struct pf_machine_report *machine, const struct pf_
 	printf("XRT: library %s, driver xocl %s\n", machine->xrt[0] ? machine->xrt : "not found",
 	       machine->driver[0] ? machine->driver : "not loaded");
 	if (!machine->cards)
-		puts("without a card: --device sim, or prefpga emulate -- CMD for XRT's own library");
+		puts("without a card: --device sim, or prefpga emulate -- CMD for XRT's own library, whose emulated "
+		     "cards are on no PCI bus and not listed here");
 }
 
 /* A recorded machine that cannot be read is an error; a machine without a PCI bus has no cards */

@@ -45,7 +45,7 @@ static void facts_text(const struct pf_option_row *row, const char *verb, char *
 		snprintf(out, size, " [%s%s%s%s to %s]", *value ? "default " : "", value, *value ? ", " : "", low,
 		         high);
 	else if (row->type == PF_TYPE_CHOICE)
-		snprintf(out, size, " [%s; default %s]", row->choices, value);
+		snprintf(out, size, " [%s%s%s]", row->choices, *value ? "; default " : "", value);
 	else if (*value && row->type != PF_TYPE_FLAG)
 		snprintf(out, size, " [default %s]", value);
 }

@@ -269,6 +269,10 @@ static int fail_unknown(const char *verb, const char *name, struct pf_error *err
 	if (other >= 0)
 		return pf_fail(error, PF_E_UNKNOWN, "--%s is not an option of %s, but of: %s", name, verb,
 		               pf_option_rows[other].verbs);
+	if (row && *row->target && pf_option_find(verb, row->target) >= 0)
+		return pf_fail(error, PF_E_UNKNOWN, "--%s, known from TRL, is --%s here", name, row->target);
+	if (strcmp(name, "json") == 0 && pf_option_find(verb, "format") >= 0)
+		nearest = "format json";
 	if (nearest)
 		return pf_fail(error, PF_E_UNKNOWN, "unknown option --%.80s; did you mean --%s?", name, nearest);
 	return pf_fail(error, PF_E_UNKNOWN, "unknown option --%.80s", name);
