@@ -36,6 +36,7 @@ if [ "$mode" = dry ]; then
 		echo "==> $work/$file <=="
 		cat "$file"
 	done
+	echo "==> nothing was run; these files are in $work, and ${step}_$card${image:+_$image} writes them anew and runs run.sh"
 else
 	sed -n "s/^# note: /$step for $card${image:+, image $image,} is /p" run.sh >&2
 	for kernel in $(echo "$kernels" | tr ',' '\n' | cut -d: -f1); do        # what cosim's cycles are of (--reports)
