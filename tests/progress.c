@@ -67,7 +67,7 @@ static void a_resumed_job_estimates_from_where_it_began(void **state)
 	pf_progress_start(&progress, file, "train", 900, 1000);
 	pf_progress_finish(&progress, 900, "");
 	read_back(file);
-	assert_non_null(strstr(text, "train 900/1000 | 0:00, ? left"));
+	assert_non_null(strstr(text, "train 900/1000 | 0:00, ? left\n"));
 }
 
 int main(void)

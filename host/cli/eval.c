@@ -51,6 +51,29 @@ static json_t *results(const struct pf_setup *s, const struct pf_options *o, con
 	return json;
 }
 
+/* What the plain numbers are in; rewards are beta times a log-ratio */
+static const char *unit(const char *key)
+{
+	static const char *const units[][2] = {
+		{ "rewards/chosen", "beta x log-ratio, a sequence" },
+		{ "rewards/rejected", "beta x log-ratio, a sequence" },
+		{ "rewards/margins", "beta x log-ratio, a pair" },
+		{ "logps/chosen", "nat a sequence" },
+		{ "logps/rejected", "nat a sequence" },
+		{ "mean_token_accuracy", "share of tokens" },
+		{ "perplexity", "a token" },
+		{ "kl", "nat a sequence" },
+		{ "kl_reference", "nat a sequence, estimated" },
+		{ "chosen_drift", "nat a token from the reference" },
+		{ "length_bias", "correlation of margins with length differences" },
+		{ "label_noise", "share of pairs labelled the wrong way round, estimated" },
+	};
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+		if (strcmp(key, units[i][0]) == 0)
+			return units[i][1];
+	return NULL;
+}
+
 static void print_text(const json_t *json)
 {
 	const char *key;
@@ -65,7 +88,8 @@ static void print_text(const json_t *json)
 		else if (json_is_string(value))
 			printf("%-22s %s\n", key, json_string_value(value));
 		else
-			printf("%-22s %.6g\n", key, json_number_value(value));
+			printf("%-22s %.6g%s%s\n", key, json_number_value(value), unit(key) ? "  " : "",
+			       unit(key) ? unit(key) : "");
 	}
 }
 
@@ -83,6 +107,14 @@ static int open_all(struct pf_setup *s, const struct pf_options *o, struct pf_er
 	return code ? code : pf_setup_data(s, o, error);
 }
 
+/* Every reward is then 0, which looks like a model that is never right */
+static void say_reference(const struct pf_setup *s, const struct pf_options *o)
+{
+	if (pf_loss_needs_reference(&s->loss) && !o->reference && !o->adapter)
+		pf_cli_note(o, "warning: without --reference the model is compared with itself: rewards and their "
+		               "accuracy are 0; name the model that it was trained from");
+}
+
 int pf_verb_eval(const struct pf_options *o)
 {
 	struct pf_setup setup = { 0 };
@@ -91,6 +123,7 @@ int pf_verb_eval(const struct pf_options *o)
 	struct pf_tally tally;
 	int code = open_all(&setup, o, &error);
 	if (!code) {
+		say_reference(&setup, o);
 		const struct pf_run run = pf_setup_run(&setup, o);
 		code = pf_setup_reference_pass(&setup, o, &run, 0, pf_setup_note, (void *)o, &error);
 		pf_progress_start(&progress, stderr, "eval", 0, 0);

@@ -49,13 +49,14 @@ static int line_text(const struct pf_progress *progress, uint64_t done, const ch
 	bar_text(done, progress->total, bar);
 	clock_text(spent / SECOND_NS, passed, sizeof passed);
 	if (!progress->total)
-		return snprintf(text, size, "%s %" PRIu64 " | %s | %s", progress->what, done, passed, note);
+		return snprintf(text, size, "%s %" PRIu64 " | %s%s%s", progress->what, done, passed, *note ? " | " : "",
+		                note);
 	if (done > progress->first && done <= progress->total)
 		clock_text((uint64_t)((double)spent / (double)(done - progress->first) *
 		                      (double)(progress->total - done) / 1e9), left, sizeof left);
-	return snprintf(text, size, "%s %s%s%s%" PRIu64 "/%" PRIu64 " | %s, %s left | %s", progress->what,
+	return snprintf(text, size, "%s %s%s%s%" PRIu64 "/%" PRIu64 " | %s, %s left%s%s", progress->what,
 	                progress->terminal ? "[" : "", progress->terminal ? bar : "", progress->terminal ? "] " : "",
-	                done, progress->total, passed, left, note);
+	                done, progress->total, passed, left, *note ? " | " : "", note);
 }
 
 static void print_line(struct pf_progress *progress, uint64_t done, const char *note)

@@ -177,7 +177,8 @@ static void print_text(const struct pf_setup *s, const struct pf_options *o, con
 	       "%.1f s\n",
 	       t->body, t->head, t->optimizer, t->data, t->saving, rest > 0.0 ? rest : 0.0);
 	if (isfinite(r->step0_check))
-		printf("step0_check: %.3g nat\n", r->step0_check);
+		printf("step0_check: policy and reference differed by at most %.3g nat per token before step 1\n",
+		       r->step0_check);
 	if (s->held.corpus && r->held.tokens)
 		printf("held out: loss %.4f", r->held.loss);
 	if (s->held.corpus && r->held.pairs)
@@ -314,6 +315,19 @@ static struct pf_training training(struct pf_setup *s, const struct pf_options *
 	return t;
 }
 
+enum { SMALL_PARAMETERS = 10000000 };
+
+/* What costs a whole run when it is noticed at its end */
+static void say_doubts(const struct pf_setup *s, const struct pf_options *o)
+{
+	if (!o->out)
+		pf_cli_note(o, "warning: without --out nothing of this run is saved%s", o->log ? " but its --log" : "");
+	if (o->source[PF_OPTION_lr] == PF_FROM_DEFAULT && s->model->layout.parameters < SMALL_PARAMETERS)
+		pf_cli_note(o, "warning: --lr is left at %g; models as small as this one (%.2g million parameters) "
+		               "want about %s", o->lr, (double)s->model->layout.parameters * 1e-6,
+		            strcmp(o->verb, "sft") == 0 ? "1e-3" : "1e-4");
+}
+
 /* Everything before the meters run; facts and view live as long as *t */
 static int prepare(struct pf_setup *s, const struct pf_options *o, struct view *view, struct facts *facts,
                    struct pf_training *t, struct pf_error *error)
@@ -327,6 +341,7 @@ static int prepare(struct pf_setup *s, const struct pf_options *o, struct view *
 		code = check_sync(s, o, error);
 	if (code)
 		return code;
+	say_doubts(s, o);
 	gather_facts(s, o, steps, facts);
 	t->fact = facts->row;
 	t->facts = facts->count;
