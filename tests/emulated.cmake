@@ -35,9 +35,13 @@ if(XRT_INCLUDE AND UUID_INCLUDE AND PREFPGA_XRT)
   set_property(TEST xrt_card APPEND PROPERTY ENVIRONMENT "LD_LIBRARY_PATH=${PROJECT_BINARY_DIR}/fake_xrt"
                "XCL_EMULATION_MODE=")
 endif()
-prefpga_test(xrt_model SOURCES xrt_model.c scratch.c ../bitstreams/layout.c ../bitstreams/describe.c
-             LIBS prefpga_xrtmodel PkgConfig::JANSSON ARGS $<TARGET_FILE:prefpga_emulated_kernels> LABELS quick threads)
-target_compile_definitions(test_xrt_model PRIVATE PREFPGA_VERSION="${PROJECT_VERSION}")
+set(describe ../bitstreams/layout.c ../bitstreams/describe.c)
+prefpga_test(xrt_layout SOURCES xrt_layout.c ${describe} LIBS prefpga_xrtmodel PkgConfig::JANSSON)
+prefpga_test(xrt_model SOURCES xrt_model.c scratch.c ${describe} LIBS prefpga_xrtmodel PkgConfig::JANSSON
+             ARGS $<TARGET_FILE:prefpga_emulated_kernels> LABELS quick threads)
+foreach(test xrt_layout xrt_model)
+  target_compile_definitions(test_${test} PRIVATE PREFPGA_VERSION="${PROJECT_VERSION}")
+endforeach()
 add_dependencies(test_xrt_model prefpga_emulated_kernels)
 prefpga_test(discover SOURCES discover.c scratch.c)
 prefpga_test(doctor SOURCES doctor.c scratch.c LIBS PkgConfig::JANSSON ARGS $<TARGET_FILE:prefpga_cli>

@@ -1,14 +1,14 @@
-/* The emulated card without XRT: memory, layout, compute units, answers. argv[1]: the kernel library. */
+/* The emulated card without XRT: memory, compute units, answers. argv[1]: the kernel library. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "bitstreams/describe.h"
 #include "prefpga/internal/registers.h"
 #include "sim/xrtmodel/server.h"
 #include "tests/cmocka.h"
+#include "tests/emulated_xml.h"
 #include "tests/scratch.h"
 
 static const char *library;
@@ -18,19 +18,6 @@ static _Noreturn void fatal(const char *text)
 {
 	fprintf(stderr, "%s\n", text);
 	_exit(42);
-}
-
-static char *xml(enum pf_xclbin_control control, const char *cus, size_t *length)
-{
-	struct pf_layout layout;
-	static char *text;
-	FILE *out = open_memstream(&text, length);
-	pf_layout_default(&layout);
-	layout.control = control;
-	assert_int_equal(pf_units_set(layout.cus, cus, NULL), 0);
-	assert_int_equal(pf_describe_xml(out, &layout), 0);
-	fclose(out);
-	return text;
 }
 
 /* ---- memory ---- */
@@ -87,71 +74,6 @@ static void host_copies_are_separate(void **state)
 	assert_int_equal(byte, 0);
 	fclose(in);
 	pf_emu_memory_close(memory);
-}
-
-/* ---- layout ---- */
-static void layouts_come_from_our_xml(void **state)
-{
-	struct pf_emu_layout layout;
-	size_t length;
-	char *text = xml(PF_XCLBIN_CTRL_HS, "logprob=3,pref=0", &length);
-	(void)state;
-	assert_int_equal(pf_emu_layout_parse(text, length, &layout, NULL), 0);
-	assert_int_equal(layout.count, 15);
-	assert_string_equal(layout.unit[2].name, "pf_k_logprob_3");
-	assert_true(layout.unit[2].base == PF_EMULATED_BASE + 2 * PF_EMULATED_STEP);
-	assert_int_equal(layout.unit[3].kernel, PF_KERNEL_logprob_bf16);
-	assert_false(layout.unit[0].chain);
-	free(text);
-	text = xml(PF_XCLBIN_CTRL_CHAIN, "", &length);
-	assert_int_equal(pf_emu_layout_parse(text, length, &layout, NULL), 0);
-	assert_true(layout.unit[0].chain);
-	free(text);
-}
-
-static int parse_changed(const char *from, const char *to)
-{
-	struct pf_emu_layout layout;
-	struct pf_error error = { 0 };
-	size_t length;
-	char *text = xml(PF_XCLBIN_CTRL_HS, "", &length);
-	assert_non_null(strstr(text, from));
-	assert_int_equal(strlen(from), strlen(to));
-	memcpy(strstr(text, from), to, strlen(to));
-	int status = pf_emu_layout_parse(text, length, &layout, &error);
-	assert_true(status == 0 || error.text[0]);
-	free(text);
-	return status;
-}
-
-static void foreign_layouts_are_refused(void **state)
-{
-	(void)state;
-	assert_int_equal(parse_changed("offset=\"0x1C\"", "offset=\"0x20\""), PF_E_IMAGE);
-	assert_int_equal(parse_changed("size=\"0x4\"", "size=\"0x8\""), PF_E_IMAGE);
-	assert_int_equal(parse_changed("id=\"1\"", "id=\"7\""), PF_E_IMAGE);
-	assert_int_equal(parse_changed("\"pf_k_seq_sum\"", "\"pf_k_seq_tum\""), PF_E_IMAGE);
-	assert_int_equal(parse_changed("base=\"0x1800000\"", "base=\"0x18g0000\""), PF_E_FORMAT);
-	assert_int_equal(parse_changed("id=\"0\"", "ix=\"0\""), PF_E_FORMAT);
-	assert_int_equal(parse_changed("<arg name=\"flags\"", "<org name=\"flags\""), PF_E_IMAGE);
-	assert_int_equal(parse_changed("vlnv", "vlnx"), 0);
-}
-
-static void cut_layouts_do_not_crash(void **state)
-{
-	struct pf_emu_layout layout;
-	struct pf_error error;
-	size_t length;
-	char *text = xml(PF_XCLBIN_CTRL_HS, "logprob_bf16=0,seq_sum=0,pref=0,coef=0,logit_grad=0,"
-	                 "logit_grad_bf16=0", &length);
-	(void)state;
-	for (size_t cut = 0; cut <= length; cut++) {
-		char *copy = malloc(cut + 1);
-		memcpy(copy, text, cut);
-		pf_emu_layout_parse(copy, cut, &layout, &error);
-		free(copy);
-	}
-	free(text);
 }
 
 /* ---- compute units: kernel coef, whose result is -grad everywhere ---- */
@@ -428,9 +350,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory_keeps_to_its_bounds), cmocka_unit_test(host_copies_are_separate),
-		cmocka_unit_test(layouts_come_from_our_xml), cmocka_unit_test(foreign_layouts_are_refused),
-		cmocka_unit_test(cut_layouts_do_not_crash), cmocka_unit_test(units_of_ap_ctrl_hs),
-		cmocka_unit_test(units_of_ap_ctrl_chain),
+		cmocka_unit_test(units_of_ap_ctrl_hs), cmocka_unit_test(units_of_ap_ctrl_chain),
 		cmocka_unit_test(kernels_get_their_own_memory_only), cmocka_unit_test(registers_have_bounds),
 		cmocka_unit_test(libraries_are_checked), cmocka_unit_test(requests_are_answered),
 	};
