@@ -83,7 +83,8 @@ static void break_even(void **state)
 	const struct pf_offload_shape shape = pf_offload_plain(768, 50257, 12, 8192);
 	const struct pf_offload far = ask_on("u55c", 1, 1, 1e11, 65536, PF_OFFLOAD_TRAINED);
 	const struct pf_offload_place place = { "u55c", 1, 1, 0.9 * far.host_flops_equal, NULL };
-	const uint32_t tokens = pf_offload_tokens(&place, &shape, PF_OFFLOAD_TRAINED);
+	uint32_t most;
+	const uint32_t tokens = pf_offload_tokens(&place, &shape, PF_OFFLOAD_TRAINED, &most);
 	(void)state;
 	assert_true(tokens > 64 && tokens <= 65536);
 	struct pf_offload x = ask_on("u55c", 1, 1, place.host_flops, tokens, PF_OFFLOAD_TRAINED);
@@ -91,7 +92,42 @@ static void break_even(void **state)
 	x = ask_on("u55c", 1, 1, place.host_flops, tokens / 2, PF_OFFLOAD_TRAINED);
 	assert_true(x.head_s.value >= x.host_s);
 	const struct pf_offload_place fast = { "u55c", 1, 1, 1e15, NULL };
-	assert_int_equal(pf_offload_tokens(&fast, &shape, PF_OFFLOAD_TRAINED), 0);
+	assert_int_equal(pf_offload_tokens(&fast, &shape, PF_OFFLOAD_TRAINED, &most), 0);
+	assert_int_equal(most, 0);
+}
+
+/* 4 T V bytes of logits do not fit 16 GiB from 85,000 tokens on; forming them again is a fourth product, for which a
+ * host of 120 GFLOP/s is fast enough, and not for three */
+static void break_even_ends_where_memory_does(void **state)
+{
+	const struct pf_offload_shape shape = pf_offload_plain(768, 50257, 12, 8192);
+	const struct pf_offload_place place = { "u55c", 1, 1, 1.2e11, NULL };
+	uint32_t most;
+	const uint32_t tokens = pf_offload_tokens(&place, &shape, PF_OFFLOAD_TRAINED, &most);
+	(void)state;
+	assert_true(tokens >= 64 && tokens <= 8192);
+	assert_int_equal(most, 65536);
+	const struct pf_offload fits = ask_on("u55c", 1, 1, 1.2e11, 65536, PF_OFFLOAD_TRAINED);
+	const struct pf_offload beyond = ask_on("u55c", 1, 1, 1.2e11, 131072, PF_OFFLOAD_TRAINED);
+	assert_true(fits.head_s.value < fits.host_s && beyond.head_s.value >= beyond.host_s);
+	const struct pf_offload_place slow = { "u55c", 1, 1, 1e9, NULL };
+	assert_true(pf_offload_tokens(&slow, &shape, PF_OFFLOAD_TRAINED, &most) && most == 1048576);
+}
+
+/* One token and one word: two launches of 119 us are most of the time, and kernels that take none do not help */
+static void launches_bound_a_small_head(void **state)
+{
+	const struct pf_offload_place place = { "u55c", 1, 1, 1e11, NULL };
+	const struct pf_offload_shape shape = pf_offload_plain(100, 1, 1, 1);
+	struct pf_offload x;
+	(void)state;
+	assert_int_equal(pf_offload_ask(&place, &shape, PF_OFFLOAD_TRAINED, &x, NULL), 0);
+	assert_true(x.plan.card_s > 2 * 119e-6 && x.plan.card_s > x.head_s.value / 2);
+	assert_int_equal(x.bound, PF_BOUND_WAITING);
+	assert_true(fabs(x.busy[PF_BOUND_ARRAY] + x.busy[PF_BOUND_PORT] - (x.plan.card_s - 2 * 119e-6)) <= 1e-9);
+	const struct pf_offload_place slow = { "u55c", 1, 1, x.operations / 200e-6, NULL };
+	assert_int_equal(pf_offload_ask(&slow, &shape, PF_OFFLOAD_TRAINED, &x, NULL), 0);
+	assert_true(isinf(x.kernels_faster));
 }
 
 static struct pf_offload_image image_of(const char *card, enum pf_precision precision, enum pf_offload_head head,
@@ -287,6 +323,8 @@ int main(void)
 		cmocka_unit_test(cards_obey_their_limits),
 		cmocka_unit_test(verdicts),
 		cmocka_unit_test(break_even),
+		cmocka_unit_test(break_even_ends_where_memory_does),
+		cmocka_unit_test(launches_bound_a_small_head),
 		cmocka_unit_test(ports),
 		cmocka_unit_test(logic),
 		cmocka_unit_test(what_is_not_placed),

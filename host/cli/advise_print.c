@@ -2,6 +2,7 @@
 #include "advise.h"
 #include <math.h>
 #include <string.h>
+#include "prefpga/internal/abi.h"
 #include "prefpga/internal/vitis.def"
 
 #define WORTH 0.05   /* of the step: less is not worth a card */
@@ -202,10 +203,14 @@ static void show_break_even(const struct pf_advise *a, const struct pf_advise_ro
 	const struct pf_offload_place place =
 		pf_advise_place(a, row->card, row->cards, (uint32_t)a->options->advise_cus);
 	const struct pf_offload *x = &row->answer;
-	const uint32_t tokens = pf_offload_tokens(&place, &row->shape, a->head);
+	uint32_t most;
+	const uint32_t tokens = pf_offload_tokens(&place, &row->shape, a->head, &most);
 	printf("break-even of %s:\n", row->card);
-	if (tokens)
+	if (tokens && most == PF_ROWS_MAX)
 		printf("  tokens: from %u a step on the modelled time is the shorter one\n", tokens);
+	else if (tokens)
+		printf("  tokens: from %u to %u a step, in doublings, the modelled time is the shorter one\n", tokens,
+		       most);
 	else
 		printf("  tokens: at none from 64 to 1048576 a step that fit the card\n");
 	show_others(a, row);

@@ -29,6 +29,7 @@ static json_t *row_json(const struct pf_advise *a, const struct pf_advise_row *r
 		pf_advise_place(a, row->card, row->cards, (uint32_t)a->options->advise_cus);
 	const struct pf_offload *x = &row->answer;
 	char text[512], kind[64];
+	uint32_t most = 0;
 	if (row->error.code)
 		return json_pack("{ss ss}", "card", row->card, "error", row->error.text);
 	pf_advise_verdict(a, row, text, sizeof text);
@@ -41,12 +42,13 @@ static json_t *row_json(const struct pf_advise *a, const struct pf_advise_row *r
 	                  "rest_joule", pf_cli_interval_json(x->energy.rest), "doubts",
 	                  pf_cli_doubts_json(x->doubt, x->doubts));
 	json_object_set_new(modelled, "joule_per_multiply_add", pf_cli_interval_json(x->joule_mac));
-	return json_pack("{ss si si ss so so sf sf so so sI ss ss}", "card", row->card, "cards", (int)row->cards,
+	const uint32_t least = pf_offload_tokens(&place, &row->shape, a->head, &most);
+	return json_pack("{ss si si ss so so sf sf so so sI sI ss ss}", "card", row->card, "cards", (int)row->cards,
 	                 "units", (int)x->units, "precision", pf_precision_name(row->shape.precision), "image",
 	                 image_json(&x->image), "modelled", modelled, "host_head_s", x->host_s, "host_flops_equal",
 	                 x->host_flops_equal, "kernels_faster", number(x->kernels_faster), "host_joule",
 	                 number(a->host.joule_per_flop * x->operations), "break_even_tokens",
-	                 (json_int_t)pf_offload_tokens(&place, &row->shape, a->head), "verdict",
+	                 (json_int_t)least, "break_even_tokens_most", (json_int_t)most, "verdict",
 	                 pf_advise_verdict_name(x->verdict), "because", text);
 }
 

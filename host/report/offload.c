@@ -1,4 +1,5 @@
 #include "offload.h"
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,25 +86,26 @@ static int cost_place(const struct pf_offload_place *p, uint32_t units, struct p
 }
 
 /* ---- what bounds it ---- */
-/* Seconds of all runs by what each of them waits for, one unit's share */
-static void split_runs(const struct pf_cost_place *place, const struct pf_job *job, size_t jobs, double banks,
-                       struct pf_offload *a)
+/* Seconds of all runs by what each of them waits for, one unit's share; the rest of them is launches */
+static void split_runs(const struct pf_cost_place *place, const struct pf_job *job, const struct pf_job_times *t,
+                       size_t jobs, double banks, struct pf_offload *a)
 {
 	const double port = pf_cycles_port_rate(&place->card, BEATS, BURSTS);
-	double array = 0, ports = 0;
+	double array = 0, ports = 0, launches = 0;
 	for (size_t i = 0; i < jobs; i++) {
 		const double by_cycles = job[i].cost.cycles / place->card.clock_hz,
-			     by_port = job[i].cost.port_most / port;
+			     by_port = job[i].cost.port_most / port, works = fmax(by_cycles, by_port);
 		if (job[i].kind != PF_JOB_RUN)
 			continue;
 		array += by_cycles >= by_port ? by_cycles : 0;
 		ports += by_cycles < by_port ? by_port : 0;
+		launches += fmin(place->card.launch_s, fmax(t[i].end - t[i].start - works, 0)); /* more: the banks */
 	}
 	if (banks >= CROWDED) { /* units take the banks from each other: faster ones would wait longer */
 		ports += array;
 		array = 0;
 	}
-	const double all = array + ports > 0 ? array + ports : 1;
+	const double all = array + ports + launches > 0 ? array + ports + launches : 1;
 	a->busy[PF_BOUND_ARRAY] = a->plan.card_s * array / all;
 	a->busy[PF_BOUND_PORT] = a->plan.card_s * ports / all;
 }
@@ -117,10 +119,10 @@ static double crowding(const struct pf_cycles_result *r)
 	return r->busy_runs > 0 ? most * r->seconds / r->busy_runs : 0;
 }
 
-static void find_bound(const struct pf_cost_place *place, const struct pf_job *job, size_t jobs,
-                       const struct pf_cycles_result *r, struct pf_offload *a)
+static void find_bound(const struct pf_cost_place *place, const struct pf_job *job, const struct pf_job_times *times,
+                       size_t jobs, const struct pf_cycles_result *r, struct pf_offload *a)
 {
-	split_runs(place, job, jobs, crowding(r), a);
+	split_runs(place, job, times, jobs, crowding(r), a);
 	a->busy[PF_BOUND_LINK] = a->plan.link_s;
 	a->busy[PF_BOUND_HOST] = a->plan.host_s;
 	a->bound = PF_BOUND_WAITING;
@@ -133,14 +135,14 @@ static void find_bound(const struct pf_cost_place *place, const struct pf_job *j
 /* ---- the answer ---- */
 static void judge(struct pf_offload *a)
 {
-	const double rest = a->plan.seconds - a->plan.card_s;
+	const double kernels = a->busy[PF_BOUND_ARRAY] + a->busy[PF_BOUND_PORT], rest = a->plan.seconds - kernels;
 	a->verdict = a->head_s.low >= a->host_s   ? PF_VERDICT_NO
 	             : a->head_s.high < a->host_s ? PF_VERDICT_YES
 	                                          : PF_VERDICT_OPEN;
 	if (a->verdict != PF_VERDICT_NO && !a->image.placed)
 		a->verdict = PF_VERDICT_UNPLACED;
 	a->host_flops_equal = a->operations / a->plan.seconds;
-	a->kernels_faster = a->host_s > rest ? a->plan.card_s / (a->host_s - rest) : INFINITY;
+	a->kernels_faster = a->host_s > rest ? kernels / (a->host_s - rest) : INFINITY;
 }
 
 static struct pf_interval per_mac(const struct pf_offload *a)
@@ -167,11 +169,14 @@ static int play(const struct pf_offload_place *p, const struct pf_cost_place *pl
 	struct pf_job *job;
 	size_t jobs;
 	int code = pf_cost_schedule(place, head, a->way, a->plan.shards, &job, &jobs, error);
+	struct pf_job_times *times = code ? NULL : malloc((jobs + 1) * sizeof *times);
 	if (code)
 		return code;
-	code = pf_energy_play(p->card, &place->card, place->devices, place->cus, job, jobs, &a->energy, error);
+	code = times ? 0 : pf_fail(error, -ENOMEM, "no memory for a schedule of %zu jobs", jobs);
 	if (!code)
-		code = pf_cycles_play(&place->card, place->devices, place->cus, job, jobs, NULL, &r, error);
+		code = pf_energy_play(p->card, &place->card, place->devices, place->cus, job, jobs, &a->energy, error);
+	if (!code)
+		code = pf_cycles_play(&place->card, place->devices, place->cus, job, jobs, times, &r, error);
 	if (!code)
 		code = pf_cycles_doubts(p->card, &place->card, place->devices, place->cus, job, jobs, a->doubt,
 		                        sizeof a->doubt / sizeof *a->doubt, &a->doubts, error);
@@ -179,9 +184,10 @@ static int play(const struct pf_offload_place *p, const struct pf_cost_place *pl
 		a->head_s = a->energy.seconds;
 		a->reported = reported_part(job, jobs);
 		a->joule_mac = per_mac(a);
-		find_bound(place, job, jobs, &r, a);
+		find_bound(place, job, times, jobs, &r, a);
 		judge(a);
 	}
+	free(times);
 	free(job);
 	return code;
 }
@@ -228,21 +234,30 @@ int pf_offload_ask(const struct pf_offload_place *p, const struct pf_offload_sha
 	return play(p, &place, &wanted, a, error);
 }
 
+/* Whether the card's head is the faster one at that many tokens */
+static int pays_at(const struct pf_cost_place *place, const struct pf_offload_shape *shape, enum pf_offload_head head,
+                   uint32_t tokens)
+{
+	struct pf_offload_shape other = *shape;
+	struct pf_cost cost;
+	other.tokens = tokens;
+	const struct pf_cost_head wanted = cost_head(&other, head);
+	return pf_cost(place, &wanted, &cost, NULL) == 0 && cost.best != PF_COST_HOST;
+}
+
 uint32_t pf_offload_tokens(const struct pf_offload_place *p, const struct pf_offload_shape *shape,
-                           enum pf_offload_head head)
+                           enum pf_offload_head head, uint32_t *most)
 {
 	struct pf_offload_image image;
 	struct pf_cost_place place;
+	uint32_t least = TOKENS_LEAST;
+	*most = 0;
 	pf_offload_find_image(p->card, shape->precision, head, p->units, &image);
 	if (cost_place(p, image.units, &place, NULL))
 		return 0;
-	for (uint32_t tokens = TOKENS_LEAST; tokens <= PF_ROWS_MAX; tokens *= 2) {
-		struct pf_offload_shape other = *shape;
-		struct pf_cost cost;
-		other.tokens = tokens;
-		const struct pf_cost_head wanted = cost_head(&other, head);
-		if (pf_cost(&place, &wanted, &cost, NULL) == 0 && cost.best != PF_COST_HOST)
-			return tokens;
-	}
-	return 0;
+	while (least <= PF_ROWS_MAX && !pays_at(&place, shape, head, least))
+		least *= 2;
+	for (uint32_t tokens = least; tokens <= PF_ROWS_MAX && pays_at(&place, shape, head, tokens); tokens *= 2)
+		*most = tokens;
+	return *most ? least : 0;
 }

@@ -83,7 +83,7 @@ struct pf_offload {
 	double operations; /* of the head */
 	struct pf_interval joule_mac; /* of the kernels' operators for a multiply-add of the head, modelled */
 	enum pf_offload_bound bound;
-	double busy[PF_BOUND_WAITING]; /* s in which each was under way; of ARRAY and PORT those of all runs */
+	double busy[PF_BOUND_WAITING]; /* s in which each was under way; of ARRAY and PORT those of all runs, without launches */
 	enum pf_offload_verdict verdict;
 	/* the host's operations/s below which the card is faster, and how many times faster its kernels would have to
 	 * be if nothing else changed, to equal this host; infinite: the rest alone takes longer */
@@ -94,9 +94,10 @@ struct pf_offload {
  * resident head that is not fp32, or on several cards */
 int pf_offload_ask(const struct pf_offload_place *place, const struct pf_offload_shape *shape,
                    enum pf_offload_head head, struct pf_offload *answer, struct pf_error *error);
-/* The fewest tokens of 64, 128, ... 2^20 at which the card's head is faster than the host's; 0: at none that fit */
+/* The fewest tokens of 64, 128, ... 2^20 at which the card's head is faster than the host's; 0: at none that fit. From
+ * there to *most it is: with more of them logits may have to be formed twice, for want of memory */
 uint32_t pf_offload_tokens(const struct pf_offload_place *place, const struct pf_offload_shape *shape,
-                           enum pf_offload_head head);
+                           enum pf_offload_head head, uint32_t *most);
 
 /* What others have measured on other machines (gpu_anchors.def) */
 struct pf_gpu_anchor {
