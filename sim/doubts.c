@@ -15,6 +15,7 @@ static const struct { const char *name; size_t at; int rate; } figures[] = {
 	{ "issue_s", offsetof(struct pf_cycles_card, issue_s), 0 },
 	{ "port_latency_s", offsetof(struct pf_cycles_card, port_latency_s), 0 },
 };
+#define CYCLES_DOUBT 0.1                /* of what is derived from the sources */
 enum { FIGURES = sizeof figures / sizeof *figures };
 
 static double doubt_of(const char *card, const char *name)
@@ -95,40 +96,53 @@ int pf_cycles_doubts(const char *card, const struct pf_cycles_card *figures_of, 
 			doubt[(*count)++] = (struct pf_cycles_doubt){ figures[i].name, by, fmin(change[0], change[1]),
 			                                              fmax(change[0], change[1]) };
 	}
+	static const double shares[3] = { -CYCLES_DOUBT, CYCLES_DOUBT, 0.0 };
 	double change[3] = { 0.0, 0.0, 0.0 };
 	for (int i = 0; !code && i < 3; i++)
-		code = kernels_doubt(&base, devices, cus, job, jobs, i == 0 ? -0.1 : i == 1 ? 0.1 : 0.0, i == 2,
-		                     middle.seconds, &change[i], error);
+		code = kernels_doubt(&base, devices, cus, job, jobs, shares[i], i == 2, middle.seconds,
+		                     &change[i], error);
 	if (!code && *count < room)
-		doubt[(*count)++] = (struct pf_cycles_doubt){ "cycles", 0.1, fmin(change[0], 0.0),
+		doubt[(*count)++] = (struct pf_cycles_doubt){ "cycles", CYCLES_DOUBT, fmin(change[0], 0.0),
 		                                              fmax(change[1], 0.0) };
 	if (!code && *count < room)
 		doubt[(*count)++] = (struct pf_cycles_doubt){ "interval", 0.0, 0.0, fmax(change[2], 0.0) };
 	return code;
 }
 
+/* Seconds at one end of all doubts: good is 1, or -1 for the bad end */
+static int play_end(const char *card, const struct pf_cycles_card *base, double good, uint32_t devices, uint32_t cus,
+                    const struct pf_job *job, size_t jobs, double *seconds, struct pf_error *error)
+{
+	struct pf_cycles_card end = *base;
+	struct pf_cycles_result result;
+	struct pf_job *copy = slower(job, jobs, -good * CYCLES_DOUBT, 0.0);
+	if (!copy)
+		return pf_fail(error, -ENOMEM, "no memory for %zu jobs", jobs);
+	for (size_t i = 0; i < FIGURES; i++) {
+		const double by = good * doubt_of(card, figures[i].name);
+		scale(&end, figures[i].at, 1.0 + (figures[i].rate ? by : -by));
+	}
+	const int code = pf_cycles_play(&end, devices, cus, copy, jobs, NULL, &result, error);
+	free(copy);
+	*seconds = result.seconds;
+	return code;
+}
+
 int pf_cycles_range(const char *card, const struct pf_cycles_card *figures_of, uint32_t devices, uint32_t cus,
                     const struct pf_job *job, size_t jobs, double *least, double *most, struct pf_error *error)
 {
-	struct pf_cycles_card base, ends[2];
-	struct pf_cycles_result middle, good, bad;
+	struct pf_cycles_card base;
+	struct pf_cycles_result middle;
 	int code = base_of(card, figures_of, &base, error);
+	if (!code)
+		code = pf_cycles_play(&base, devices, cus, job, jobs, NULL, &middle, error);
+	if (!code)
+		code = play_end(card, &base, 1.0, devices, cus, job, jobs, least, error);
+	if (!code)
+		code = play_end(card, &base, -1.0, devices, cus, job, jobs, most, error);
 	if (code)
 		return code;
-	ends[0] = ends[1] = base;
-	for (size_t i = 0; i < FIGURES; i++) {
-		const double by = doubt_of(card, figures[i].name), sign = figures[i].rate ? by : -by;
-		scale(&ends[0], figures[i].at, 1.0 + sign);
-		scale(&ends[1], figures[i].at, 1.0 - sign);
-	}
-	code = pf_cycles_play(&base, devices, cus, job, jobs, NULL, &middle, error);
-	if (!code)
-		code = pf_cycles_play(&ends[0], devices, cus, job, jobs, NULL, &good, error);
-	if (!code)
-		code = pf_cycles_play(&ends[1], devices, cus, job, jobs, NULL, &bad, error);
-	if (code)
-		return code;
-	*least = fmin(good.seconds, middle.seconds);           /* queues may gain from slower jobs before them */
-	*most = fmax(bad.seconds, middle.seconds);
+	*least = fmin(*least, middle.seconds);                 /* queues may gain from slower jobs before them */
+	*most = fmax(*most, middle.seconds);
 	return 0;
 }

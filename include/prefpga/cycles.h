@@ -128,7 +128,7 @@ struct pf_cycles_doubt { const char *figure; double doubt, low, high; };
 PF_API int pf_cycles_doubts(const char *card, const struct pf_cycles_card *figures, uint32_t devices, uint32_t cus,
                             const struct pf_job *job, size_t jobs, struct pf_cycles_doubt *doubt, unsigned room,
                             unsigned *count, struct pf_error *error);
-/* Seconds with every figure at the good end of its doubt at once, and with every one at the bad end */
+/* Seconds with every figure and "cycles" at the good end of their doubts at once, and with all at the bad end */
 PF_API int pf_cycles_range(const char *card, const struct pf_cycles_card *figures, uint32_t devices, uint32_t cus,
                            const struct pf_job *job, size_t jobs, double *least, double *most, struct pf_error *error);
 #ifdef __cplusplus
