@@ -220,6 +220,12 @@ static void wrong_meters_say_why(void **state)
 		{ "1,2\n2,x\n", ":2: " }, { "1,2\n2,-1\n", ":2: " }, { "1,2\n2,nan\n", ":2: " },
 		{ "1,2\nx,1\n", ":2: " },
 		{ "1,2\n2,1e999\n", ":2: " }, { "1,2\n2,3;4\n", ":2: " }, { "1,2\n2,3\n", "do not cover" },
+		{ "time,milliwatts\n1,2\n2,3\n", ":1: the second column" },
+		{ "time (s),power (mW)\r\n1,2\n2,3\n", ":1: the second column" },
+		{ "time,kWh\n1,2\n2,3\n", ":1: the second column" }, { "t,V,A,W\n1,2,3,4\n", ":1: the second column" },
+		{ "unix_ms,watts\n1,2\n2,3\n", ":1: the first column" },
+		{ "seconds,power of meter A (W),note\n1,2\n2,3\n", "do not cover" },
+		{ "1,2,start\n2,3,start\n", ":2: the marker" }, { "1,2,end\n2,3\n3,4,end\n", ":3: the marker" },
 	};
 	struct seen seen;
 	struct pf_error error;

@@ -45,8 +45,9 @@ static void on_window(void *context, const struct pf_energy_window *w)
 {
 	const struct pf_options *o = context;
 	if (strcmp(o->format, "json") != 0) {
-		printf("steps %llu to %llu: %.4g J [%.4g, %.4g] in %.1f s\n", (unsigned long long)w->first,
-		       (unsigned long long)w->last, w->joule, w->low, w->high, w->seconds);
+		printf("steps %llu to %llu, measured at the wall: %.4g J [%.4g, %.4g] in %.1f s\n",
+		       (unsigned long long)w->first, (unsigned long long)w->last, w->joule, w->low, w->high,
+		       w->seconds);
 		return;
 	}
 	json_t *json = pf_cli_window_json(w);

@@ -138,9 +138,10 @@ static int walk(struct pf_ledger *ledger, const struct pf_sensor *sensor, const 
 	}
 	return total->last ? 0
 	                   : pf_fail(error, PF_E_RANGE,
-	                             "the training is too short for this meter: %.3g s of readings, at least "
-	                             "%.3g s are needed",
-	                             s->at[s->count - 1].end - s->start, pf_ledger_shortest(ledger, 0));
+	                             "the training is too short for this meter: %.3g s, at least %.3g s are needed, "
+	                             "for its readings lie up to %.3g s apart",
+	                             s->at[s->count - 1].end - s->start, pf_ledger_shortest(ledger, 0),
+	                             sensor->refresh_s);
 }
 
 int pf_energy_meter(const char *meter, const char *log, pf_energy_fn window, pf_energy_fn total, void *context,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 enum { LINE_BYTES = 4096 };
@@ -54,15 +55,60 @@ static int take_number(const char *text, double *value, const char **rest)
 	return *end == ',' || *end == '\0';
 }
 
-static void take_marker(struct parsing *p, const char *text, double time)
+static int take_marker(struct parsing *p, const char *text, double time)
 {
 	size_t length;
 	text += strspn(text, " \t\"");
 	length = strcspn(text, " \t\r\",");
-	if (length == 5 && strncmp(text, "start", 5) == 0)
-		p->meter->start = time;
-	if (length == 3 && strncmp(text, "end", 3) == 0)
-		p->meter->end = time;
+	double *marker = length == 5 && strncmp(text, "start", 5) == 0 ? &p->meter->start
+	                 : length == 3 && strncmp(text, "end", 3) == 0 ? &p->meter->end
+	                                                               : NULL;
+	if (marker && !isnan(*marker))
+		return bad(p, "the marker of an earlier line once more: which one is it?");
+	if (marker)
+		*marker = time;
+	return 0;
+}
+
+/* ---- a first line of names ---- */
+
+/* Whether a name has that word, as in power_mW and Power (mW); a word of one letter is all of the name */
+static int has_word(const char *name, size_t length, const char *word)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	const size_t size = strlen(word);
+	for (size_t at = 0; at < length; at++) {
+		const size_t run = strspn(name + at, letters);
+		if (run == size && strncasecmp(name + at, word, size) == 0 && (size > 1 || size == length))
+			return 1;
+		at += run;
+	}
+	return 0;
+}
+
+static const char *find_word(const char *name, size_t length, const char *const *words)
+{
+	while (*words && !has_word(name, length, *words))
+		words++;
+	return *words;
+}
+
+/* Names that say something else than seconds and watts would make every figure wrong by a thousand, or worse */
+static int take_names(struct parsing *p, const char *line)
+{
+	static const char *const not_seconds[] = { "ms", "us", "ns", "msec", "millis", "milliseconds", "microseconds",
+		                                   "nanoseconds", "min", "minutes", "hours", NULL };
+	static const char *const not_watts[] = { "mw", "uw", "kw", "milliwatt", "milliwatts", "microwatts", "kilowatts",
+		                                 "wh", "kwh", "mwh", "joule", "joules", "v", "mv", "volt",
+		                                 "volts", "voltage", "a", "ma", "amp", "amps", "amperes", "current",
+		                                 "va", "var", NULL };
+	const size_t first = strcspn(line, ",");
+	const char *second = line + first + (line[first] == ',');
+	if (find_word(line, first, not_seconds))
+		return bad(p, "the first column is not named as seconds");
+	if (find_word(second, strcspn(second, ",\r"), not_watts))
+		return bad(p, "the second column is not named as watts");
+	return 0;
 }
 
 static int take_line(struct parsing *p, char *line)
@@ -75,14 +121,13 @@ static int take_line(struct parsing *p, char *line)
 	if (!*line || *line == '#')
 		return 0;
 	if (!take_number(line, &r.time, &rest))
-		return p->line == 1 ? 0 : bad(p, "no number of seconds");      /* a first line of names */
+		return p->line == 1 ? take_names(p, line) : bad(p, "no number of seconds");
 	if (!rest || !take_number(rest, &r.watt, &rest) || !(r.watt >= 0.0))
 		return bad(p, "no number of watts behind the time");
 	if (m->count && !(r.time > m->at[m->count - 1].time))
 		return bad(p, "a time that is not after the one before");
-	if (rest)
-		take_marker(p, rest, r.time);
-	return add(p, r);
+	const int code = rest ? take_marker(p, rest, r.time) : 0;
+	return code ? code : add(p, r);
 }
 
 int pf_meter_read(const char *path, struct pf_meter *meter, struct pf_error *error)

@@ -1,9 +1,10 @@
 /* meter.h: the log of a meter outside the machine, as CSV.
  *
  * Lines of `time,watts` or `time,watts,marker`; a first line of names, blank lines and lines that begin with # are
- * passed over. time is in seconds, of any clock, ascending: UNIX time, or counted from when the meter was switched on.
+ * passed over; names that say something else than seconds and watts, such as power_mW, are refused. time is in seconds,
+ * of any clock, ascending: UNIX time, or counted from when the meter was switched on.
  * A marker `start` says that training began at that line, `end` that it was over; they align a meter of another clock.
- * Other markers are ignored. */
+ * Other markers are ignored, a second `start` or `end` is an error. */
 #ifndef PF_REPORT_METER_H
 #define PF_REPORT_METER_H
 #include <stddef.h>
