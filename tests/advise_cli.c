@@ -118,9 +118,15 @@ static void plain_words(void **state)
 	assert_int_equal(program_run("advise --model-shape 64,1000,1 --tokens 100 --host-gflops 1e6"), 0);
 	assert_non_null(strstr(program_output, "u55c: do not offload: even at the good end of its doubts"));
 	assert_non_null(strstr(program_output, "modelled, uncalibrated"));
+	for (const char *at = program_output; (at = strstr(at, "u55c: ")); at++) {     /* a verdict says by what */
+		const char *end = strchr(at, '\n'), *label = strstr(at, "modelled");
+		assert_true(end && label && label < end);
+	}
 	assert_non_null(strstr(program_output, "quoted (others measured it"));
 	assert_int_equal(program_run("advise --model-shape 4096,50000,1 --tokens 8192 --host-gflops 0.5"), 0);
 	assert_non_null(strstr(program_output, "u55c: offload the head: "));
+	assert_int_equal(program_run("advise --model-shape 4096,50000,1 --cards 4 --host-gflops 0.5"), 0);
+	assert_non_null(strstr(program_output, " modelled on 4 x u55c instead of "));
 	assert_int_equal(program_run("advise --model-shape 64,50000,256 --tokens 8192 --host-gflops 20 --cus 4"), 0);
 	assert_non_null(strstr(program_output, "more than a bitstream of these kernels can have"));
 }

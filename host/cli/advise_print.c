@@ -28,8 +28,19 @@ const char *pf_advise_verdict_name(enum pf_offload_verdict verdict)
 	return names[verdict];
 }
 
+/* "u55c", or "4 x u55c" */
+static const char *where(const struct pf_advise_row *row, char text[64])
+{
+	if (row->cards > 1)
+		snprintf(text, 64, "%u x %s", row->cards, row->card);
+	else
+		snprintf(text, 64, "%s", row->card);
+	return text;
+}
+
 static void say_unplaced(const struct pf_advise_row *row, char *text, size_t room)
 {
+	char cards[64];
 	const struct pf_offload *x = &row->answer;
 	const struct pf_offload_image *i = &x->image;
 	if (!i->name)
@@ -41,38 +52,40 @@ static void say_unplaced(const struct pf_advise_row *row, char *text, size_t roo
 		         i->name, row->card, i->by_ports);
 	else
 		snprintf(text, room,
-		         "do not offload: %.3g s [%.3g, %.3g] on %s against %.3g s here, but image %s is not expected "
-		         "to be placed: %.1f %% of the card's %s by estimate, where %.0f %% were placed",
-		         x->head_s.value, x->head_s.low, x->head_s.high, row->card, x->host_s, i->name, 100 * i->share,
-		         i->resource, 100 * PF_FULL_SHARE);
+		         "do not offload: %.3g s [%.3g, %.3g] modelled on %s against %.3g s here, but image %s is not "
+		         "expected to be placed: %.1f %% of the card's %s by estimate, where %.0f %% were placed",
+		         x->head_s.value, x->head_s.low, x->head_s.high, where(row, cards), x->host_s, i->name,
+		         100 * i->share, i->resource, 100 * PF_FULL_SHARE);
 }
 
 void pf_advise_verdict(const struct pf_advise *a, const struct pf_advise_row *row, char *text, size_t room)
 {
 	const struct pf_offload *x = &row->answer;
+	char cards[64];
 	(void)a;
+	where(row, cards);
 	if (x->verdict == PF_VERDICT_NO)
 		snprintf(text, room,
-		         "do not offload: even at the good end of its doubts %s takes %.3g s for the head that this "
-		         "host computes in %.3g s",
-		         row->card, x->head_s.low, x->host_s);
+		         "do not offload: even at the good end of its doubts %s takes %.3g s, modelled, for the head "
+		         "that this host computes in %.3g s",
+		         cards, x->head_s.low, x->host_s);
 	else if (x->verdict == PF_VERDICT_UNPLACED)
 		say_unplaced(row, text, room);
 	else if (x->verdict == PF_VERDICT_OPEN)
 		snprintf(text, room,
-		         "no verdict: between %.3g and %.3g s on %s, %.3g s on this host; a report of the synthesis "
-		         "or a card would have to narrow that; until then do not offload",
-		         x->head_s.low, x->head_s.high, row->card, x->host_s);
+		         "no verdict: between %.3g and %.3g s modelled on %s, %.3g s on this host; a report of the "
+		         "synthesis or a card would have to narrow that; until then do not offload",
+		         x->head_s.low, x->head_s.high, cards, x->host_s);
 	else if (step_gain(x) < 1 + WORTH)
 		snprintf(text, room,
-		         "do not offload: the head is faster on %s, %.3g s instead of %.3g s, but the step by %.1f %% "
-		         "only; the decoder layers take %.3g s",
-		         row->card, x->head_s.value, x->host_s, 100 * (step_gain(x) - 1), x->body_s);
+		         "do not offload: the head is faster on %s, %.3g s modelled instead of %.3g s, but the step "
+		         "by %.1f %% only; the decoder layers take %.3g s",
+		         cards, x->head_s.value, x->host_s, 100 * (step_gain(x) - 1), x->body_s);
 	else
 		snprintf(text, room,
-		         "offload the head: %.3g s [%.3g, %.3g] on %s instead of %.3g s, and the step is %.2f times as "
-		         "fast",
-		         x->head_s.value, x->head_s.low, x->head_s.high, row->card, x->host_s, step_gain(x));
+		         "offload the head: %.3g s [%.3g, %.3g] modelled on %s instead of %.3g s, and the step is %.2f "
+		         "times as fast",
+		         x->head_s.value, x->head_s.low, x->head_s.high, cards, x->host_s, step_gain(x));
 }
 
 /* ---- text ---- */
@@ -138,7 +151,7 @@ static void show_card(const struct pf_advise_row *row)
 	if (x->way == PF_COST_LOGITS)
 		puts("  the fused head does not fit the card's memory: the host multiplies");
 	show_doubts(x);
-	printf("  with ready logits instead: %.4g s\n", x->logits_s);
+	printf("  with ready logits instead: %.4g s, modelled\n", x->logits_s);
 	printf("  energy, modelled: %.4g J [%.4g, %.4g] a step, %.3g J of it the card at rest; %.3g J/token\n",
 	       e->total.value, e->total.low, e->total.high, e->rest.value, e->total.value / row->shape.tokens);
 	printf("  of it the kernels' operators: %.3g pJ [%.3g, %.3g] for a multiply-add of the head\n",
@@ -214,7 +227,7 @@ static void show_break_even(const struct pf_advise *a, const struct pf_advise_ro
 	else
 		printf("  tokens: at none from 64 to 1048576 a step that fit the card\n");
 	show_others(a, row);
-	printf("  host: equal to one of %.3g GFLOP/s\n", 1e-9 * x->host_flops_equal);
+	printf("  host: by the modelled time equal to one of %.3g GFLOP/s\n", 1e-9 * x->host_flops_equal);
 	if (isinf(x->kernels_faster))
 		puts("  faster kernels alone do not help: what is left without them takes longer than this "
 		     "host");

@@ -141,8 +141,8 @@ static void say_links(const struct sweep *s, const struct pf_advise_row *row)
 
 static void show(const struct sweep *s, const struct pf_advise_row *row)
 {
-	printf("%-8s %12s %36s %12s %12s %9s %30s %12s\n", s->what, "card", "modelled head s [low, high]", "link s",
-	       "kernels s", "bound", "modelled J [low, high]", "this host s");
+	printf("%-8s %12s %36s %13s %12s %9s %30s %12s\n", s->what, "card", "modelled head s [low, high]",
+	       "modelled link", "its kernels", "bound", "modelled J [low, high]", "this host s");
 	for (unsigned i = 0; i < s->points; i++) {
 		const struct pf_offload *x = &row[i].answer;
 		char seconds[64], joules[64];
@@ -152,7 +152,7 @@ static void show(const struct sweep *s, const struct pf_advise_row *row)
 		if (row[i].error.code)
 			printf("%-8.0f %12s %s\n", s->point[i], row[i].card, row[i].error.text);
 		else
-			printf("%-8.0f %12s %36s %12.4g %12.4g %9s %30s %12.4g\n", s->point[i], row[i].card, seconds,
+			printf("%-8.0f %12s %36s %13.4g %12.4g %9s %30s %12.4g\n", s->point[i], row[i].card, seconds,
 			       x->plan.link_s, x->plan.card_s, pf_offload_bound_name(x->bound), joules, x->host_s);
 	}
 }
