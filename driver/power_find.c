@@ -75,6 +75,10 @@ static void add(struct found *f, const struct pf_sensor *sensor)
 		refuse(f, sensor->name, error.text);
 		return;
 	}
+	if (sensor->scope == PF_POWER_BOARD && !(value > 0.0)) {       /* XRT's answer where a shell measures nothing */
+		refuse(f, sensor->path, "shows 0 W, which no board takes: this card or its shell does not measure it");
+		return;
+	}
 	if (f->count == f->room) {
 		const size_t room = f->room ? 2 * f->room : 8;
 		struct pf_sensor *at = realloc(f->at, room * sizeof *at);

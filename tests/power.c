@@ -141,7 +141,7 @@ static void hostile_values_are_no_power(void **state)
 {
 	static const char *const bad[] = { "",      "\n",     "-3\n",    "nan\n",
 		                           "inf\n", "12x\n",  "1e400\n", "99999999999999999\n",
-		                           " 7\n",  "0x10\n", "7 8\n" };
+		                           " 7\n",  "0x10\n", "7 8\n", "0\n" };
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		struct pf_sensor *s;

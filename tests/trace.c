@@ -237,12 +237,51 @@ static void the_file_keeps_clocks_apart(void **state)
 	json_decref(file);
 }
 
+/* Bytes of a counter from event i to the next one of it; a class ends at 0 */
+static double moved_until_next(const json_t *events, size_t i)
+{
+	const json_t *e = json_array_get(events, i);
+	const double rate = 1e9 * number(json_object_get(e, "args"), "GB/s");
+	for (size_t k = i + 1; k < json_array_size(events); k++) {
+		const json_t *next = json_array_get(events, k);
+		if (strcmp(json_string_value(json_object_get(next, "name")),
+		           json_string_value(json_object_get(e, "name"))) == 0 && json_object_get(next, "ts"))
+			return rate * 1e-6 * (number(next, "ts") - number(e, "ts"));
+	}
+	assert_true(rate == 0);
+	return 0;
+}
+
+/* One after the other, at parts of a nanosecond: none begins before the end of the one before, as a viewer reads it */
+static void neighbours_do_not_overlap(void **state)
+{
+	struct pf_trace *trace;
+	double end = -1;
+	(void)state;
+	assert_int_equal(pf_trace_open(scratch_path("t.json"), 1, &trace, NULL), 0);
+	for (int i = 0; i < 1000; i++)
+		pf_trace_event(trace, "g", "t", "e", i * 411.6e-9, (i + 1) * 411.6e-9);
+	assert_int_equal(pf_trace_close(trace, NULL), 0);
+	json_t *file = json_load_file(scratch_path("t.json"), 0, NULL);
+	assert_non_null(file);
+	const json_t *events = json_object_get(file, "traceEvents");
+	for (size_t i = 0; i < json_array_size(events); i++) {
+		const json_t *e = json_array_get(events, i);
+		if (strcmp(json_string_value(json_object_get(e, "ph")), "X") != 0)
+			continue;
+		assert_true(round(1e3 * number(e, "ts")) >= end && number(e, "dur") >= 0);
+		end = round(1e3 * number(e, "ts")) + round(1e3 * number(e, "dur"));
+	}
+	assert_true(fabs(end - 411600) <= 1);
+	json_decref(file);
+}
+
 /* What the counter of modelled power adds up to is the energy of the whole, and both are in the file */
 static void joules_are_in_the_file(void **state)
 {
 	struct pf_trace *trace;
 	struct pf_replay r;
-	double joule = 0, from = 0, watt = 0;
+	double joule = 0, from = 0, watt = 0, moved = 0;
 	unsigned counters = 0;
 	(void)state;
 	assert_int_equal(pf_trace_open(scratch_path("t.json"), 1, &trace, NULL), 0);
@@ -261,6 +300,10 @@ static void joules_are_in_the_file(void **state)
 		const json_t *e = json_array_get(events, i);
 		if (strcmp(json_string_value(json_object_get(e, "ph")), "C") != 0)
 			continue;
+		if (json_object_get(json_object_get(e, "args"), "GB/s")) {
+			moved += moved_until_next(events, i);
+			continue;
+		}
 		joule += watt * (1e-6 * number(e, "ts") - from);
 		from = 1e-6 * number(e, "ts");
 		watt = number(json_object_get(e, "args"), "W");
@@ -270,6 +313,8 @@ static void joules_are_in_the_file(void **state)
 	assert_true(counters >= 8 && fabs(watt - 41.4) <= 1e-3);
 	if (!(fabs(joule / r.energy.total.value - 1) <= 1e-3))
 		fail_msg("%.9g J by the counter, %.9g J", joule, r.energy.total.value);
+	if (!(fabs(moved / r.modelled.bytes_banks - 1) <= 1e-3))
+		fail_msg("%.9g bytes by the counters of banks, %.9g", moved, r.modelled.bytes_banks);
 	json_decref(file);
 }
 
@@ -306,6 +351,7 @@ int main(void)
 		cmocka_unit_test_setup(a_card_opened_again_is_one, begin),
 		cmocka_unit_test_setup(the_file_keeps_clocks_apart, begin),
 		cmocka_unit_test_setup(joules_are_in_the_file, begin),
+		cmocka_unit_test_setup(neighbours_do_not_overlap, begin),
 		cmocka_unit_test_setup(wrong_places_are_errors, begin),
 	};
 	return cmocka_run_group_tests_name("trace", tests, NULL, NULL);

@@ -2,8 +2,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* From this time on so much more is drawn */
-struct edge { double time, watt; };
+/* From this time on so much more is drawn, or moved */
+struct edge { double time, more; };
 
 static int by_time(const void *a, const void *b)
 {
@@ -38,15 +38,39 @@ static int find_edges(const struct pf_energy_card *card, const struct pf_job *jo
 	return code;
 }
 
-static void show(struct pf_trace *trace, double rest, const struct edge *edge, size_t edges)
+static void show(struct pf_trace *trace, const char *group, const char *name, const char *unit, double rest,
+                 struct edge *edge, size_t edges)
 {
-	double watt = rest;
-	pf_trace_counter(trace, "power, modelled", "cards, modelled", "W", 0, rest);
+	double now = rest;
+	qsort(edge, edges, sizeof *edge, by_time);
+	pf_trace_counter(trace, group, name, unit, 0, rest);
 	for (size_t i = 0; i < edges; i++) {
-		watt += edge[i].watt;
+		now += edge[i].more;
 		if (i + 1 == edges || edge[i + 1].time > edge[i].time)
-			pf_trace_counter(trace, "power, modelled", "cards, modelled", "W", edge[i].time,
-			                 i + 1 == edges ? rest : watt);
+			pf_trace_counter(trace, group, name, unit, edge[i].time, i + 1 == edges ? rest : now);
+	}
+}
+
+/* Bytes a second of the banks of each class, on average over a job */
+static void show_banks(struct pf_trace *trace, const struct pf_job *job, size_t jobs, const struct pf_job_times *time,
+                       struct edge *edge)
+{
+	static const char *const names[PF_CYCLES_CLASSES] = { "banks of logits and states, modelled",
+		                                              "banks of weights, modelled",
+		                                              "banks of the rest, modelled" };
+	for (unsigned c = 0; c < PF_CYCLES_CLASSES; c++) {
+		size_t edges = 0;
+		for (size_t i = 0; i < jobs; i++) {
+			const double seconds = time[i].end - time[i].start;
+			const double bytes = job[i].kind == PF_JOB_RUN                         ? job[i].cost.bytes[c]
+			                     : job[i].kind != PF_JOB_HOST && job[i].bank == c ? job[i].bytes
+			                                                                      : 0;
+			if (!(seconds > 0) || !(bytes > 0))
+				continue;
+			edge[edges++] = (struct edge){ time[i].start, 1e-9 * bytes / seconds };
+			edge[edges++] = (struct edge){ time[i].end, -1e-9 * bytes / seconds };
+		}
+		show(trace, "banks, modelled", names[c], "GB/s", 0, edge, edges);
 	}
 }
 
@@ -60,8 +84,8 @@ int pf_replay_power(struct pf_trace *trace, const char *name, uint32_t devices, 
 	if (!code)
 		code = find_edges(&card, job, jobs, time, edge, &edges, error);
 	if (!code) {
-		qsort(edge, edges, sizeof *edge, by_time);
-		show(trace, devices * card.rest_w.value, edge, edges);
+		show(trace, "power, modelled", "cards, modelled", "W", devices * card.rest_w.value, edge, edges);
+		show_banks(trace, job, jobs, time, edge);
 	}
 	free(edge);
 	return code;

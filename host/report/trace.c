@@ -1,6 +1,7 @@
 #include "trace.h"
 #include <errno.h>
 #include <pthread.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,16 +151,18 @@ static const struct track *find_track(struct pf_trace *t, const char *group, con
 	return new_track(t, group, name);
 }
 
-/* args: what stands between the braces, or "" */
+/* args: what stands between the braces, or "". Both ends are rounded to the nanosecond, not the time between: a viewer
+ * leaves out what begins before the one before it ends */
 static void put_event(struct pf_trace *t, const char *group, const char *track_name, const char *name, double from,
                       double to, const char *args)
 {
 	const struct track *track = find_track(t, group, track_name);
 	if (!track)
 		return;
+	const double began = round(1e9 * from), ended = round(1e9 * to);
 	begin(t);
 	fprintf(t->file, "{\"ph\":\"X\",\"pid\":%u,\"tid\":%u,\"ts\":%.3f,\"dur\":%.3f,\"name\":\"", track->pid,
-	        track->tid, 1e6 * from, 1e6 * (to - from));
+	        track->tid, 1e-3 * began, 1e-3 * (ended - began));
 	put_text(t, name);
 	fprintf(t->file, "\",\"args\":{%s}}", args);
 }
