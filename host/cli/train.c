@@ -11,9 +11,9 @@
 #include "prefpga/internal/abi.h"
 #include "cost_note.h"
 #include "meters.h"
-#include "progress.h"
 #include "replay.h"
 #include "setup.h"
+#include "train_view.h"
 
 enum { FACTS = 24 };
 
@@ -79,33 +79,6 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 	add_fact(f, "threads", 0, "%u", pf_threads((unsigned)o->threads));
 	add_fact(f, "BLAS kernels", 0, "%s", blas.core);
 	add_fact(f, "BLAS", 0, "%s", blas.version);
-}
-
-/* ---- while it runs ---- */
-
-struct view { const struct pf_options *options; struct pf_progress progress; int started; };
-
-static void on_step(void *context, const struct pf_step_report *r)
-{
-	struct view *view = context;
-	const struct pf_tally *t = r->tally;
-	char note[160];
-	if (!view->started++)
-		pf_progress_start(&view->progress, stderr, view->options->verb, r->step - 1, r->steps);
-	int n = snprintf(note, sizeof note, "loss %.4f, grad norm %.3g, %.0f tokens/s", t->loss, r->grad_norm,
-	                 r->seconds > 0.0 ? (double)t->computed / r->seconds : 0.0);
-	if (t->pairs && n > 0)
-		snprintf(note + n, sizeof note - (size_t)n, ", accuracy %.2f", (double)t->accurate / (double)t->pairs);
-	if (r->step == r->steps)
-		pf_progress_finish(&view->progress, r->step, note);
-	else
-		pf_progress_show(&view->progress, r->step, note);
-}
-
-static void on_note(void *context, const char *text)
-{
-	struct view *view = context;
-	pf_cli_note(view->options, "%s", text);
 }
 
 /* ---- afterwards ---- */
@@ -285,7 +258,8 @@ static enum pf_head_optimizer head_optimizer(const struct pf_options *o)
 }
 
 /* All but schedule, facts and meters */
-static struct pf_training training(struct pf_setup *s, const struct pf_options *o, uint64_t steps, struct view *view)
+static struct pf_training training(struct pf_setup *s, const struct pf_options *o, uint64_t steps,
+                                   struct pf_train_view *view)
 {
 	struct pf_training t = { .run = pf_setup_run(s, o),
 		                 .corpus = s->corpus,
@@ -308,8 +282,9 @@ static struct pf_training training(struct pf_setup *s, const struct pf_options *
 		                 .synced = o->sync_ref_model ? s->reference : NULL,
 		                 .mixup = o->ref_model_mixup_alpha,
 		                 .sync_every = (uint64_t)o->ref_model_sync_steps,
-		                 .report = on_step,
-		                 .note = on_note,
+		                 .report = pf_train_view_step,
+		                 .evaluating = pf_train_view_evaluation,
+		                 .note = pf_train_view_note,
 		                 .context = view };
 	t.run.renewal = &s->renewal;
 	return t;
@@ -329,7 +304,7 @@ static void say_doubts(const struct pf_setup *s, const struct pf_options *o)
 }
 
 /* Everything before the meters run; facts and view live as long as *t */
-static int prepare(struct pf_setup *s, const struct pf_options *o, struct view *view, struct facts *facts,
+static int prepare(struct pf_setup *s, const struct pf_options *o, struct pf_train_view *view, struct facts *facts,
                    struct pf_training *t, struct pf_error *error)
 {
 	uint64_t steps = 0;
@@ -349,12 +324,12 @@ static int prepare(struct pf_setup *s, const struct pf_options *o, struct view *
 		pf_cli_note(o, "the image has no fused head: logits cross the link");
 	else if (!t->run.logits)
 		say_cost(s, o);
-	return pf_setup_reference_pass(s, o, &t->run, steps, on_note, view, error);
+	return pf_setup_reference_pass(s, o, &t->run, steps, pf_train_view_note, view, error);
 }
 
 static int run(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
 {
-	struct view view = { .options = o };
+	struct pf_train_view view = { .options = o };
 	struct facts facts = { .count = 0 };
 	struct pf_training t;
 	struct pf_training_result result;

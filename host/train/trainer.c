@@ -84,7 +84,8 @@ static int evaluate(struct pf_trainer *r, int *evaluated, struct pf_error *error
 	int code;
 	do {
 		r->running.objective.cache = r->held_cache;
-		code = pf_running_evaluate(&r->running, &r->t->held, NULL, NULL, &r->result->held, error);
+		code = pf_running_evaluate(&r->running, &r->t->held, r->t->evaluating, r->t->context,
+		                           &r->result->held, error);
 	} while (code && code != PF_E_INTERRUPTED && (code = renew(r, code, &state, error)) == 0);
 	got_on(r);
 	count_time(r, &r->result->times.evaluation, "evaluation", began);

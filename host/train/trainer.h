@@ -81,6 +81,7 @@ struct pf_training {
 	const struct pf_fact *fact;    /* what else the run depends on */
 	size_t               facts;
 	void (*report)(void *context, const struct pf_step_report *report);     /* after each step; may be NULL */
+	void (*evaluating)(void *context, uint64_t done, uint64_t total);       /* while it evaluates; may be NULL */
 	void (*note)(void *context, const char *text);  /* something a person should know; may be NULL */
 	void *context;
 };
