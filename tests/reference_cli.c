@@ -73,6 +73,10 @@ static void an_export_comes_back(void **state)
 	must_run(run("train %s --holdout 0.3 --steps 1 --log %s", options, scratch_path("log.jsonl")));
 	assert_true(isnan(first_of_log("reference_origin")));
 	assert_true(fabs(first_of_log("loss") - log(2.0)) < 1e-6);
+	must_run(run("reference export --reference %s --data %s --cache %s --device cpu --holdout 0.3 --to %s",
+	             scratch_path("base"), scratch_path("pairs.jsonl"), scratch_path("cache2"),
+	             scratch_path("alone.jsonl")));
+	assert_true(scratch_equal(scratch_path("alone.jsonl"), scratch_path("r.jsonl")));
 	must_run(run("reference export %s --holdout 0.3 --to %s", options, scratch_path("r.safetensors")));
 	must_run(run("reference import %s %s --holdout 0.3", scratch_path("r.safetensors"), options));
 	assert_int_equal(run("reference import %s %s --holdout 0.3 --max-length 5", scratch_path("r.jsonl"), options),

@@ -223,8 +223,11 @@ static int import_all(struct work *w, const char *path, struct pf_error *error)
 int pf_verb_reference(const struct pf_options *o)
 {
 	const int exports = strcmp(o->argument[0], "export") == 0;
-	struct work w = { .options = o };
+	struct pf_options own = *o;
+	struct work w = { .options = &own };
 	struct pf_error error = { 0 };
+	if (!o->model && o->reference && strcmp(o->reference, "none") != 0 && strcmp(o->reference, "uniform") != 0)
+		own.model = o->reference;      /* whose tokenizer and shape are all that is looked at of it */
 	if (!exports && strcmp(o->argument[0], "import") != 0)
 		return pf_cli_usage(o, "\"%s\" is neither export nor import", o->argument[0]);
 	if (exports && o->arguments > 1)
