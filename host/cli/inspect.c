@@ -196,6 +196,8 @@ static int read_all(const struct pf_options *o, const struct pf_tokenizer *token
 		if (!code && paths[i])
 			code = pf_survey_read(&survey[i], paths[i], i ? &survey[0] : NULL, show_reading, &progress,
 			                      error);
+		if (progress.shown_ns)
+			pf_progress_finish(&progress, progress.total, "");
 	}
 	return code;
 }
