@@ -240,6 +240,7 @@ void pf_advise_show(const struct pf_advise *a)
 {
 	const struct pf_offload_shape *s = &a->shape;
 	char text[512];
+	int hosted = 0;
 	printf("a step of %u scored tokens, D %u, V %u, %u layers, head %s in %s\n", s->tokens, s->dim, s->vocab,
 	       s->layers, pf_offload_head_name(a->head), pf_precision_name(s->precision));
 	for (unsigned i = 0; i < a->rows; i++) {
@@ -248,12 +249,13 @@ void pf_advise_show(const struct pf_advise *a)
 			printf("%s: %s\n", row->card, row->error.text);
 			continue;
 		}
-		if (i == 0)
+		if (!hosted++) {
 			show_host(a, &row->answer);
+			show_anchors(a);
+		}
 		show_card(row);
 		show_break_even(a, row);
 		pf_advise_verdict(a, row, text, sizeof text);
 		printf("%s: %s\n", row->card, text);
 	}
-	show_anchors(a);
 }
