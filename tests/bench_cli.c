@@ -125,10 +125,10 @@ static void against_an_older_table(void **state)
 		if ((samples = strstr(line, ",\"cpu\","))) /* the row: samples and limits that this test knows */
 			fputs("logprob,f32,cpu,64,300,0,0,1,1e-12;1.1e-12;1.2e-12;1.3e-12;1.4e-12;1.5e-12;1.6e-12;1.7e-"
 			      "12,"
-			      "1;1;1;1;1;1;1;1\n",
+			      "1;1;1;1;1;1;1;1,\"another, machine\"\n",
 			      to);
 		else
-			fputs("work,type,device,tokens,vocabulary,dim,layers,threads,samples_s,limits_s\n", to);
+			fputs("work,type,device,tokens,vocabulary,dim,layers,threads,samples_s,limits_s,machine\n", to);
 	}
 	fclose(from);
 	fclose(to);
@@ -141,10 +141,11 @@ static void against_an_older_table(void **state)
 	json_decref(json);
 	snprintf(words, sizeof words,
 	         "bench --threads 1 --repeats 8 --shapes 64,300 --work logprob --device cpu --against '%s' "
-	         "--fail-slower 2>/dev/null",
+	         "--fail-slower 2>&1",
 	         scratch_path("fast.csv"));
 	assert_int_equal(program_run(words), 1);
 	assert_non_null(strstr(program_output, ": slower"));
+	assert_non_null(strstr(program_output, "is of another machine (another, machine, this is "));
 	snprintf(words, sizeof words, "--shapes 64,300 --work logprob --device cpu --fail-slower --against '%s'",
 	         scratch_path("old.csv"));
 	json_decref(bench_json(words)); /* three samples against three: nothing can be shown, exit code 0 */

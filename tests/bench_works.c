@@ -250,7 +250,8 @@ static struct pf_bench_row a_row(void)
 		NAN,
 		NAN,
 		NAN,
-		NAN
+		NAN,
+		""
 	};
 	return row;
 }

@@ -94,6 +94,7 @@ struct reading {
 	const char *path;
 	unsigned line;
 	unsigned place[NEEDED]; /* which field of a line has the column */
+	unsigned machine;       /* the same, of a column that need not be there */
 	struct pf_bench_row *rows;
 	size_t count, room;
 	struct pf_error *error;
@@ -143,6 +144,8 @@ static int take_head(struct reading *r, char *line)
 			return bad(r, what);
 		}
 	}
+	for (r->machine = 0; r->machine < count && strcmp(field[r->machine], "machine") != 0;)
+		r->machine++;
 	return 0;
 }
 
@@ -218,6 +221,8 @@ static int take_line(struct reading *r, char *line)
 		r->room = room;
 	}
 	const int code = take_row(r, field, &r->rows[r->count]);
+	if (!code && r->machine < count)
+		snprintf(r->rows[r->count].machine, sizeof r->rows->machine, "%s", field[r->machine]);
 	r->count += !code && r->rows[r->count].times.repeats > 0;
 	return code;
 }

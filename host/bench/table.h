@@ -25,14 +25,15 @@ struct pf_bench_row {
 	struct pf_bench_joules joules;
 	double modelled_s, modelled_line_s; /* NaN: not modelled */
 	double modelled_joule, modelled_low, modelled_high;
+	char machine[160]; /* of a table that was read, "" if it does not say */
 };
 
 /* tail: further columns, alike in all rows: names and values, "" and "" for none, with their commas in front */
 void pf_bench_write_head(FILE *out, const char *tail);
 void pf_bench_write_row(FILE *out, const struct pf_bench_row *row, const char *tail);
 
-/* Work, type, device, shape, threads and times of each row that has samples. *rows: malloc, the caller frees. Errors
- * name file and line */
+/* Work, type, device, shape, threads, times and machine of each row that has samples. *rows: malloc, the caller frees.
+ * Errors name file and line */
 int pf_bench_read(const char *path, struct pf_bench_row **rows, size_t *count, struct pf_error *error);
 /* The first row of `rows` that did the same as `row`, or NULL */
 const struct pf_bench_row *pf_bench_same(const struct pf_bench_row *rows, size_t count, const struct pf_bench_row *row);

@@ -70,14 +70,26 @@ static const char *verdict(const struct pf_comparison *c)
 	return c->verdict > 0 ? "slower" : c->verdict < 0 ? "faster" : "no difference that counts";
 }
 
+/* Yardsticks differ between machines too, so that a difference says little of the program */
+static void note_machine(const struct pf_bench_run *run, const struct pf_bench_row *before)
+{
+	if (before->machine[0] && strcmp(before->machine, run->machine) != 0)
+		pf_cli_note(run->options, "%s is of another machine (%s, this is %s): each beside its own yardstick, a "
+		            "difference is the machines' as well as the program's", run->options->against,
+		            before->machine, run->machine);
+}
+
 unsigned pf_bench_show_compared(const struct pf_bench_run *run)
 {
 	const int text = strcmp(run->options->format, "text") == 0;
 	unsigned slower = 0, k = 0;
 	for (size_t i = 0; i < run->count; i++) {
 		const struct pf_bench_row *row = &run->rows[i];
-		if (!row->times.repeats || !pf_bench_same(run->before, run->befores, row))
+		const struct pf_bench_row *before = pf_bench_same(run->before, run->befores, row);
+		if (!row->times.repeats || !before)
 			continue;
+		if (k == 0)
+			note_machine(run, before);
 		const struct pf_comparison *c = &run->compared[k++];
 		slower += c->verdict > 0;
 		if (text)
