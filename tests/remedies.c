@@ -57,12 +57,17 @@ static int with_model(const char *verb, const char *model, const char *rest)
 
 static void what_is_no_model_is_named(void **state)
 {
+	char options[1024];
+
 	(void)state;
 	assert_int_equal(with_model("eval", "nowhere", ""), 1);
 	says("nowhere: no such folder");
 	assert_int_equal(with_model("eval", "adapter", ""), 1);
 	says("adapter: an adapter (LoRA), not a model");
 	says("--adapter ");
+	snprintf(options, sizeof options, "--adapter %s", scratch_path("base"));
+	assert_int_equal(with_model("eval", "base", options), 1);
+	says("an adapter's folder has this file and adapter_model.safetensors");
 	scratch_tree("cut/checkpoint-000002/config.json", "{}");
 	scratch_tree("cut/checkpoint-000012/config.json", "{}");
 	assert_int_equal(with_model("eval", "cut", ""), 1);

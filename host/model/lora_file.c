@@ -206,6 +206,9 @@ static int load_config(const char *directory, const struct pf_layout *model, str
 	char path[PATH_MOST], *text = NULL, *targets = NULL;
 	int code = path_to(directory, PF_LORA_CONFIG, path, error);
 	code = code != 0 ? code : pf_text_read(path, &text, error);
+	if (code == -ENOENT)
+		return pf_fail(error, code, "%s: %s; an adapter's folder has this file and " PF_LORA_WEIGHTS
+		               ", as `prefpga train --lora` writes them", path, strerror(ENOENT));
 	code = code != 0 ? code : pf_lora_parse(text, strlen(text), path, &options, &targets, error);
 	code = code != 0 ? code : pf_lora_init(l, model, &options, error);
 	free(text);
