@@ -85,16 +85,6 @@ static double lanes_of(const char *card, const struct use *use)
 	return use->lanes == MACS ? pf_card_array(card) * MAC_LANES : use->lanes;
 }
 
-/* What a card has, NAN where nobody says */
-static double has(const char *card, const char *resource)
-{
-	const struct pf_card_fact *f;
-	for (unsigned i = 0; (f = pf_card_fact(i)); i++)
-		if (strcmp(f->card, card) == 0 && strcmp(f->name, resource) == 0)
-			return f->value;
-	return NAN;
-}
-
 static int measure(const char *card, const struct use *use, struct row *row, struct pf_error *error)
 {
 	struct pf_run_cost cost;
@@ -181,7 +171,7 @@ static void shares(FILE *out, const char *card, const double of[RESOURCES])
 	for (unsigned r = 0; r < RESOURCES; r++) {
 		const char *name;
 		pf_card_takes(card, 0, r, &name);
-		const double all = has(card, name);
+		const double all = pf_card_figure(card, name);
 		fprintf(out, " %.0f", of[r]);
 		if (!isnan(all))
 			fprintf(out, " (%.1f %%)", 100.0 * of[r] / all);

@@ -1,13 +1,15 @@
 #include "quality.h"
 #include "vitis.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "prefpga/cycles.h"
 #include "prefpga/internal/cards.def"
 #include "prefpga/internal/vitis.def"
 
 enum flow { FLOW_CLASSIC, FLOW_UNIFIED };
 struct release { const char *name; enum flow flow; const char *output; int target_key; };
-struct build { const char *card, *part, *last; unsigned mhz; };
+struct build { const char *card, *part; };
 struct platform { const char *card, *name; unsigned array; };
 
 static const struct release releases[] = {
@@ -15,7 +17,7 @@ static const struct release releases[] = {
 	PF_VITIS_RELEASES(RELEASE_ROW)
 };
 static const struct build builds[] = {
-#define BUILD_ROW(card, part, last, mhz) { #card, part, last, mhz },
+#define BUILD_ROW(card, part) { #card, part },
 	PF_CARD_BUILDS(BUILD_ROW)
 };
 static const struct platform platforms[] = {
@@ -58,6 +60,11 @@ unsigned pf_card_array(const char *card)
 	return PF_ARRAY_WHOLE;
 }
 
+static unsigned clock_mhz(const char *card)
+{
+	return (unsigned)lrint(pf_card_figure(card, "clock_hz") / 1e6);
+}
+
 static int links(const char *target)
 {
 	return strncmp(target, "hw", 2) == 0;
@@ -78,10 +85,10 @@ int pf_vitis_check(const struct pf_vitis *v, struct pf_error *error)
 	if (!known)
 		return pf_fail(error, PF_E_UNKNOWN, "target %s: csim, csynth, cosim, hw_emu and hw are known",
 		               v->target ? v->target : "(--target)");
-	if (links(v->target) && build->last[0] && strcmp(v->release, build->last) > 0)
+	if (links(v->target) && strtod(v->release, NULL) > pf_card_figure(v->card, "last_vitis"))
 		return pf_fail(error, PF_E_UNSUPPORTED,
-			       "Vitis %s does not support the %s any more, the last that does is %s", v->release,
-			       v->card, build->last);
+			       "Vitis %s does not support the %s any more, the last that does is %.1f", v->release,
+			       v->card, pf_card_figure(v->card, "last_vitis"));
 	return 0;
 }
 
@@ -102,7 +109,7 @@ static void write_config(FILE *out, const struct pf_vitis *v, const struct pf_ke
 	if (release->target_key)
 		fputs("flow_target=vitis\n", out);
 	fprintf(out, "%s=xo\nclock=%uMHz\nsyn.top=pf_k_%s\nsyn.file=%s/hls/%s.c\nsyn.cflags=", release->output,
-		build->mhz, row->name, v->source, row->file);
+		clock_mhz(v->card), row->name, v->source, row->file);
 	write_flags(out, v, row);
 	fprintf(out, "\ntb.file=%s/tb_%s.c\ntb.cflags=", v->benches, row->name);
 	write_flags(out, v, row);
@@ -120,7 +127,7 @@ static void write_tcl(FILE *out, const struct pf_vitis *v, const struct pf_kerne
 	fprintf(out, "\"\nadd_files -tb %s/tb_%s.c -cflags \"", v->benches, row->name);
 	write_flags(out, v, row);
 	fprintf(out, "\"\nopen_solution -reset -flow_target vitis solution\nset_part %s\ncreate_clock -period %.3f\n",
-	        build->part, 1e3 / build->mhz);
+	        build->part, 1e3 / clock_mhz(v->card));
 	if (strcmp(v->target, "csim") == 0)
 		fputs("csim_design\n", out);
 	else
@@ -167,7 +174,7 @@ static void compile_classic(FILE *out, const struct pf_vitis *v, const struct pf
 static void link_commands(FILE *out, const struct pf_vitis *v)
 {
 	fprintf(out, "v++ -l -t %s --platform %s --kernel_frequency %u --config link.cfg -o linked.xclbin "
-	        "$(find . -name 'pf_k_*.xo')\n", v->target, find_platform(v->card), find_build(v->card)->mhz);
+	        "$(find . -name 'pf_k_*.xo')\n", v->target, find_platform(v->card), clock_mhz(v->card));
 	if (strcmp(v->target, "hw_emu") == 0)
 		fprintf(out, "emconfigutil --platform %s --nd 1\n", find_platform(v->card));
 	const int first = !v->image || strcmp(v->image, pf_image_name(0, NULL)) == 0;

@@ -13,7 +13,7 @@
 #include <time.h>
 #include "prefpga/power.h"
 
-enum { SHORTEST_REFRESHES = 10, GAPS_LEAST = 2 };
+enum { GAPS_LEAST = 2 };
 #define PERIOD_LEAST_S 0.01
 
 struct sample { double time, value; };
@@ -221,7 +221,7 @@ static double between(const struct track *t, double time)
 
 static double shortest(const struct track *t)
 {
-	return SHORTEST_REFRESHES * (t->sensor.refresh_s > t->period ? t->sensor.refresh_s : t->period);
+	return PF_ENERGY_REFRESHES * (t->sensor.refresh_s > t->period ? t->sensor.refresh_s : t->period);
 }
 
 double pf_ledger_shortest(const struct pf_ledger *l, size_t sensor)

@@ -30,7 +30,7 @@ const char *pf_fact_grade_name(enum pf_fact_grade grade)
 	return names[grade];
 }
 
-static double fact(const char *card, const char *name)
+double pf_card_figure(const char *card, const char *name)
 {
 	for (unsigned i = 0; i < FACTS; i++)
 		if (strcmp(facts[i].card, card) == 0 && strcmp(facts[i].name, name) == 0)
@@ -71,7 +71,7 @@ double pf_card_share(const char *card, const uint32_t *units, unsigned kernels, 
 		double sum = 0.0;
 		for (unsigned k = 0; k < kernels && k < PF_KERNEL_COUNT; k++)
 			sum += units[k] * pf_card_takes(card, k, r, NULL);
-		const double share = sum / fact(card, resources[r]);
+		const double share = sum / pf_card_figure(card, resources[r]);
 		if (isnan(share) || share <= most)
 			continue;
 		most = share;
@@ -97,12 +97,17 @@ int pf_cycles_card(const char *name, struct pf_cycles_card *card, struct pf_erro
 		snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", c->name);
 		if (strcmp(c->name, name) != 0)
 			continue;
-		const double bank = fact(name, "bank_bps");
+		const double bank = pf_card_figure(name, "bank_bps");
 		*card = (struct pf_cycles_card){
-			.clock_hz = fact(name, "clock_hz"), .port_bytes = fact(name, "port_bytes"), .bank_rate = bank,
-			.link_in = fact(name, "link_in_bps"), .link_out = fact(name, "link_out_bps"),
-			.copy_setup_s = fact(name, "copy_setup_s"), .launch_s = fact(name, "launch_s"),
-			.issue_s = fact(name, "issue_s"), .port_latency_s = fact(name, "port_latency_s"),
+			.clock_hz = pf_card_figure(name, "clock_hz"),
+			.port_bytes = pf_card_figure(name, "port_bytes"),
+			.bank_rate = bank,
+			.link_in = pf_card_figure(name, "link_in_bps"),
+			.link_out = pf_card_figure(name, "link_out_bps"),
+			.copy_setup_s = pf_card_figure(name, "copy_setup_s"),
+			.launch_s = pf_card_figure(name, "launch_s"),
+			.issue_s = pf_card_figure(name, "issue_s"),
+			.port_latency_s = pf_card_figure(name, "port_latency_s"),
 			.memory_bytes = c->bytes, .array = c->array,
 		};
 		for (unsigned k = 0; k < PF_CYCLES_CLASSES; k++)

@@ -25,6 +25,10 @@ static void answers_in_json(void **state)
 	assert_true(fabs(json_number_value(json_array_get(head, 2)) / want.head_s.high - 1) <= 1e-5);
 	assert_true(fabs(program_number(card, "host_head_s") / want.host_s - 1) <= 1e-5);
 	assert_non_null(strstr(json_string_value(json_object_get(modelled, "kind")), "modelled"));
+	/* ten refreshes of a second */
+	const double heads = json_number_value(json_object_get(modelled, "heads_per_sensor_window_at_least"));
+	const double head_s = json_number_value(json_array_get(head, 0));
+	assert_true(heads * head_s >= 10.0 && (heads - 1) * head_s < 10.0 * (1 + 1e-6));
 	assert_string_equal(
 		json_string_value(json_object_get(json_array_get(json_object_get(json, "elsewhere"), 0), "kind")),
 		"quoted");

@@ -305,6 +305,18 @@ static void every_fact_has_a_source(void **state)
 	}
 }
 
+static void every_card_has_a_sensor_and_a_last_release(void **state)
+{
+	static const char *const card[] = { "u50", "u55c", "u200", "u250", "u280" };
+	(void)state;
+	for (size_t i = 0; i < sizeof card / sizeof *card; i++) {
+		near(pf_card_figure(card[i], "sensor_refresh_s"), 1.0);
+		const double last = pf_card_figure(card[i], "last_vitis");
+		assert_true(last >= 2022.2 && last <= 2025.2);
+	}
+	assert_true(isnan(pf_card_figure("u9", "last_vitis")) && isnan(pf_card_figure("u50", "weight_kg")));
+}
+
 static void doubts_show_what_matters(void **state)
 {
 	struct pf_job job[] = { copy(PF_JOB_IN, 1e9, PF_JOB_NONE) };
@@ -362,7 +374,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_head_that_waits_holds_back_its_queue),
 		cmocka_unit_test(nothing_is_faster_than_its_limits),
 		cmocka_unit_test(more_work_takes_longer_on_every_card),
-		cmocka_unit_test(every_fact_has_a_source), cmocka_unit_test(doubts_show_what_matters),
+		cmocka_unit_test(every_fact_has_a_source),
+		cmocka_unit_test(every_card_has_a_sensor_and_a_last_release),
+		cmocka_unit_test(doubts_show_what_matters),
 		cmocka_unit_test(wrong_schedules_are_refused),
 	};
 	if (seed_take(&argc, argv) != 0)

@@ -51,6 +51,8 @@ struct pf_offload_shape pf_advise_shape(const struct pf_advise *advise, const st
 const char *pf_advise_verdict_name(enum pf_offload_verdict verdict);
 /* What an answer's figures are: modelled, and how much of the cycles reports calibrate. Returns text */
 const char *pf_advise_kind(const struct pf_offload *answer, char text[64]);
+/* Steps of the head alone that a window must have for the card's sensor to see their energy */
+double pf_advise_window(const struct pf_advise_row *row);
 /* Asks for one point; with an answer or an error there is a row more. NULL: there are PF_ADVISE_ROWS already */
 const struct pf_advise_row *pf_advise_ask(struct pf_advise *advise, const char *card, uint32_t cards, uint32_t units,
                                           const struct pf_offload_shape *shape);

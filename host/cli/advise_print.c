@@ -4,6 +4,7 @@
 #include <string.h>
 #include "prefpga/internal/abi.h"
 #include "prefpga/internal/vitis.def"
+#include "prefpga/power.h"
 
 #define WORTH 0.05   /* of the step: less is not worth a card */
 
@@ -136,6 +137,12 @@ static void show_image(const struct pf_offload_image *i)
 	puts(i->units > i->by_ports ? ": more than a bitstream of these kernels can have" : "");
 }
 
+double pf_advise_window(const struct pf_advise_row *row)
+{
+	const double window = PF_ENERGY_REFRESHES * pf_card_figure(row->card, "sensor_refresh_s");
+	return ceil(window / row->answer.head_s.value);
+}
+
 static void show_card(const struct pf_advise_row *row)
 {
 	const struct pf_offload *x = &row->answer;
@@ -156,6 +163,8 @@ static void show_card(const struct pf_advise_row *row)
 	       e->total.value, e->total.low, e->total.high, e->rest.value, e->total.value / row->shape.tokens);
 	printf("  of it the kernels' operators: %.3g pJ [%.3g, %.3g] for a multiply-add of the head\n",
 	       1e12 * x->joule_mac.value, 1e12 * x->joule_mac.low, 1e12 * x->joule_mac.high);
+	printf("  measuring it there takes windows of %.0f steps or more: the board's sensor refreshes every %g s\n",
+	       pf_advise_window(row), pf_card_figure(row->card, "sensor_refresh_s"));
 }
 
 double pf_advise_anchor_seconds(const struct pf_gpu_anchor *g, const struct pf_offload_shape *s)

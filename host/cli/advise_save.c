@@ -42,6 +42,7 @@ static json_t *row_json(const struct pf_advise *a, const struct pf_advise_row *r
 	                  "rest_joule", pf_cli_interval_json(x->energy.rest), "doubts",
 	                  pf_cli_doubts_json(x->doubt, x->doubts));
 	json_object_set_new(modelled, "joule_per_multiply_add", pf_cli_interval_json(x->joule_mac));
+	json_object_set_new(modelled, "heads_per_sensor_window_at_least", number(pf_advise_window(row)));
 	const uint32_t least = pf_offload_tokens(&place, &row->shape, a->head, &most);
 	return json_pack("{ss si si ss so so sf sf so so sI sI ss ss}", "card", row->card, "cards", (int)row->cards,
 	                 "units", (int)x->units, "precision", pf_precision_name(row->shape.precision), "image",

@@ -38,6 +38,8 @@ struct pf_card_fact {
 };
 /* Fact i over all cards, NULL past the last */
 PF_API const struct pf_card_fact *pf_card_fact(unsigned i);
+/* The value of a card's figure, by their names; NAN where nobody says */
+PF_API double pf_card_figure(const char *card, const char *figure);
 PF_API const char *pf_fact_grade_name(enum pf_fact_grade grade);
 
 /* What one unit of a kernel takes, with the card's array, of resource number 0, 1, ... (*name, may be NULL: "dsp",

@@ -88,6 +88,8 @@ PF_API void pf_ledger_forget(struct pf_ledger *ledger, double before_s);
 /* CLOCK_MONOTONIC in seconds: the clock of pf_ledger_start */
 PF_API double pf_ledger_now(void);
 
+/* A span that a sensor can see has so many of its refreshes */
+#define PF_ENERGY_REFRESHES 10
 /* Energy of [from, to). joule lies in [low, high] if the sensor keeps its promises (refresh, step); the sensor's own
  * calibration error is not in it, since nobody publishes it */
 struct pf_energy {
@@ -95,9 +97,9 @@ struct pf_energy {
 	double   watt_least, watt_most;        /* shown in the span */
 	uint64_t samples;              /* taken within it */
 };
-/* PF_E_RANGE: the span is shorter than ten refreshes, or than twice the longest hole in its samples, so the sensor
- * cannot see it: a longer one may do. -EAGAIN: the samples do not reach far enough beyond its end yet (a refresh and a
- * period). PF_E_DATA: no samples of its beginning, or the sensor cannot be read any more (the text says why) */
+/* PF_E_RANGE: the span is shorter than PF_ENERGY_REFRESHES, or than twice the longest hole in its samples, so the
+ * sensor cannot see it: a longer one may do. -EAGAIN: the samples do not reach far enough beyond its end yet (a refresh
+ * and a period). PF_E_DATA: no samples of its beginning, or the sensor cannot be read any more (the text says why) */
 PF_API int pf_ledger_energy(struct pf_ledger *ledger, size_t sensor, double from_s, double to_s,
                             struct pf_energy *energy, struct pf_error *error);
 /* The shortest span that pf_ledger_energy takes */
