@@ -282,6 +282,24 @@ static void test_statuses(void **unused)
 	free_input(&in);
 }
 
+/* NaNs as they come from memory that was never written: every low bit may be set */
+static void test_nans(void **unused)
+{
+	enum { VOCAB = 600, ROWS = 32 };
+	struct input in = make_input(run_shape_of(ROWS, VOCAB, 0), 1);
+	(void)unused;
+	for (uint32_t t = 0; t < ROWS; t++) {
+		const uint32_t bits = (t < 16 ? 0x7fc00000u : 0xffc00000u) | (t % 16 == 15 ? 0x3fffffu : 1u << t % 16);
+		float nan;
+		memcpy(&nan, &bits, sizeof nan);
+		for (uint32_t v = 0; v < VOCAB; v++)
+			put(&in, t, v, normal());
+		put(&in, t, (t * 131) % VOCAB, (double)nan);
+	}
+	check_everywhere(&in);
+	free_input(&in);
+}
+
 /* Coefficients at the ends: 0, tiny, huge; a coefficient without meaning makes its row NaN */
 static void check_coefficients(struct pf_device *device, const struct input *in)
 {
@@ -396,7 +414,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_edges), cmocka_unit_test(test_wide_stride),
 		cmocka_unit_test(test_large_vocabulary),
-		cmocka_unit_test(test_statuses), cmocka_unit_test(test_coefficients), cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_statuses),
+		cmocka_unit_test(test_nans), cmocka_unit_test(test_coefficients), cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_streamed), cmocka_unit_test(test_specs), cmocka_unit_test(test_memory_limit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,12 +36,8 @@ PF_INLINE pf_vec vec_above(pf_vec x, pf_vec low, pf_vec a)
 {
 	return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, low, _CMP_GT_OQ), a);
 }
-/* p 2^k, where the low bits of k's pattern are the integer: adds them to the exponent */
-PF_INLINE pf_vec vec_scale(pf_vec p, pf_vec k)
-{
-	__m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(k), 23);
-	return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), shifted));
-}
+/* The float whose exponent field is the integer in the low bits of k's pattern */
+PF_INLINE pf_vec vec_power(pf_vec k) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(k), 23)); }
 PF_INLINE pf_vec vec_load_bf16(const uint16_t *p)
 {
 	__m512i wide = _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *)p));
@@ -91,11 +87,7 @@ PF_INLINE pf_vec vec_above(pf_vec x, pf_vec low, pf_vec a)
 {
 	return _mm256_and_ps(_mm256_cmp_ps(x, low, _CMP_GT_OQ), a);
 }
-PF_INLINE pf_vec vec_scale(pf_vec p, pf_vec k)
-{
-	__m256i shifted = _mm256_slli_epi32(_mm256_castps_si256(k), 23);
-	return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), shifted));
-}
+PF_INLINE pf_vec vec_power(pf_vec k) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(k), 23)); }
 PF_INLINE pf_vec vec_load_bf16(const uint16_t *p)
 {
 	__m256i wide = _mm256_cvtepu16_epi32(_mm_load_si128((const __m128i *)p));
@@ -142,7 +134,7 @@ PF_INLINE pf_vec vec_select(pf_ivec mask, pf_vec a, pf_vec b)
 	return (pf_vec)((mask & (pf_ivec)a) | (~mask & (pf_ivec)b));
 }
 PF_INLINE pf_vec vec_above(pf_vec x, pf_vec low, pf_vec a) { return (pf_vec)((x > low) & (pf_ivec)a); }
-PF_INLINE pf_vec vec_scale(pf_vec p, pf_vec k) { return (pf_vec)((pf_bits)p + ((pf_bits)k << 23)); }
+PF_INLINE pf_vec vec_power(pf_vec k) { return (pf_vec)((pf_bits)k << 23); }
 #if defined(__SSE2__)
 PF_INLINE pf_pair vec_narrow(pf_ivec a, pf_ivec b) { return (pf_pair)_mm_packs_epi32((__m128i)a, (__m128i)b); }
 PF_INLINE void vec_stream_pair(uint16_t *p, pf_pair a) { _mm_stream_si128((__m128i *)p, (__m128i)a); }
