@@ -187,6 +187,12 @@ static void bf16_rounds_to_nearest(void **state)
 	}
 	assert_true(isnan(pf_from_bf16(pf_bf16(pf_float(PF_F32_NAN)))));
 	assert_true(isinf(pf_from_bf16(pf_bf16(INFINITY))));
+	for (uint32_t low = 1; low < 1u << 23; low = 2 * low + 1) {
+		assert_true(isnan(pf_from_bf16(pf_bf16_any(pf_float(PF_F32_INF | low)))));
+		assert_true(isnan(pf_from_bf16(pf_bf16_any(pf_float(0xff800000u | low)))));
+	}
+	assert_int_equal(pf_bf16_any(1.0f), 0x3f80);
+	assert_int_equal(pf_bf16_any(-INFINITY), 0xff80);
 }
 
 int main(int argc, char **argv)

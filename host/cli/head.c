@@ -202,7 +202,7 @@ static int open_fused(struct head *h, struct pf_error *error)
 static int write_dhidden(struct head *h, size_t count, struct pf_error *error)
 {
 	for (size_t i = 0; h->wide_hidden && i < count; i++) {
-		const uint16_t half = pf_bf16(h->dh[i]);
+		const uint16_t half = pf_bf16_any(h->dh[i]);
 		memcpy((char *)h->dh + i * sizeof half, &half, sizeof half);
 	}
 	return pf_npy_append(h->dhidden, h->dh, count, error);

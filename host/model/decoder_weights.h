@@ -16,7 +16,7 @@ static void load_weights(const struct PF_T(decoder) *d, uint64_t offset, size_t 
 		return;
 	}
 	for (size_t i = 0; i < count; i++)
-		to[i] = pf_from_bf16(w->half ? w->half[offset + i] : pf_bf16((float)w->param[offset + i]));
+		to[i] = pf_from_bf16(w->half ? w->half[offset + i] : pf_bf16_any((float)w->param[offset + i]));
 }
 
 static int is_windowed(const struct PF_T(weights) *w)

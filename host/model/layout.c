@@ -291,7 +291,7 @@ static int write_tensor(const struct pf_tensor *t, enum pf_dtype type, const flo
 		if (type == PF_F16)
 			pf_halves_round(wide, half, count);
 		for (size_t i = 0; type == PF_BF16 && i < count; i++)
-			half[i] = pf_bf16(wide[i]);
+			half[i] = pf_bf16_any(wide[i]);
 		code = pf_safetensors_write(writer, type == PF_F32 ? (const void *)wide : half,
 		                            count * pf_dtype_bytes(type), error);
 	}
@@ -332,7 +332,7 @@ static int fill_half(const struct pf_tensor *t, const struct pf_safetensor *stor
 	int code = t->transposed ? pf_safetensor_floats_transposed(stored, wide, error)
 	                         : pf_safetensor_floats(stored, wide, error);
 	for (uint64_t i = 0; code == 0 && i < elements; i++)
-		half[i] = pf_bf16(wide[i]);
+		half[i] = pf_bf16_any(wide[i]);
 	free(wide);
 	return code;
 }

@@ -31,7 +31,7 @@ struct pf_model *pf_model_reference(const struct pf_model *model)
 	if (!model->rounded)
 		memcpy(copy->param, model->param, model->layout.size * sizeof *model->param);
 	for (uint64_t i = 0; model->rounded && i < model->layout.size; i++)
-		copy->half[i] = pf_bf16(model->param[i]);
+		copy->half[i] = pf_bf16_any(model->param[i]);
 	pf_model_touch(copy);
 	return copy;
 }
@@ -103,7 +103,7 @@ const float *pf_model_head(const struct pf_model *model, float **room)
 	if (!*room && !(*room = pf_floats_alloc(count)))
 		return NULL;
 	for (uint64_t i = 0; i < count; i++)
-		(*room)[i] = pf_from_bf16(model->half ? model->half[at + i] : pf_bf16(model->param[at + i]));
+		(*room)[i] = pf_from_bf16(model->half ? model->half[at + i] : pf_bf16_any(model->param[at + i]));
 	return *room;
 }
 

@@ -84,7 +84,7 @@ int pf_precision_as_is(enum pf_precision precision, uint32_t dim)
 static void round_row(const float *from, uint32_t dim, uint16_t *to)
 {
 	for (uint32_t d = 0; d < dim; d++)
-		to[d] = (pf_bits(from[d]) & PF_F32_ABS) > PF_F32_INF ? PF_F32_NAN >> 16 : pf_bf16(from[d]);
+		to[d] = pf_bf16_any(from[d]);
 }
 
 uint64_t pf_precision_pack(enum pf_precision precision, const float *from, uint64_t rows, uint32_t dim, void *to)

@@ -197,5 +197,10 @@ static inline uint16_t pf_bf16(float f)
 	uint32_t b = pf_bits(f);
 	return (uint16_t)((b + 0x7fffu + (b >> 16 & 1u)) >> 16);
 }
+/* The same of any float, as files may hold them: the rounding above would carry a NaN with all bits set over to 0 */
+static inline uint16_t pf_bf16_any(float f)
+{
+	return (pf_bits(f) & PF_F32_ABS) > PF_F32_INF ? PF_F32_NAN >> 16 : pf_bf16(f);
+}
 static inline float pf_from_bf16(uint16_t b) { return pf_float((uint32_t)b << 16); }
 #endif
