@@ -81,6 +81,10 @@ static void domains_are_kept(void **state)
 	refuses("log1mexp(lw/nw)", "can reach 0; bound it");
 	refuses("x^0.5", "can be negative");
 	refuses("sqrt(margin)", "can be negative");
+	refuses("0/0", "column 1: a division by 0, which can be 0");
+	refuses("x + 0/x", "column 5: a division by x, which can be 0");
+	refuses("x*1e308*1e308", "give more than 1.8e308 together");
+	refuses("(1e308 + 1e308)*x", "give more than 1.8e308 together");
 	static const char *const good[] = { "log(beta)*x",
 		                            "x/beta",
 		                            "x/p0",
@@ -92,7 +96,17 @@ static void domains_are_kept(void **state)
 		                            "log(max(x, 1e-6))",
 		                            "1/sigmoid(x)",
 		                            "log1p(exp(min(x, 3)))",
-		                            "pow(nw, -0.5)*x" };
+		                            "pow(nw, -0.5)*x",
+		                            "sqrt(1 + x^2) - 1",           /* a power is no exponential */
+		                            "1 - sqrt(1 + x^2)",
+		                            "sqrt(1 + x^2) - sqrt(2 + x^2)",
+		                            "exp(x)*sqrt(1 + x^2)",
+		                            "sqrt(1 + x^2)*sigmoid(x)",
+		                            "pow(1 + x^2, 0.3)*pow(2 + x^2, 0.7)",
+		                            "1/(1 + sqrt(1 + x^2))",
+		                            "log(sqrt(1 + x^2))",
+		                            "sqrt(sqrt(1 + x^2))",
+		                            "log(sqrt(1 + x^2) + sqrt(2 + x^2))" };
 	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
 		if (pf_expr_compile(good[i], strlen(good[i]), &compiled, &error))
 			fail_msg("%s: %s", good[i], error.text);

@@ -271,6 +271,17 @@ static int gradient_of(struct pf_graph *g, int root, enum pf_loss_form form)
 	                                 pf_node_number(g, 0)));
 }
 
+/* Numbers are multiplied and added here, where that can leave the range of double */
+static int check_numbers(const struct pf_graph *g, struct pf_error *error)
+{
+	for (int i = 0; i < g->count; i++)
+		if (g->node[i].kind == PF_NODE_NUMBER && !isfinite(g->node[i].number))
+			return pf_fail(error, PF_E_RANGE,
+			               "expr: numbers of this formula, or of its derivative, give more than 1.8e308 "
+			               "together; write smaller ones");
+	return 0;
+}
+
 /* ---- all together ---- */
 
 static int compile(struct pf_graph *g, struct pf_range *range, struct pf_expr *e, struct pf_error *error)
@@ -293,6 +304,8 @@ static int compile(struct pf_graph *g, struct pf_range *range, struct pf_expr *e
 	if (!code && form == PF_FORM_LIST && g->node[root].lanes)
 		root = pf_node_make(g, PF_NODE_GSUM, root, -1, -1);
 	if (!code)
+		code = check_numbers(g, error);
+	if (!code)
 		code = write_program(g, root, per_item, e->value, sizeof e->value, error);
 	const int gradient = code ? -1 : gradient_of(g, root, form);
 	if (!code && (gradient < 0 || g->full))
@@ -301,6 +314,8 @@ static int compile(struct pf_graph *g, struct pf_range *range, struct pf_expr *e
 		code = pf_fail(error, PF_E_ARGUMENT,
 		               "expr: this formula does not change with the policy, so nothing could be learned: it "
 		               "wants x, or lw or ll of pairs, or l of samples and lists");
+	if (!code)
+		code = check_numbers(g, error);
 	if (!code)
 		code = write_program(g, gradient, per_item, e->grad, sizeof e->grad, error);
 	const int reference = use.name[PF_NAME_x] || use.name[PF_NAME_r] || use.name[PF_NAME_rw] ||

@@ -80,8 +80,9 @@ static int simpler(struct pf_graph *g, enum pf_node_kind kind, int a, int b)
 		       pf_node_is(g, a, -1) ? pf_node_make(g, PF_NODE_NEG, b, -1, -1) :
 		       pf_node_is(g, b, -1) ? pf_node_make(g, PF_NODE_NEG, a, -1, -1) : -1;
 	case PF_NODE_DIV:
-		return numbers && y->number != 0 ? pf_node_number(g, x->number / y->number) : pf_node_is(g, b, 1) ? a :
-		       pf_node_is(g, a, 0) ? a : -1;
+		return numbers && y->number != 0 ? pf_node_number(g, x->number / y->number)
+		       : pf_node_is(g, b, 1)     ? a
+		                                 : -1;
 	case PF_NODE_NEG:
 		return numbers ? pf_node_number(g, -x->number) : x->kind == PF_NODE_NEG ? x->operand[0] : -1;
 	default: return -1;

@@ -166,16 +166,18 @@ static const struct pf_node *at(const struct check *c, int n)
 	return &c->graph->node[n];
 }
 
-static int is(const struct check *c, int n, enum pf_node_kind kind)
-{
-	return n >= 0 && at(c, n)->kind == kind;
-}
-
 /* What an exponential is of: behind the clamp */
 static int exponent(const struct check *c, int n)
 {
 	const int a = at(c, n)->operand[0];
-	return is(c, a, PF_NODE_MIN) && pf_node_is(c->graph, at(c, a)->operand[1], 80) ? at(c, a)->operand[0] : a;
+	const int clamped = at(c, a)->kind == PF_NODE_MIN && pf_node_is(c->graph, at(c, a)->operand[1], 80);
+	return clamped ? at(c, a)->operand[0] : a;
+}
+
+/* The exponential that a power became has an exponent which nobody wrote: it grows as a power, and is no exponential */
+static int is(const struct check *c, int n, enum pf_node_kind kind)
+{
+	return n >= 0 && at(c, n)->kind == kind && (kind != PF_NODE_EXP || at(c, exponent(c, n))->to > 0);
 }
 
 #define SOURCE(n) source(c, n).text
