@@ -129,6 +129,8 @@ static void mistakes_name_the_remedy(void **state)
 	refuses("sigmoid:beta", PF_E_ARGUMENT, "write beta=NUMBER");
 	refuses("sigmoid:beta=", PF_E_ARGUMENT, "is not a number");
 	refuses("sigmoid:beta=one", PF_E_ARGUMENT, "\"one\" is not a number");
+	refuses("sigmoid:beta=0.1,weight=2,beta=0.2", PF_E_ARGUMENT, "\"beta\" of loss sigmoid is given");
+	refuses("sigmoid:f_divergence_type=js_divergence,f_divergence_type=reverse_kl", PF_E_ARGUMENT, "given twice");
 	refuses("sigmoid:beta=1,", PF_E_ARGUMENT, "a parameter is missing");
 	refuses("sigmoid:", PF_E_ARGUMENT, "a parameter is missing");
 	refuses("sigmoid:beta=1x", PF_E_ARGUMENT, "\"x\" is not understood");

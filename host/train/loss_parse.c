@@ -119,6 +119,15 @@ static int parse_setting(const char **text, struct pf_loss *loss, struct pf_erro
 	return pf_loss_set(loss, loss->components, key, value, error);
 }
 
+/* Whether the key at `at` stands among the settings before it */
+static int is_given(const char *settings, const char *at)
+{
+	const size_t length = strcspn(at, "=,:+");
+	while (settings < at && !(strncmp(settings, at, length) == 0 && settings[length] == '='))
+		settings = strchr(settings, ',') + 1;
+	return settings < at;
+}
+
 static int parse_component(const char **text, struct pf_loss *loss, struct pf_error *error)
 {
 	int status = strncmp(*text, "expr:", 5) == 0 ? parse_formula(text, loss, error)
@@ -126,9 +135,13 @@ static int parse_component(const char **text, struct pf_loss *loss, struct pf_er
 
 	if (status || **text != ':')
 		return status;
+	const char *const settings = *text + 1;
 	do {
 		++*text;
-		status = parse_setting(text, loss, error);
+		status = is_given(settings, *text)
+		                 ? pf_fail(error, PF_E_ARGUMENT, "parameter \"%.*s\" of loss %s is given twice",
+		                           (int)strcspn(*text, "="), *text, loss->component[loss->components].row->name)
+		                 : parse_setting(text, loss, error);
 	} while (!status && **text == ',');
 	return status;
 }
