@@ -33,6 +33,8 @@ static void check_names_what_becomes_of_each_key(void **state)
 	assert_shows("--seed: 0 here, 42 there");
 	assert_int_equal(run("config check tests/configs/dpo.yaml losses"), 2);
 	assert_int_equal(run("config check /nonexistent.yaml"), 2);
+	assert_int_equal(run("config check tests"), 2);
+	assert_shows("config file tests: Is a directory");
 	assert_int_equal(run("config chekc x"), 2);
 }
 

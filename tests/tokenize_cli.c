@@ -61,6 +61,7 @@ static void mistakes_are_named(void **state)
 		{ "tokenize --tokenizer bytes --data x y", "leave out the texts" },
 		{ "tokenize --tokenizer bytes --model x y", "the model x brings its own" },
 		{ "sft --tokenizer nosuch --data x", "nosuch: there is no tokenizer.json" },
+		{ "tokenize --model nosuch x", "nosuch: no such folder" },     /* not bytes */
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {

@@ -15,10 +15,14 @@ int pf_config_file_read(const char *path, char **text, struct pf_error *error)
 	if (!file)
 		return pf_fail(error, -errno, "config file %s: %s", path, strerror(errno));
 	*text = malloc(PF_MAPPING_BYTES_MAX + 1);
+	errno = 0;
 	length = *text ? fread(*text, 1, PF_MAPPING_BYTES_MAX + 1, file) : 0;
+	const int failed = ferror(file) ? errno : 0;           /* of a folder too */
 	fclose(file);
 	if (!*text)
 		return pf_fail(error, -ENOMEM, "config file %s: out of memory", path);
+	if (failed)
+		return pf_fail(error, -failed, "config file %s: %s", path, strerror(failed));
 	if (length > PF_MAPPING_BYTES_MAX)
 		return pf_fail(error, PF_E_FORMAT, "config file %s: larger than 1 MiB; is it really one?", path);
 	(*text)[length] = 0;

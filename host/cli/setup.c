@@ -1,7 +1,9 @@
 #include "setup.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "host/model/config.h"
 #include "prefpga/reports.h"
 #include "progress.h"
 
@@ -65,9 +67,9 @@ static struct pf_model_config fresh_shape(const struct pf_setup *s, const struct
 		.bos = s->tokenizer->bos, .eos = s->tokenizer->eos };
 }
 
-static int check_vocabulary(const struct pf_setup *s, const char *folder, struct pf_error *error)
+static int check_vocabulary(const struct pf_setup *s, const struct pf_model_config *shape, const char *folder,
+                            struct pf_error *error)
 {
-	const struct pf_model_config *shape = pf_model_shape(s->model);
 	const int32_t vocab = (int32_t)shape->vocab;
 	if (!s->tokenizer->state)
 		return vocab == s->tokenizer->vocab
@@ -110,6 +112,19 @@ int pf_setup_tokenizer(struct pf_setup *s, const struct pf_options *o, struct pf
 	                : pf_tokenizer_open(o->tokenizer ? o->tokenizer : "bytes", &s->tokenizer, error);
 }
 
+int pf_setup_tokenizer_alone(struct pf_setup *s, const struct pf_options *o, struct pf_error *error)
+{
+	char path[4096];
+	struct pf_model_config shape;
+	int code = pf_setup_tokenizer(s, o, error);
+	if (code || !o->model || s->tokenizer->state)
+		return code;
+	if (snprintf(path, sizeof path, "%s/config.json", o->model) >= (int)sizeof path)
+		return pf_fail(error, -ENAMETOOLONG, "%.200s...: path too long", o->model);
+	code = pf_config_read(path, &shape, error);
+	return code ? code : check_vocabulary(s, &shape, o->model, error);
+}
+
 static int in_bf16(const struct pf_options *o)
 {
 	return o->weights && strcmp(o->weights, "bf16") == 0;
@@ -147,7 +162,7 @@ int pf_setup_model(struct pf_setup *s, const struct pf_options *o, int fresh, st
 	if (o->model) {
 		code = load_model(o, &s->model, error);
 		if (!code)
-			code = check_vocabulary(s, o->model, error);
+			code = check_vocabulary(s, pf_model_shape(s->model), o->model, error);
 		if (!code)
 			code = check_length(s, o, error);
 		return code ? code : prepare_model(s->model, o, error);

@@ -31,6 +31,8 @@ int  pf_setup_trace(struct pf_setup *setup, const struct pf_options *options, st
 int  pf_setup_devices(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
 /* The tokenizer of --model, or without it --tokenizer; pf_setup_model does it if it was not done */
 int  pf_setup_tokenizer(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
+/* The same without the model coming after it: bytes only where config.json beside is of a model of bytes */
+int  pf_setup_tokenizer_alone(struct pf_setup *setup, const struct pf_options *options, struct pf_error *error);
 /* --model, or with `fresh` a new one when the option is not given */
 int  pf_setup_model(struct pf_setup *setup, const struct pf_options *options, int fresh, struct pf_error *error);
 /* --reference: its folder, or the model as it is now; nothing for `none` or if the loss does not look at one */

@@ -188,7 +188,7 @@ int pf_verb_tokenize(const struct pf_options *o)
 	struct pf_error error = { 0 };
 	if (o->data && (o->arguments || o->decode))
 		return pf_cli_usage(o, "--data tokenizes records; leave out %s", o->decode ? "--decode" : "the texts");
-	int code = pf_setup_tokenizer(&setup, o, &error);
+	int code = pf_setup_tokenizer_alone(&setup, o, &error);
 	if (!code) {
 		describe(&setup, o);
 		code = o->data ? print_records(&setup, o, &error)
