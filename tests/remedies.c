@@ -121,6 +121,10 @@ static void a_damaged_checkpoint_can_be_stepped_over(void **state)
 	snprintf(options, sizeof options, "--steps 4 --save-every 2 --lr 1e-3 --out %s", scratch_path("run"));
 	assert_int_equal(with_model("train", "base", options), 0);
 	snprintf(options, sizeof options, "--steps 4 --save-every 2 --lr 1e-3 --resume --out %s", scratch_path("run"));
+	snprintf(file, sizeof file, "%s", scratch_path("run/checkpoint-000004/optimizer.safetensors"));
+	assert_int_equal(rename(file, scratch_path("optimizer")), 0);
+	assert_int_equal(with_model("train", "base", options), 1);
+	says("run/checkpoint-000004: --resume then takes the checkpoint before");
 	scratch_text("run/checkpoint-000004/optimizer.safetensors", "12345678");
 	assert_int_equal(with_model("train", "base", options), 1);
 	says("remove the folder ");
@@ -130,6 +134,29 @@ static void a_damaged_checkpoint_can_be_stepped_over(void **state)
 	assert_int_equal(with_model("train", "base", options), 0);
 	says("resuming from ");
 	says("run/checkpoint-000002");
+}
+
+/* Whatever the rest of a run would not have in common with its beginning */
+static void an_exact_resume_refuses_what_changes_bits(void **state)
+{
+	static const char *const lines[][2] = {
+		{ "--filter 0.1", "filter and shards of the head: \"0, 0\" in the checkpoint" },
+		{ "--shards 2", "filter and shards of the head: \"0, 0\" in the checkpoint, \"0, 2\" now" },
+		{ "--advantages batch", "advantages: \"group\" in the checkpoint, \"batch\" now" },
+		{ "--reference uniform", "in the checkpoint, \"uniform\" now" },
+		{ "--head-precision bf16", "precision of the head" },
+	};
+	char options[1024];
+	(void)state;
+	snprintf(options, sizeof options, "--steps 2 --lr 1e-3 --out %s", scratch_path("exact"));
+	assert_int_equal(with_model("train", "base", options), 0);
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+		snprintf(options, sizeof options, "--steps 2 --lr 1e-3 --resume --exact %s --out %s", lines[i][0],
+		         scratch_path("exact"));
+		assert_int_equal(with_model("train", "base", options), 1);
+		says(lines[i][1]);
+		says("leave out --exact");
+	}
 }
 
 static void files_without_records_are_told(void **state)
@@ -164,6 +191,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_run_that_would_be_lost_is_told_before_it_begins),
 		cmocka_unit_test(lengths_beyond_the_model_come_with_what_it_takes),
 		cmocka_unit_test(a_damaged_checkpoint_can_be_stepped_over),
+		cmocka_unit_test(an_exact_resume_refuses_what_changes_bits),
 		cmocka_unit_test(files_without_records_are_told),
 		cmocka_unit_test(names_of_other_programs_lead_to_ours),
 	};

@@ -15,7 +15,7 @@
 #include "setup.h"
 #include "train_view.h"
 
-enum { FACTS = 24 };
+enum { FACTS = 32 };
 
 struct facts { struct pf_fact row[FACTS]; size_t count; };
 
@@ -69,10 +69,15 @@ static void gather_facts(const struct pf_setup *s, const struct pf_options *o, u
 	if (o->sync_ref_model)
 		add_fact(f, "reference", 1, "follows by %.17g every %lld steps", o->ref_model_mixup_alpha,
 		         (long long)o->ref_model_sync_steps);
+	if (o->advantages)
+		add_fact(f, "advantages", 0, "%s", o->advantages);
+	if (o->reference && strcmp(o->reference, "uniform") == 0)
+		add_fact(f, "reference log-probs", 0, "uniform");       /* of others the cache says whose they are */
 	add_fact(f, "device", 0, "%s", o->device);
 	add_fact(f, "head", 0, "%s, %s", pf_setup_head(s, o), o->way);
 	add_fact(f, "precision of the head", 0, "%s, reference %s", o->head_precision,
 	         pf_precision_name(pf_setup_reference_precision(o)));
+	add_fact(f, "filter and shards of the head", 0, "%.17g, %lld", o->filter, (long long)o->shards);
 	add_fact(f, "card memory", 0, "%lld", (long long)o->card_memory);       /* products of the head go by blocks */
 	add_fact(f, "numerics version", 0, "%u", PF_NUMERICS);
 	add_fact(f, "program", 0, "%016llx", (unsigned long long)program_hash());

@@ -37,7 +37,7 @@ static int resume(struct pf_trainer *r, int64_t *keep, struct pf_error *error)
 		return code;
 	code = pf_checkpoint_load(path, r->model, &r->adamw, &c, r->t->exact, r->t->note, r->t->context, error);
 	if (code)
-		return code == PF_E_FORMAT ? fail_damaged(path, error) : code;
+		return code == PF_E_FORMAT || code == -ENOENT ? fail_damaged(path, error) : code;
 	r->step = r->saved = c.step;
 	r->running.objective.state = c.loss;
 	if (r->t->synced && r->step >= r->t->sync_every)
