@@ -2,6 +2,7 @@
 #include "loss_curve.h"
 #include <math.h>
 #include <string.h>
+#include "host/report/svg.h"
 
 enum { TOKENS = 20, WIDTH = 72, HEIGHT = 22 };
 
@@ -126,13 +127,6 @@ static void find_bounds(const struct pf_curves *c, double *low, double *high)
 		*high = *low + 1;
 }
 
-/* A round step that cuts the span into four to ten */
-static double round_step(double span)
-{
-	const double rough = span / 5, power = pow(10, floor(log10(rough))), part = rough / power;
-	return power * (part < 1.5 ? 1 : part < 3.5 ? 2 : part < 7.5 ? 5 : 10);
-}
-
 /* ---- terminal ---- */
 
 static void plot_points(const struct pf_curves *c, const double *y, double low, double high, char mark,
@@ -186,18 +180,9 @@ static double down(const struct frame *f, double y)
 	return TOP + (f->high - y) / (f->high - f->low) * (SVG_HEIGHT - TOP - BOTTOM);
 }
 
-static void svg_escaped(const char *text, FILE *out)
-{
-	for (; *text; text++)
-		if (strchr("<>&\"", *text))
-			fprintf(out, "&#%d;", *text);
-		else
-			putc(*text, out);
-}
-
 static void svg_grid(const struct frame *f, FILE *out)
 {
-	const double sx = round_step(f->right - f->left), sy = round_step(f->high - f->low);
+	const double sx = pf_svg_step(f->right - f->left), sy = pf_svg_step(f->high - f->low);
 	for (double x = ceil(f->left / sx) * sx; x <= f->right + sx * 1e-6; x += sx)
 		fprintf(out,
 		        "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\" stroke=\"#ddd\"/><text x=\"%.1f\" y=\"%d\" "
@@ -241,13 +226,9 @@ void pf_curves_svg(const struct pf_curves *c, FILE *out)
 	const double margin = (f.high - f.low) / 25;
 	f.low -= margin;
 	f.high += margin;
-	fprintf(out,
-	        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" "
-	        "font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" "
-	        "fill=\"white\"/>\n",
-	        SVG_WIDTH, SVG_HEIGHT, SVG_WIDTH, SVG_HEIGHT);
+	pf_svg_begin(SVG_WIDTH, SVG_HEIGHT, out);
 	fprintf(out, "<text x=\"%d\" y=\"24\" font-size=\"15\">", LEFT);
-	svg_escaped(c->title, out);
+	pf_svg_escaped(c->title, out);
 	fputs("</text>\n", out);
 	svg_grid(&f, out);
 	for (unsigned k = 0; k < c->count; k++) {

@@ -1,6 +1,7 @@
 #include "chart.h"
 #include <math.h>
 #include <string.h>
+#include "svg.h"
 
 enum { WIDTH = 760, HEIGHT = 476, LEFT = 80, RIGHT = 20, TOP = 44, BOTTOM = 100, NOTE = 104 };
 
@@ -41,22 +42,6 @@ static struct frame frame_of(const struct pf_chart *c)
 	return f;
 }
 
-static void escaped(const char *text, FILE *out)
-{
-	for (; *text; text++)
-		if (strchr("<>&\"", *text))
-			fprintf(out, "&#%d;", *text);
-		else
-			putc(*text, out);
-}
-
-static void text(double x, double y, const char *anchor, const char *words, FILE *out)
-{
-	fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", x, y, anchor);
-	escaped(words, out);
-	fputs("</text>\n", out);
-}
-
 /* On two lines of NOTE letters; what is longer goes beyond the second */
 static void note(const char *words, FILE *out)
 {
@@ -66,8 +51,8 @@ static void note(const char *words, FILE *out)
 		for (length = NOTE; length > 0 && words[length] != ' '; length--)
 			;
 	snprintf(first, sizeof first, "%.*s", (int)length, words);
-	text(LEFT, HEIGHT - 26, "start", first, out);
-	text(LEFT, HEIGHT - 10, "start", words + length + (words[length] == ' '), out);
+	pf_svg_text(LEFT, HEIGHT - 26, "start", first, out);
+	pf_svg_text(LEFT, HEIGHT - 10, "start", words + length + (words[length] == ' '), out);
 }
 
 /* Every point has a mark below; of the axis upwards 1, 2 and 5 of each decade */
@@ -81,7 +66,7 @@ static void grid(const struct pf_chart *c, const struct frame *f, FILE *out)
 		        HEIGHT - BOTTOM);
 		snprintf(words, sizeof words, "%.6g", c->x[i]);
 		if (x - last > 48)
-			text(last = x, HEIGHT - BOTTOM + 18, "middle", words, out);
+			pf_svg_text(last = x, HEIGHT - BOTTOM + 18, "middle", words, out);
 	}
 	for (int decade = (int)floor(f->low); decade <= (int)ceil(f->high); decade++)
 		for (int step = 0; step < 3; step++) {
@@ -91,7 +76,7 @@ static void grid(const struct pf_chart *c, const struct frame *f, FILE *out)
 			fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/>\n", LEFT,
 			        WIDTH - RIGHT, down(f, y), down(f, y));
 			snprintf(words, sizeof words, "%.4g", y);
-			text(LEFT - 8, down(f, y) + 4, "end", words, out);
+			pf_svg_text(LEFT - 8, down(f, y) + 4, "end", words, out);
 		}
 }
 
@@ -115,21 +100,17 @@ void pf_chart_svg(const struct pf_chart *c, FILE *out)
 {
 	static const char *const colors[PF_CHART_LINES] = { "#1f5fa8", "#b5462f", "#3c7d3c", "#7a4a9c" };
 	const struct frame f = frame_of(c);
-	fprintf(out,
-	        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" "
-	        "font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" "
-	        "fill=\"white\"/>\n",
-	        WIDTH, HEIGHT, WIDTH, HEIGHT);
-	text(LEFT, 20, "start", c->title, out);
-	text(LEFT, 36, "start", c->up, out);
+	pf_svg_begin(WIDTH, HEIGHT, out);
+	pf_svg_text(LEFT, 20, "start", c->title, out);
+	pf_svg_text(LEFT, 36, "start", c->up, out);
 	grid(c, &f, out);
 	for (unsigned k = 0; k < c->lines; k++) {
 		const double x = LEFT + 175.0 * k;
 		line(c, &f, k, colors[k], out);
 		fprintf(out, "<circle cx=\"%.1f\" cy=\"%d\" r=\"4\" fill=\"%s\"/>\n", x, HEIGHT - 50, colors[k]);
-		text(x + 8, HEIGHT - 46, "start", c->name[k], out);
+		pf_svg_text(x + 8, HEIGHT - 46, "start", c->name[k], out);
 	}
-	text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - BOTTOM + 36, "middle", c->across, out);
+	pf_svg_text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - BOTTOM + 36, "middle", c->across, out);
 	if (c->note)
 		note(c->note, out);
 	fputs("</svg>\n", out);
