@@ -117,6 +117,15 @@ static void unpacking_ends_on_sigint(void **state)
 	unpacking_ends("generate --model nowhere --prompts", SIGINT);
 }
 
+/* A terminal that goes away ends a run as Ctrl-C does, unless nohup has said otherwise */
+static void unpacking_ends_on_sighup(void **state)
+{
+	(void)state;
+	signal(SIGHUP, SIG_DFL);
+	scratch_open("interrupts");
+	unpacking_ends("generate --model nowhere --prompts", SIGHUP);
+}
+
 /* ---- training ---- */
 enum { STEPS = 60 };
 
@@ -220,6 +229,7 @@ int main(int argc, char **argv)
 	program_path = argv[1];
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(unpacking_ends_on_sigterm), cmocka_unit_test(unpacking_ends_on_sigint),
+		cmocka_unit_test(unpacking_ends_on_sighup),
 		cmocka_unit_test(an_interrupted_training_goes_on_exactly), cmocka_unit_test(a_full_disk_loses_nothing),
 	};
 	return cmocka_run_group_tests_name("interrupts", tests, NULL, NULL);

@@ -334,8 +334,11 @@ const volatile sig_atomic_t *pf_setup_stop(void)
 	if (!installed) {
 		struct sigaction action = { .sa_handler = on_signal };
 		sigemptyset(&action.sa_mask);
+		struct sigaction hangup;
 		sigaction(SIGINT, &action, NULL);
 		sigaction(SIGTERM, &action, NULL);
+		if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)     /* nohup stays so */
+			sigaction(SIGHUP, &action, NULL);
 		installed = 1;
 	}
 	return &stop_flag;
