@@ -141,7 +141,7 @@ static void sensors_are_listed(void **state)
 
 /* ---- a meter at the wall ---- */
 
-struct seen { double joule, low, high, seconds, total; unsigned windows; uint64_t last; };
+struct seen { double joule, low, high, seconds, total, idle; unsigned windows; uint64_t last; };
 
 static void on_window(void *context, const struct pf_energy_window *w)
 {
@@ -159,6 +159,7 @@ static void on_window(void *context, const struct pf_energy_window *w)
 static void on_total(void *context, const struct pf_energy_window *w)
 {
 	((struct seen *)context)->total = w->joule;
+	((struct seen *)context)->idle = w->idle;
 }
 
 /* 200 steps of 2.5 s from UNIX time 1700000000 on; the meter shows 100 + 50 sin(t / 30) W once a second */
@@ -210,6 +211,32 @@ static void a_meter_of_any_clock(void **state)
 		assert_true(fabs(seen.seconds - 500.0) <= 1e-6 && fabs(seen.total - seen.joule) <= 1e-6);
 		assert_true(fabs(seen.joule - joules(500.0)) <= 1e-3 * seen.joule);
 		assert_true(seen.low <= joules(500.0) && joules(500.0) <= seen.high);
+		assert_true(isnan(seen.idle));                 /* nothing says what it is */
+	}
+}
+
+/* 40 W for 60 s marked idle, 100 s before 500 s of training at 140 W; too short a stretch is refused */
+static void a_meter_knows_the_idle_share(void **state)
+{
+	(void)state;
+	make_log();
+	for (int length = 60; length >= 2; length -= 58) {
+		struct seen seen = { 0 };
+		struct pf_error error = { 0 };
+		char *text = malloc(1 << 16);
+		size_t used = 0;
+		for (int t = -100; t <= 520; t++)
+			used += (size_t)snprintf(text + used, (1 << 16) - used, "%d,%d%s\n", 1700000000 + t,
+			                         t < 0 ? 40 : 140, t == -80 || t == -80 + length ? ",idle" : "");
+		scratch_text("wall.csv", text);
+		free(text);
+		const int code = pf_energy_meter(scratch_path("wall.csv"), scratch_path("metrics.jsonl"), on_window,
+		                                 on_total, &seen, &error);
+		assert_int_equal(code, length == 60 ? 0 : PF_E_RANGE);
+		if (code == 0)
+			assert_true(fabs(seen.idle - 40.0 * seen.seconds) <= 1e-6 * seen.idle);
+		else
+			assert_non_null(strstr(error.text, "marked `idle` are 2 s apart"));
 	}
 }
 
@@ -271,6 +298,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(windows_of_a_training, begin),
 		cmocka_unit_test_setup(no_sensor_is_an_error_and_nothing_is_trained, begin),
 		cmocka_unit_test_setup(sensors_are_listed, begin), cmocka_unit_test_setup(a_meter_of_any_clock, begin),
+		cmocka_unit_test_setup(a_meter_knows_the_idle_share, begin),
 		cmocka_unit_test_setup(wrong_meters_say_why, begin),
 	};
 	program = argc > 1 ? argv[1] : "prefpga";

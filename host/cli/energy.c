@@ -41,13 +41,21 @@ static int list(const struct pf_options *o)
 
 /* ---- a meter at the wall ---- */
 
+static void end_line(const struct pf_energy_window *w)
+{
+	if (isfinite(w->idle))
+		printf("; idle %.4g J of it [%.4g, %.4g]", w->idle, w->idle_low, w->idle_high);
+	putchar('\n');
+}
+
 static void on_window(void *context, const struct pf_energy_window *w)
 {
 	const struct pf_options *o = context;
 	if (strcmp(o->format, "json") != 0) {
-		printf("steps %llu to %llu, measured at the wall: %.4g J [%.4g, %.4g] in %.1f s\n",
+		printf("steps %llu to %llu, measured at the wall: %.4g J [%.4g, %.4g] in %.1f s",
 		       (unsigned long long)w->first, (unsigned long long)w->last, w->joule, w->low, w->high,
 		       w->seconds);
+		end_line(w);
 		return;
 	}
 	json_t *json = pf_cli_window_json(w);
@@ -60,9 +68,11 @@ static void on_total(void *context, const struct pf_energy_window *w)
 {
 	const struct pf_options *o = context;
 	const double steps = (double)(w->last - w->first + 1);
-	if (strcmp(o->format, "json") != 0)
-		printf("all, measured at the wall: %.5g J [%.5g, %.5g] in %.1f s, %.4g J a step, %.4g W\n", w->joule,
-		       w->low, w->high, w->seconds, w->joule / steps, w->joule / w->seconds);
+	if (strcmp(o->format, "json") == 0)
+		return;
+	printf("all, measured at the wall: %.5g J [%.5g, %.5g] in %.1f s, %.4g J a step, %.4g W", w->joule, w->low,
+	       w->high, w->seconds, w->joule / steps, w->joule / w->seconds);
+	end_line(w);
 }
 
 int pf_verb_energy(const struct pf_options *o)

@@ -108,9 +108,29 @@ static int fill(const struct pf_meter *m, double shift, struct pf_ledger **ledge
 	return code;
 }
 
+struct idle { double watt, low, high; };       /* NaN: the meter does not say */
+
+/* Of the stretch that is marked so */
+static int find_idle(const char *path, const struct pf_meter *m, double shift, struct pf_ledger *ledger,
+                     struct idle *idle, struct pf_error *error)
+{
+	const double seconds = m->idle_end - m->idle;
+	struct pf_energy e;
+	*idle = (struct idle){ NAN, NAN, NAN };
+	if (isnan(m->idle))
+		return 0;
+	if (pf_ledger_energy(ledger, 0, m->idle + shift, m->idle_end + shift, &e, error) != 0)
+		return pf_fail(error, PF_E_RANGE,
+		               "%s: its first and last line marked `idle` are %.3g s apart, at least %.3g s are needed "
+		               "between other readings", path, seconds, pf_ledger_shortest(ledger, 0));
+	*idle = (struct idle){ e.joule / seconds, e.low / seconds, e.high / seconds };
+	return 0;
+}
+
 /* Windows from the first step on, each as short as the meter can see */
-static int walk(struct pf_ledger *ledger, const struct pf_sensor *sensor, const struct steps *s, pf_energy_fn window,
-                struct pf_energy_window *total, void *context, struct pf_error *error)
+static int walk(struct pf_ledger *ledger, const struct pf_sensor *sensor, const struct steps *s,
+                const struct idle *idle, pf_energy_fn window, struct pf_energy_window *total, void *context,
+                struct pf_error *error)
 {
 	double from = s->start;
 	uint64_t first = s->at[0].step;
@@ -124,15 +144,20 @@ static int walk(struct pf_ledger *ledger, const struct pf_sensor *sensor, const 
 			break;
 		if (code)
 			return code;
+		const double seconds = s->at[i].end - from;
 		const struct pf_energy_window w = { .sensor = sensor, .first = first, .last = s->at[i].step,
-			.seconds = s->at[i].end - from, .joule = e.joule, .low = e.low, .high = e.high,
-			.idle = NAN, .idle_low = NAN, .idle_high = NAN };
+			.seconds = seconds, .joule = e.joule, .low = e.low, .high = e.high,
+			.idle = seconds * idle->watt, .idle_low = seconds * idle->low,
+			.idle_high = seconds * idle->high };
 		window(context, &w);
 		total->last = w.last;
 		total->seconds += w.seconds;
 		total->joule += w.joule;
 		total->low += w.low;
 		total->high += w.high;
+		total->idle += w.idle;
+		total->idle_low += w.idle_low;
+		total->idle_high += w.idle_high;
 		from = s->at[i].end;
 		first = w.last + 1;
 	}
@@ -152,6 +177,7 @@ int pf_energy_meter(const char *meter, const char *log, pf_energy_fn window, pf_
 	struct pf_ledger *ledger = NULL;
 	struct pf_sensor sensor;
 	struct pf_energy_window all;
+	struct idle idle;
 	double shift = 0.0;
 	int code = read_log(log, &steps, error);
 	if (!code)
@@ -161,7 +187,9 @@ int pf_energy_meter(const char *meter, const char *log, pf_energy_fn window, pf_
 	if (!code)
 		code = fill(&m, shift, &ledger, &sensor, error);
 	if (!code)
-		code = walk(ledger, &sensor, &steps, window, &all, context, error);
+		code = find_idle(meter, &m, shift, ledger, &idle, error);
+	if (!code)
+		code = walk(ledger, &sensor, &steps, &idle, window, &all, context, error);
 	if (!code)
 		total(context, &all);
 	pf_ledger_close(ledger);

@@ -67,6 +67,10 @@ static int take_marker(struct parsing *p, const char *text, double time)
 		return bad(p, "the marker of an earlier line once more: which one is it?");
 	if (marker)
 		*marker = time;
+	if (length == 4 && strncmp(text, "idle", 4) == 0) {
+		p->meter->idle = isnan(p->meter->idle) ? time : p->meter->idle;
+		p->meter->idle_end = time;
+	}
 	return 0;
 }
 
@@ -137,7 +141,7 @@ int pf_meter_read(const char *path, struct pf_meter *meter, struct pf_error *err
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
 	char line[LINE_BYTES];
 	int code = 0;
-	*meter = (struct pf_meter){ .start = NAN, .end = NAN };
+	*meter = (struct pf_meter){ .start = NAN, .end = NAN, .idle = NAN, .idle_end = NAN };
 	if (!file) {
 		code = pf_fail(error, -errno, "%s: %s", path, strerror(errno));
 		if (fd >= 0)
