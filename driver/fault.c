@@ -44,7 +44,7 @@ static struct state *states;
 /* ---- the plan ---- */
 static int parse_fault(const char *text, size_t length, struct plan *plan, struct pf_error *error)
 {
-	char name[64], *end = "";
+	char name[64], known[256] = "", *end = "";
 	const char *best = NULL;
 	snprintf(name, sizeof name, "%.*s", (int)length, text);
 	char *at = strchr(name, '@');
@@ -53,13 +53,14 @@ static int parse_fault(const char *text, size_t length, struct plan *plan, struc
 	unsigned long long n = at ? strtoull(at, &end, 10) : 1;
 	for (unsigned i = 0; i < FAULTS; i++) {
 		pf_name_nearest(name, rows[i].name, &best);
+		snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", rows[i].name);
 		if (strcmp(rows[i].name, name) == 0 && n > 0 && !*end && length < sizeof name) {
 			*plan = (struct plan) { &rows[i], n, 0 };
 			return 0;
 		}
 	}
-	return pf_fail(error, PF_E_ARGUMENT, "fault: \"%.*s\" is no FAULT[@n], n from 1%s%s%s", (int)length, text,
-	               best ? "; the nearest fault is " : "", best ? best : "", "; faults are listed in faults.def");
+	return pf_fail(error, PF_E_ARGUMENT, "fault: \"%.*s\" is no FAULT[@n], n from 1%s%s; faults are %s",
+	               (int)length, text, best ? "; the nearest fault is " : "", best ? best : "", known);
 }
 
 static int parse_plan(struct state *state, struct pf_error *error)

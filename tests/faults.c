@@ -247,7 +247,8 @@ static void plans_are_checked(void **state)
 {
 	static const struct { const char *spec, *says; } wrong[] = {
 		{ "fault:", "write FAULT" }, { "fault:hang", "write FAULT" }, { "fault:hang@0/sim:*1", "n from 1" },
-		{ "fault:hnag@3/sim", "nearest fault is hang" }, { "fault:hang@3/sin", "did you mean \"sim\"" },
+		{ "fault:hnag@3/sim", "nearest fault is hang; faults are firewall, ecc, hang" },
+		{ "fault:hang@3/sin", "did you mean \"sim\"" },
 		{ "fault:hang@x/sim:*1", "n from 1" }, { "fault:hang@1+/sim:*1", "is no FAULT" },
 	};
 	struct pf_device *device;

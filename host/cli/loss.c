@@ -124,6 +124,22 @@ static void print_param(const struct pf_loss_param *param)
 	       vectors_name(param) ? vectors_name(param) : "", vectors_name(param) ? ")" : "");
 }
 
+/* Other names of a loss, but for those that it has in our test vectors (oracle:...) */
+static void print_aliases(const char *aliases)
+{
+	const char *intro = "    also:";
+	for (size_t length; *aliases; aliases += length) {
+		aliases += strspn(aliases, " ");
+		length = strcspn(aliases, " ");
+		if (!length || strncmp(aliases, "oracle:", 7) == 0)
+			continue;
+		printf("%s %.*s", intro, (int)length, aliases);
+		intro = "";
+	}
+	if (!*intro)
+		putchar('\n');
+}
+
 static void print_row(const struct pf_loss_row *row)
 {
 	static const char *const wants[] = {
@@ -135,8 +151,7 @@ static void print_row(const struct pf_loss_row *row)
 	printf("%-22s %-7s %-11s %s, per %s\n", row->name, pf_loss_form_name(row->form), wants[row->reference],
 	       computed_by(row), level_name(row));
 	printf("    %s. %s\n", row->title, row->source);
-	if (*row->aliases)
-		printf("    also: %s\n", row->aliases);
+	print_aliases(row->aliases);
 	if (looks_around(row))
 		printf("    looks at the whole step; with --coupled micro, as TRL under accumulation, at each batch\n");
 	for (unsigned i = 0; i < row->params; i++)
