@@ -93,9 +93,12 @@ static void absurd_numbers_are_drawn(void **state)
 	const double x[] = { 1, 2, 9e18 };
 	(void)state;
 	for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
-		char *svg = drawn(x, far[i], 3);
+		char *svg = drawn(x, far[i], 3), *one = drawn(x + 2, far[i], 1);
 		assert_non_null(strstr(svg, "</svg>"));
+		assert_non_null(strstr(one, "</svg>"));
+		assert_null(strstr(one, "nan"));
 		free(svg);
+		free(one);
 	}
 }
 

@@ -1,4 +1,5 @@
 #include "panels.h"
+#include <float.h>
 #include <math.h>
 #include "svg.h"
 
@@ -33,7 +34,8 @@ static void widen(double *low, double *high)
 {
 	if (!(*high >= *low))
 		*low = *high = 0;
-	const double margin = *high > *low ? (*high - *low) / 20 : fabs(*low) > 0 ? fabs(*low) / 10 : 1;
+	const double one = *low != 0 ? fmax(fabs(*low) / 10, DBL_MIN) : 1;
+	const double margin = *high > *low ? (*high - *low) / 20 : one;
 	*low -= margin;
 	*high += margin;
 }
@@ -54,8 +56,9 @@ static struct frame frame_of(const struct pf_panels *p, unsigned panel)
 		}
 	}
 	if (!(f.right > f.left)) {
-		f.left = isfinite(f.left) ? f.left - 1 : 0;
-		f.right = f.left + 2;
+		const double x = isfinite(f.left) ? f.left : 0, half = fmax(1, x / 1e6);
+		f.left = x - half;
+		f.right = x + half;
 	}
 	widen(&f.low, &f.high);
 	return f;
