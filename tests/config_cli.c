@@ -7,35 +7,20 @@
 #include "tests/program.h"
 #include "tests/scratch.h"
 
-/* With what goes to standard error */
-static int run(const char *arguments)
-{
-	char both[4096];
-
-	snprintf(both, sizeof both, "%s 2>&1", arguments);
-	return program_run(both);
-}
-
-static void assert_shows(const char *text)
-{
-	if (!strstr(program_output, text))
-		fail_msg("\"%s\" is not in:\n%s", text, program_output);
-}
-
 static void check_names_what_becomes_of_each_key(void **state)
 {
 	(void)state;
-	assert_int_equal(run("config check tests/configs/dpo.yaml"), 0);
-	assert_shows("29:1: per_device_train_batch_size -> --batch = 4");
-	assert_shows("together: --loss = sigmoid:beta=0.05");
-	assert_shows("32:1: gradient_checkpointing: activations");
-	assert_int_equal(run("config check tests/configs/kto.yaml train"), 0);
-	assert_shows("--seed: 0 here, 42 there");
-	assert_int_equal(run("config check tests/configs/dpo.yaml losses"), 2);
-	assert_int_equal(run("config check /nonexistent.yaml"), 2);
-	assert_int_equal(run("config check tests"), 2);
-	assert_shows("config file tests: Is a directory");
-	assert_int_equal(run("config chekc x"), 2);
+	assert_int_equal(program_run_aloud("config check tests/configs/dpo.yaml"), 0);
+	program_says("29:1: per_device_train_batch_size -> --batch = 4");
+	program_says("together: --loss = sigmoid:beta=0.05");
+	program_says("32:1: gradient_checkpointing: activations");
+	assert_int_equal(program_run_aloud("config check tests/configs/kto.yaml train"), 0);
+	program_says("--seed: 0 here, 42 there");
+	assert_int_equal(program_run_aloud("config check tests/configs/dpo.yaml losses"), 2);
+	assert_int_equal(program_run_aloud("config check /nonexistent.yaml"), 2);
+	assert_int_equal(program_run_aloud("config check tests"), 2);
+	program_says("config file tests: Is a directory");
+	assert_int_equal(program_run_aloud("config chekc x"), 2);
 }
 
 static void shown_files_are_understood(void **state)
@@ -47,9 +32,9 @@ static void shown_files_are_understood(void **state)
 	scratch_open("config");
 	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
 		snprintf(command, sizeof command, "config show %s > %s", verbs[i], scratch_path("shown.yaml"));
-		assert_int_equal(run(command), 0);
+		assert_int_equal(program_run_aloud(command), 0);
 		snprintf(command, sizeof command, "config check %s %s", scratch_path("shown.yaml"), verbs[i]);
-		if (run(command) != 0)
+		if (program_run_aloud(command) != 0)
 			fail_msg("%s", program_output);
 	}
 }
@@ -65,25 +50,25 @@ static void a_training_from_a_file_for_trl(void **state)
 	             "{\"prompt\":\"c\",\"chosen\":\"d\",\"rejected\":\"ee\"}\n");
 	snprintf(command, sizeof command, "sft --config tests/configs/sft.yaml --model= --data %s --cache %s", "x",
 	         "y");
-	assert_int_equal(run(command), 2);
+	assert_int_equal(program_run_aloud(command), 2);
 	snprintf(command, sizeof command,
 	         "sft --data %s --out %s --cache %s --device cpu --steps 2 --dim 32 --layers 1 "
 	         "--heads 2 --max-length 1024",
 	         scratch_path("pairs.jsonl"), scratch_path("base"), scratch_path("cache"));
-	assert_int_equal(run(command), 0);
+	assert_int_equal(program_run_aloud(command), 0);
 	snprintf(command, sizeof command,
 	         "train --config tests/configs/dpo.yaml --model %s --data %s --out %s --cache %s "
 	         "--device cpu --steps 2",
 	         scratch_path("base"), scratch_path("pairs.jsonl"), scratch_path("tuned"), scratch_path("cache"));
-	if (run(command) != 0)
+	if (program_run_aloud(command) != 0)
 		fail_msg("%s", program_output);
-	assert_shows("tests/configs/dpo.yaml: ignored: torch_dtype, attn_implementation");
-	assert_shows("2 steps");
+	program_says("tests/configs/dpo.yaml: ignored: torch_dtype, attn_implementation");
+	program_says("2 steps");
 	snprintf(command, sizeof command,
 	         "train --config tests/configs/lora.yaml --model %s --data %s --out %s --cache %s "
 	         "--device cpu --steps 2",
 	         scratch_path("base"), scratch_path("pairs.jsonl"), scratch_path("adapted"), scratch_path("cache"));
-	if (run(command) != 0)
+	if (program_run_aloud(command) != 0)
 		fail_msg("%s", program_output);
 	snprintf(command, sizeof command, "test -f %s/adapter_model.safetensors", scratch_path("adapted"));
 	assert_int_equal(system(command), 0);
@@ -110,7 +95,7 @@ static void a_uniform_reference_gives_log_probs(void **state)
 	         "eval --model %s --reference uniform --data %s --loss sigmoid:beta=0.5 --device cpu "
 	         "--format json --cache %s",
 	         scratch_path("base"), scratch_path("pair.jsonl"), scratch_path("cache"));
-	if (run(command) != 0)
+	if (program_run_aloud(command) != 0)
 		fail_msg("%s", program_output);
 	loss = log1p(exp(-0.5 * (number_of("\"logps/chosen\":") - number_of("\"logps/rejected\":"))));
 	assert_true(fabs(number_of("\"loss\":") - loss) < 1e-6);

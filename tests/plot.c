@@ -9,25 +9,11 @@
 #include "tests/program.h"
 #include "tests/scratch.h"
 
-static void put(const char *name, const char *text)
-{
-	FILE *file = fopen(scratch_path(name), "w");
-	assert_non_null(file);
-	assert_true(fputs(text, file) >= 0);
-	assert_int_equal(fclose(file), 0);
-}
-
-static int plot(const char *arguments)
+static int run_plot(const char *arguments)
 {
 	char line[2048];
-	snprintf(line, sizeof line, "plot %s 2>&1", arguments);
-	return program_run(line);
-}
-
-static void says(const char *wanted)
-{
-	if (!strstr(program_output, wanted))
-		fail_msg("\"%s\" is not in: %s", wanted, program_output);
+	snprintf(line, sizeof line, "plot %s", arguments);
+	return program_run_aloud(line);
 }
 
 /* The drawing of series y over x, x; the caller frees it */
@@ -106,16 +92,16 @@ static void a_run_is_told(void **state)
 {
 	char line[1024];
 	(void)state;
-	put("m.jsonl", "{\"step\":1,\"loss\":0.5,\"lr\":1}\n{\"step\":2,\"loss\":0.25,\"eval/loss\":0.75}\n"
+	scratch_text("m.jsonl", "{\"step\":1,\"loss\":0.5,\"lr\":1}\n{\"step\":2,\"loss\":0.25,\"eval/loss\":0.75}\n"
 	               "{\"step\":4,\"loss\":0.375}\n{\"step\":5,\"lo");
 	snprintf(line, sizeof line, "%s --svg %s", scratch_path("m.jsonl"), scratch_path("m.svg"));
-	assert_int_equal(plot(line), 0);
-	says("3 steps, to step 4");
-	says("first 0.5, last 0.375, least 0.25, most 0.5");
-	says("eval/loss              first 0.75, last 0.75");
+	assert_int_equal(run_plot(line), 0);
+	program_says("3 steps, to step 4");
+	program_says("first 0.5, last 0.375, least 0.25, most 0.5");
+	program_says("eval/loss              first 0.75, last 0.75");
 	strcat(line, " --what loss,grad");
-	assert_int_not_equal(plot(line), 0);
-	says("no run has \"grad\"; the first has step, loss, lr, eval/loss");
+	assert_int_not_equal(run_plot(line), 0);
+	program_says("no run has \"grad\"; the first has step, loss, lr, eval/loss");
 }
 
 static void what_is_no_log_is_refused(void **state)
@@ -133,16 +119,16 @@ static void what_is_no_log_is_refused(void **state)
 	(void)state;
 	snprintf(line, sizeof line, "%s --svg %s", scratch_path("bad.jsonl"), scratch_path("bad.svg"));
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		put("bad.jsonl", bad[i].text);
-		assert_int_equal(plot(line), 1);
-		says(bad[i].says);
+		scratch_text("bad.jsonl", bad[i].text);
+		assert_int_equal(run_plot(line), 1);
+		program_says(bad[i].says);
 	}
 	assert_null(fopen(scratch_path("bad.svg"), "r"));
-	assert_int_equal(plot(scratch_path("bad.jsonl")), 2);
-	says("--svg is missing");
+	assert_int_equal(run_plot(scratch_path("bad.jsonl")), 2);
+	program_says("--svg is missing");
 	snprintf(line, sizeof line, "%s --svg %s", scratch_path("absent"), scratch_path("bad.svg"));
-	assert_int_equal(plot(line), 1);
-	says("give a run's folder, or its metrics.jsonl");
+	assert_int_equal(run_plot(line), 1);
+	program_says("give a run's folder, or its metrics.jsonl");
 }
 
 int main(int argc, char **argv)

@@ -1,5 +1,6 @@
 #include "tests/program.h"
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include "tests/cmocka.h"
 
@@ -21,4 +22,24 @@ int program_run(const char *arguments)
 	status = pclose(pipe);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
+}
+
+int program_run_aloud(const char *arguments)
+{
+	char both[4096];
+
+	snprintf(both, sizeof both, "%s 2>&1", arguments);
+	return program_run(both);
+}
+
+void program_says(const char *wanted)
+{
+	if (!strstr(program_output, wanted))
+		fail_msg("\"%s\" is not in: %s", wanted, program_output);
+}
+
+void program_says_not(const char *unwanted)
+{
+	if (strstr(program_output, unwanted))
+		fail_msg("\"%s\" is in: %s", unwanted, program_output);
 }

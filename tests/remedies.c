@@ -13,21 +13,9 @@ static int run(const char *verb, const char *options)
 {
 	char line[2048];
 
-	snprintf(line, sizeof line, "%s --data %s --cache %s --device cpu %s 2>&1", verb, scratch_path("pairs.jsonl"),
+	snprintf(line, sizeof line, "%s --data %s --cache %s --device cpu %s", verb, scratch_path("pairs.jsonl"),
 	         scratch_path("cache"), options);
-	return program_run(line);
-}
-
-static void says(const char *wanted)
-{
-	if (!strstr(program_output, wanted))
-		fail_msg("\"%s\" is not in: %s", wanted, program_output);
-}
-
-static void says_not(const char *unwanted)
-{
-	if (strstr(program_output, unwanted))
-		fail_msg("\"%s\" is in: %s", unwanted, program_output);
+	return program_run_aloud(line);
 }
 
 /* A model of 16 positions in "base", an adapter on it in "adapter" */
@@ -61,22 +49,22 @@ static void what_is_no_model_is_named(void **state)
 
 	(void)state;
 	assert_int_equal(with_model("eval", "nowhere", ""), 1);
-	says("nowhere: no such folder");
+	program_says("nowhere: no such folder");
 	assert_int_equal(with_model("eval", "adapter", ""), 1);
-	says("adapter: an adapter (LoRA), not a model");
-	says("--adapter ");
+	program_says("adapter: an adapter (LoRA), not a model");
+	program_says("--adapter ");
 	snprintf(options, sizeof options, "--adapter %s", scratch_path("base"));
 	assert_int_equal(with_model("eval", "base", options), 1);
-	says("an adapter's folder has this file and adapter_model.safetensors");
+	program_says("an adapter's folder has this file and adapter_model.safetensors");
 	scratch_tree("cut/checkpoint-000002/config.json", "{}");
 	scratch_tree("cut/checkpoint-000012/config.json", "{}");
 	assert_int_equal(with_model("eval", "cut", ""), 1);
-	says("the run in this folder is not finished");
-	says("cut/checkpoint-000012");
+	program_says("the run in this folder is not finished");
+	program_says("cut/checkpoint-000012");
 	scratch_tree("other/readme", "nothing");
 	assert_int_equal(with_model("eval", "other", ""), 1);
-	says("other/config.json: ");
-	says("a model directory has a config.json");
+	program_says("other/config.json: ");
+	program_says("a model directory has a config.json");
 }
 
 static void a_model_compared_with_itself_is_told(void **state)
@@ -85,32 +73,32 @@ static void a_model_compared_with_itself_is_told(void **state)
 
 	(void)state;
 	assert_int_equal(with_model("eval", "base", ""), 0);
-	says("without --reference the model is compared with itself");
-	says("nat a sequence");
+	program_says("without --reference the model is compared with itself");
+	program_says("nat a sequence");
 	snprintf(options, sizeof options, "--reference %s", scratch_path("base"));
 	assert_int_equal(with_model("eval", "base", options), 0);
-	says_not("compared with itself");
+	program_says_not("compared with itself");
 	assert_int_equal(with_model("eval", "base", "--loss sft"), 0);
-	says_not("compared with itself");
+	program_says_not("compared with itself");
 }
 
 static void a_run_that_would_be_lost_is_told_before_it_begins(void **state)
 {
 	(void)state;
 	assert_int_equal(with_model("train", "base", "--steps 1"), 0);
-	says("without --out nothing of this run is saved");
-	says("--lr is left at 1e-06");
-	says("want about 1e-4");
+	program_says("without --out nothing of this run is saved");
+	program_says("--lr is left at 1e-06");
+	program_says("want about 1e-4");
 	assert_true(strstr(program_output, "--lr is left") < strstr(program_output, "train 1/1"));
 	assert_int_equal(with_model("train", "base", "--steps 1 --lr 1e-6"), 0);
-	says_not("--lr is left");
+	program_says_not("--lr is left");
 }
 
 static void lengths_beyond_the_model_come_with_what_it_takes(void **state)
 {
 	(void)state;
 	assert_int_equal(with_model("train", "base", "--steps 1 --max-length 17"), 1);
-	says("at most 16 tokens; leave --max-length out");
+	program_says("at most 16 tokens; leave --max-length out");
 }
 
 static void a_damaged_checkpoint_can_be_stepped_over(void **state)
@@ -124,16 +112,16 @@ static void a_damaged_checkpoint_can_be_stepped_over(void **state)
 	snprintf(file, sizeof file, "%s", scratch_path("run/checkpoint-000004/optimizer.safetensors"));
 	assert_int_equal(rename(file, scratch_path("optimizer")), 0);
 	assert_int_equal(with_model("train", "base", options), 1);
-	says("run/checkpoint-000004: --resume then takes the checkpoint before");
+	program_says("run/checkpoint-000004: --resume then takes the checkpoint before");
 	scratch_text("run/checkpoint-000004/optimizer.safetensors", "12345678");
 	assert_int_equal(with_model("train", "base", options), 1);
-	says("remove the folder ");
-	says("run/checkpoint-000004: --resume then takes the checkpoint before");
+	program_says("remove the folder ");
+	program_says("run/checkpoint-000004: --resume then takes the checkpoint before");
 	snprintf(file, sizeof file, "%s", scratch_path("run/checkpoint-000004"));
 	assert_int_equal(rename(file, scratch_path("set-aside")), 0);
 	assert_int_equal(with_model("train", "base", options), 0);
-	says("resuming from ");
-	says("run/checkpoint-000002");
+	program_says("resuming from ");
+	program_says("run/checkpoint-000002");
 }
 
 /* Whatever the rest of a run would not have in common with its beginning */
@@ -154,8 +142,8 @@ static void an_exact_resume_refuses_what_changes_bits(void **state)
 		snprintf(options, sizeof options, "--steps 2 --lr 1e-3 --resume --exact %s --out %s", lines[i][0],
 		         scratch_path("exact"));
 		assert_int_equal(with_model("train", "base", options), 1);
-		says(lines[i][1]);
-		says("leave out --exact");
+		program_says(lines[i][1]);
+		program_says("leave out --exact");
 	}
 }
 
@@ -165,22 +153,22 @@ static void files_without_records_are_told(void **state)
 
 	(void)state;
 	scratch_text("blank.jsonl", "\n\n");
-	snprintf(line, sizeof line, "inspect --data %s 2>&1", scratch_path("blank.jsonl"));
-	assert_int_equal(program_run(line), 1);
-	says("blank.jsonl: no record in it; a record is one JSON object a line");
+	snprintf(line, sizeof line, "inspect --data %s", scratch_path("blank.jsonl"));
+	assert_int_equal(program_run_aloud(line), 1);
+	program_says("blank.jsonl: no record in it; a record is one JSON object a line");
 	scratch_text("table.parquet", "PAR1....");
-	snprintf(line, sizeof line, "inspect --data %s 2>&1", scratch_path("table.parquet"));
-	assert_int_equal(program_run(line), 1);
-	says("pandas.read_parquet(FILE).to_json(");
+	snprintf(line, sizeof line, "inspect --data %s", scratch_path("table.parquet"));
+	assert_int_equal(program_run_aloud(line), 1);
+	program_says("pandas.read_parquet(FILE).to_json(");
 }
 
 static void names_of_other_programs_lead_to_ours(void **state)
 {
 	(void)state;
-	assert_int_equal(program_run("train --max_steps 3 2>&1"), 2);
-	says("--max_steps, known from TRL, is --steps here");
-	assert_int_equal(program_run("train --json 2>&1"), 2);
-	says("did you mean --format json?");
+	assert_int_equal(program_run_aloud("train --max_steps 3"), 2);
+	program_says("--max_steps, known from TRL, is --steps here");
+	assert_int_equal(program_run_aloud("train --json"), 2);
+	program_says("did you mean --format json?");
 }
 
 int main(int argc, char **argv)

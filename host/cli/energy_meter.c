@@ -1,64 +1,40 @@
 #include "energy_meter.h"
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include "host/report/meter.h"
+#include "host/report/run_log.h"
 
-enum { LINE_BYTES = 1 << 20 };
 #define DRIFT 0.01                     /* clocks of a meter are no better */
 
-struct step { uint64_t step; double end; };    /* seconds since 1970 */
+enum { UNIX_MS, SECONDS, KEYS };
+static const char *const keys[KEYS] = { "unix_ms", "seconds" };
 
-struct steps { struct step *at; size_t count, room; double start; };
+/* Times in seconds since 1970 */
+struct steps { struct pf_run_log log; size_t count; double start; };
+
+static double end_of(const struct steps *s, size_t i)
+{
+	return 1e-3 * s->log.value[UNIX_MS][i];
+}
 
 /* ---- the log ---- */
 
-static int take_step(struct steps *s, const char *path, unsigned line, const char *text, struct pf_error *error)
-{
-	json_error_t where;
-	json_t *json = json_loads(text, 0, &where), *unix_ms = json_object_get(json, "unix_ms");
-	const double end = 1e-3 * json_number_value(unix_ms);
-	const json_int_t step = json_integer_value(json_object_get(json, "step"));
-	const double seconds = json_number_value(json_object_get(json, "seconds"));
-	int code = 0;
-	if (!json_is_integer(unix_ms) || step < 1 || !(seconds >= 0.0))
-		code = pf_fail(error, PF_E_FORMAT,
-		               "%s:%u: no step, seconds and unix_ms; is it the metrics.jsonl of a training?", path,
-		               line);
-	else if (s->count && (!(end > s->at[s->count - 1].end) || (uint64_t)step != s->at[s->count - 1].step + 1))
-		code = pf_fail(error, PF_E_DATA, "%s:%u: step %lld does not follow the one before in number and time",
-		               path, line, (long long)step);
-	json_decref(json);
-	if (!code && s->count == s->room) {
-		s->room = s->room ? 2 * s->room : 256;
-		struct step *at = realloc(s->at, s->room * sizeof *at);
-		if (!at)
-			return pf_fail(error, -ENOMEM, "no memory for %zu steps", s->room);
-		s->at = at;
-	}
-	if (!code && !s->count)
-		s->start = end - seconds;
-	if (!code)
-		s->at[s->count++] = (struct step){ (uint64_t)step, end };
-	return code;
-}
-
 static int read_log(const char *path, struct steps *s, struct pf_error *error)
 {
-	char *line = malloc(LINE_BYTES);
-	FILE *file = fopen(path, "r");
-	int code = !file ? pf_fail(error, -errno, "%s: %s", path, strerror(errno))
-	                 : line ? 0 : pf_fail(error, -ENOMEM, "no memory for a line of %s", path);
-	for (unsigned number = 1; !code && fgets(line, LINE_BYTES, file); number++)
-		code = take_step(s, path, number, line, error);
-	if (!code && !s->count)
-		code = pf_fail(error, PF_E_DATA, "%s: no steps", path);
-	if (file)
-		fclose(file);
-	free(line);
+	int code = pf_run_log_read(path, keys, KEYS, &s->log, error);
+	s->count = code ? 0 : s->log.steps;
+	for (size_t i = 0; !code && i < s->count; i++) {
+		if (!(s->log.value[UNIX_MS][i] > 0 && s->log.value[SECONDS][i] >= 0 && s->log.step[i] >= 1))
+			code = pf_fail(error, PF_E_FORMAT,
+			               "%s:%zu: no step, seconds and unix_ms; is it the metrics.jsonl of a training?",
+			               path, i + 1);
+		else if (i && (!(end_of(s, i) > end_of(s, i - 1)) || s->log.step[i] != s->log.step[i - 1] + 1))
+			code = pf_fail(error, PF_E_DATA,
+			               "%s:%zu: step %.0f does not follow the one before in number and time", path,
+			               i + 1, s->log.step[i]);
+	}
+	if (!code)
+		s->start = end_of(s, 0) - s->log.value[SECONDS][0];
 	return code;
 }
 
@@ -68,7 +44,7 @@ static int read_log(const char *path, struct steps *s, struct pf_error *error)
 static int align(const char *path, const struct pf_meter *m, const struct steps *s, double *shift,
                  struct pf_error *error)
 {
-	const double end = s->at[s->count - 1].end, span = end - s->start;
+	const double end = end_of(s, s->count - 1), span = end - s->start;
 	*shift = isnan(m->start) ? 0.0 : s->start - m->start;
 	if (isnan(m->start) && !isnan(m->end))
 		*shift = end - m->end;
@@ -133,19 +109,19 @@ static int walk(struct pf_ledger *ledger, const struct pf_sensor *sensor, const 
                 struct pf_error *error)
 {
 	double from = s->start;
-	uint64_t first = s->at[0].step;
+	uint64_t first = (uint64_t)s->log.step[0];
 	*total = (struct pf_energy_window){ .sensor = sensor, .first = first };
 	for (size_t i = 0; i < s->count; i++) {
 		struct pf_energy e;
-		int code = pf_ledger_energy(ledger, 0, from, s->at[i].end, &e, error);
+		int code = pf_ledger_energy(ledger, 0, from, end_of(s, i), &e, error);
 		if (code == PF_E_RANGE && i + 1 < s->count)
 			continue;
 		if (code == -EAGAIN || code == PF_E_RANGE)
 			break;
 		if (code)
 			return code;
-		const double seconds = s->at[i].end - from;
-		const struct pf_energy_window w = { .sensor = sensor, .first = first, .last = s->at[i].step,
+		const double seconds = end_of(s, i) - from;
+		const struct pf_energy_window w = { .sensor = sensor, .first = first, .last = (uint64_t)s->log.step[i],
 			.seconds = seconds, .joule = e.joule, .low = e.low, .high = e.high,
 			.idle = seconds * idle->watt, .idle_low = seconds * idle->low,
 			.idle_high = seconds * idle->high };
@@ -158,14 +134,14 @@ static int walk(struct pf_ledger *ledger, const struct pf_sensor *sensor, const 
 		total->idle += w.idle;
 		total->idle_low += w.idle_low;
 		total->idle_high += w.idle_high;
-		from = s->at[i].end;
+		from = end_of(s, i);
 		first = w.last + 1;
 	}
 	return total->last ? 0
 	                   : pf_fail(error, PF_E_RANGE,
 	                             "the training is too short for this meter: %.3g s, at least %.3g s are needed, "
 	                             "for its readings lie up to %.3g s apart",
-	                             s->at[s->count - 1].end - s->start, pf_ledger_shortest(ledger, 0),
+	                             end_of(s, s->count - 1) - s->start, pf_ledger_shortest(ledger, 0),
 	                             sensor->refresh_s);
 }
 
@@ -194,6 +170,6 @@ int pf_energy_meter(const char *meter, const char *log, pf_energy_fn window, pf_
 		total(context, &all);
 	pf_ledger_close(ledger);
 	pf_meter_free(&m);
-	free(steps.at);
+	pf_run_log_close(&steps.log);
 	return code;
 }

@@ -1,12 +1,8 @@
 /* Tables of the bench: what is taken has positive samples, as many yardsticks, and can be compared with itself. */
 #define _GNU_SOURCE
 #include <math.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 #include "host/bench/table.h"
+#include "tests/fuzz/fuzz_file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -14,10 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct pf_error error = { 0 };
 	size_t count;
 	char path[64];
-	const int file = memfd_create("fuzz", 0);
-	if (file < 0 || write(file, data, size) != (ssize_t)size)
-		abort();
-	snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+	const int file = fuzz_file(data, size, path);
 	const int code = pf_bench_read(path, &rows, &count, &error);
 	if (code && (!error.text[0] || rows || count))
 		abort();

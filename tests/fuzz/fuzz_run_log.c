@@ -1,12 +1,8 @@
 /* The log of a run: what is taken ascends, and can be drawn. */
 #define _GNU_SOURCE
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 #include "host/report/panels.h"
 #include "host/report/run_log.h"
+#include "tests/fuzz/fuzz_file.h"
 
 static void draw(const struct pf_run_log *log, const char *const *key, unsigned keys)
 {
@@ -28,10 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct pf_run_log log;
 	struct pf_error error = { 0 };
 	char path[64];
-	const int file = memfd_create("fuzz", 0);
-	if (file < 0 || write(file, data, size) != (ssize_t)size)
-		abort();
-	snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+	const int file = fuzz_file(data, size, path);
 	const int code = pf_run_log_read(path, key, 2, &log, &error);
 	if (code && !error.text[0])
 		abort();
